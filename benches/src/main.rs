@@ -1,0 +1,3 @@
+//! What is measured against its rivals.
+
+fn main() {}

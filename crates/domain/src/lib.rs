@@ -1,0 +1,1 @@
+//! Ids, events, decisions: the pure core of Strongroom.

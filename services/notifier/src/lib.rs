@@ -1,0 +1,1 @@
+//! Tells people: webhooks and the rest.

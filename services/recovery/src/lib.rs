@@ -1,0 +1,1 @@
+//! Instant recovery and restore drills.

@@ -1,0 +1,1 @@
+//! When: triggers, admission, and the facts of jobs.

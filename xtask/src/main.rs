@@ -1,0 +1,3 @@
+//! The README's two commands and the repository's own checks.
+
+fn main() {}
