@@ -1,0 +1,181 @@
+//! Which waiting jobs may start now. A pure function of what waits, what runs and the limits.
+//!
+//! The accident that this prevents is P4: two writers on one repository. Borg's own lock stands behind it; this keeps
+//! the second writer from ever waiting on it.
+
+use crate::{JobId, NodeId, RepositoryId, ServerId};
+use jiff::Timestamp;
+use std::collections::{HashMap, HashSet};
+
+/// How many jobs may run at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// On all servers together.
+    pub global: u32,
+    /// For one server whose definition does not say.
+    pub per_server: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { global: 8, per_server: 4 }
+    }
+}
+
+/// A job that holds a slot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Holder {
+    /// Which job.
+    pub job: JobId,
+    /// For which server.
+    pub server: ServerId,
+    /// On which repository.
+    pub repository: RepositoryId,
+    /// Whether it writes there.
+    pub writes: bool,
+}
+
+/// A job that waits for a slot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Waiter {
+    /// What it will hold.
+    pub holder: Holder,
+    /// Which node will do it.
+    pub node: NodeId,
+    /// Higher goes first.
+    pub priority: u8,
+    /// Earlier goes first among equals.
+    pub since: Timestamp,
+    /// The limit of its server, when its definition gives one.
+    pub server_limit: Option<u32>,
+}
+
+/// Why a job waits.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(tag = "waits_for", rename_all = "snake_case")]
+pub enum Waiting {
+    /// All slots are taken.
+    GlobalLimit {
+        /// How many there are.
+        limit: u32,
+    },
+    /// All slots of its server are taken.
+    ServerLimit {
+        /// How many there are.
+        limit: u32,
+    },
+    /// Another job writes to its repository.
+    Repository {
+        /// That job.
+        behind: JobId,
+    },
+}
+
+/// Decides for all waiting jobs at once: who may start, in that order, and why each of the others waits.
+pub fn admit(limits: Limits, holders: &[Holder], waiters: &[Waiter]) -> (Vec<JobId>, Vec<(JobId, Waiting)>) {
+    let mut order: Vec<&Waiter> = waiters.iter().collect();
+    order.sort_by_key(|w| (std::cmp::Reverse(w.priority), w.since, w.holder.job));
+
+    let mut running = u32::try_from(holders.len()).unwrap_or(u32::MAX);
+    let mut by_server: HashMap<ServerId, u32> = HashMap::new();
+    let mut writers: HashMap<RepositoryId, JobId> = HashMap::new();
+    let mut held: HashSet<JobId> = HashSet::new();
+    for holder in holders {
+        *by_server.entry(holder.server.clone()).or_default() += 1;
+        if holder.writes {
+            writers.insert(holder.repository.clone(), holder.job);
+        }
+        held.insert(holder.job);
+    }
+
+    let (mut admitted, mut waiting) = (Vec::new(), Vec::new());
+    for waiter in order {
+        let Holder { job, server, repository, writes } = &waiter.holder;
+        let server_limit = waiter.server_limit.unwrap_or(limits.per_server);
+        let on_server = by_server.get(server).copied().unwrap_or(0);
+        let writer = if *writes { writers.get(repository).copied() } else { None };
+        if held.contains(job) {
+            continue;
+        }
+        if let Some(behind) = writer {
+            waiting.push((*job, Waiting::Repository { behind }));
+        } else if running >= limits.global {
+            waiting.push((*job, Waiting::GlobalLimit { limit: limits.global }));
+        } else if on_server >= server_limit {
+            waiting.push((*job, Waiting::ServerLimit { limit: server_limit }));
+        } else {
+            running += 1;
+            *by_server.entry(server.clone()).or_default() += 1;
+            if *writes {
+                writers.insert(repository.clone(), *job);
+            }
+            admitted.push(*job);
+        }
+    }
+    (admitted, waiting)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+    use proptest::prelude::*;
+    use uuid::Uuid;
+
+    fn waiter(n: u128, server: u8, repository: u8, writes: bool, priority: u8) -> Waiter {
+        Waiter {
+            holder: Holder {
+                job: JobId(Uuid::from_u128(n)),
+                server: format!("s{server}").parse().unwrap(),
+                repository: format!("r{repository}").parse().unwrap(),
+                writes,
+            },
+            node: "n".parse().unwrap(),
+            priority,
+            since: Timestamp::from_second(i64::try_from(n).unwrap()).unwrap(),
+            server_limit: None,
+        }
+    }
+
+    #[test]
+    fn a_restore_goes_before_an_older_backup() {
+        let limits = Limits { global: 1, per_server: 1 };
+        let (admitted, waiting) = admit(limits, &[], &[waiter(1, 1, 1, true, 1), waiter(2, 1, 2, false, 3)]);
+        assert_eq!(admitted, [JobId(Uuid::from_u128(2))]);
+        assert_eq!(waiting, [(JobId(Uuid::from_u128(1)), Waiting::GlobalLimit { limit: 1 })]);
+    }
+
+    #[test]
+    fn the_second_writer_of_a_repository_says_whom_it_waits_for() {
+        let (admitted, waiting) =
+            admit(Limits::default(), &[], &[waiter(1, 1, 1, true, 1), waiter(2, 2, 1, true, 1)]);
+        assert_eq!(admitted, [JobId(Uuid::from_u128(1))]);
+        assert_eq!(waiting[0].1, Waiting::Repository { behind: JobId(Uuid::from_u128(1)) });
+    }
+
+    proptest! {
+        #[test]
+        fn no_limit_is_ever_passed(
+            held in proptest::collection::vec((0u8..3, 0u8..4), 0..4),
+            asked in proptest::collection::vec((0u8..3, 0u8..4, any::<bool>(), 0u8..4), 0..30),
+            global in 1u32..8, per_server in 1u32..4,
+        ) {
+            let limits = Limits { global, per_server };
+            let holders: Vec<Holder> = held.iter().enumerate()
+                .map(|(i, (s, r))| waiter(1000 + i as u128, *s, *r, false, 0).holder).collect();
+            let waiters: Vec<Waiter> = asked.iter().enumerate()
+                .map(|(i, (s, r, w, p))| waiter(i as u128, *s, *r, *w, *p)).collect();
+            let (admitted, waiting) = admit(limits, &holders, &waiters);
+            prop_assert_eq!(admitted.len() + waiting.len(), waiters.len());
+            let now: Vec<&Holder> = holders.iter()
+                .chain(waiters.iter().map(|w| &w.holder).filter(|h| admitted.contains(&h.job))).collect();
+            if !admitted.is_empty() {
+                prop_assert!(now.len() as u32 <= global);
+            }
+            for writer in now.iter().filter(|h| h.writes) {
+                let rivals = now.iter().filter(|h| h.writes && h.repository == writer.repository).count();
+                prop_assert_eq!(rivals, 1);
+            }
+        }
+    }
+}

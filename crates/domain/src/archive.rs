@@ -1,0 +1,118 @@
+//! Archive: the stored result of one backup.
+
+use crate::{ArchiveId, JobId, PlanId, RepositoryId, ServerId};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// What is known of an archive from the repository itself.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Facts {
+    /// [`ArchiveId::of`] its repository and borg id.
+    pub id: ArchiveId,
+    /// Its name in the repository: `<plan>-<job id>` for ours.
+    pub name: String,
+    /// Borg's own id, hex.
+    pub borg_id: String,
+    /// When borg began to make it.
+    pub started_at: Timestamp,
+    /// When borg was done with it; absent for archives that a scan found.
+    #[serde(default)]
+    pub ended_at: Option<Timestamp>,
+    /// Borg's numbers; absent for archives that a scan found without asking for each.
+    #[serde(default)]
+    pub stats: Option<Stats>,
+    /// The comment written at creation.
+    #[serde(default)]
+    pub comment: String,
+    /// The machine that borg saw.
+    #[serde(default)]
+    pub hostname: String,
+    /// The file index that the node made, when it did.
+    #[serde(default)]
+    pub index: Option<IndexFacts>,
+}
+
+/// Borg's numbers for one archive.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Stats {
+    /// Regular files.
+    pub files: u64,
+    /// Bytes before compression and deduplication.
+    pub original_size_bytes: u64,
+    /// Bytes after compression.
+    pub compressed_size_bytes: u64,
+    /// Bytes that this archive alone added to the repository.
+    pub deduplicated_size_bytes: u64,
+    /// How long borg worked, in milliseconds.
+    pub duration_ms: u64,
+    /// Original bytes a second over that time.
+    pub average_rate_bytes_per_s: u64,
+    /// Bytes of all unique chunks of the repository, compressed, after this archive.
+    #[serde(default)]
+    pub repository_size_bytes: Option<u64>,
+}
+
+/// The index of an archive's files, made once after the backup and kept beside the log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IndexFacts {
+    /// How many parts it was stored in.
+    pub chunks: u32,
+    /// How many entries (files, folders, links) it holds.
+    pub entries: u64,
+    /// SHA-256 over the parts in order, hex.
+    pub sha256: String,
+}
+
+/// How a job names an archive to a node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Target {
+    /// Ours.
+    pub id: ArchiveId,
+    /// Its name in the repository.
+    pub name: String,
+    /// Borg's id, hex: names can be given twice over time, ids cannot.
+    pub borg_id: String,
+}
+
+/// An archive that was in the repository and not in the catalog was taken in.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Adopted {
+    /// Where it lies.
+    pub repository: RepositoryId,
+    /// Whose data it is.
+    pub server: ServerId,
+    /// The plan, when its name says so.
+    #[serde(default)]
+    pub plan: Option<PlanId>,
+    /// What the repository says of it.
+    pub facts: Facts,
+    /// The scan that found it.
+    pub job: JobId,
+}
+
+/// An archive was deleted by a job.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Deleted {
+    /// The job.
+    pub job: JobId,
+    /// Where it lay.
+    pub repository: RepositoryId,
+}
+
+/// An archive that the catalog knows is no longer in the repository, and no job of ours deleted it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Missing {
+    /// The scan that missed it.
+    pub job: JobId,
+    /// Where it should lie.
+    pub repository: RepositoryId,
+}
+
+/// An archive that was missing is there again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Found {
+    /// The scan that found it.
+    pub job: JobId,
+    /// Where it lies.
+    pub repository: RepositoryId,
+}

@@ -1,0 +1,143 @@
+//! Why a job failed, typed, with what a person can do about it.
+
+use serde::{Deserialize, Serialize};
+
+/// The causes that are told apart. Unknown codes from a newer writer read as [`FailureCode::Unknown`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, strum::Display, strum::EnumIter)]
+#[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
+pub enum FailureCode {
+    /// The passphrase does not open the repository.
+    WrongPassphrase,
+    /// Another process holds the repository's lock.
+    RepositoryLocked,
+    /// There is no repository at its place.
+    RepositoryMissing,
+    /// There is one already, or other files are in its place.
+    RepositoryExists,
+    /// The repository is damaged.
+    RepositoryDamaged,
+    /// No space left: at the destination, or for borg's cache.
+    NoSpace,
+    /// A path of the plan does not exist.
+    SourceMissing,
+    /// Borg is not installed on the node, or too old.
+    BorgMissing,
+    /// The archive is not in the repository.
+    ArchiveMissing,
+    /// The archive was made, but nothing is in it.
+    ArchiveEmpty,
+    /// Borg said that it was done, but the archive could not be read back.
+    NotReadBack,
+    /// The target of a restore is outside of the allowed folders.
+    TargetRefused,
+    /// The target of a restore holds something already.
+    TargetExists,
+    /// The paths asked for are not in the archive.
+    PathNotInArchive,
+    /// The node may not read or write there.
+    PermissionDenied,
+    /// The secret is not in the store, or not for this node.
+    SecretMissing,
+    /// The time limit of the plan was reached.
+    TimedOut,
+    /// The child was killed by a signal.
+    Killed,
+    /// Borg ended with an error that is none of these.
+    BorgError,
+    /// The node failed in a way that is none of these.
+    #[serde(other)]
+    Unknown,
+}
+
+impl FailureCode {
+    /// What a person can do about it.
+    pub fn advice(self) -> &'static str {
+        match self {
+            Self::WrongPassphrase => "Give the right passphrase with PUT on the repository, then retry.",
+            Self::RepositoryLocked => {
+                "Another borg works on this repository. Wait for it, or find it with 'borg list' on the node; never break the lock of a living process."
+            }
+            Self::RepositoryMissing => {
+                "Check that the destination is mounted and holds the repository; if it never existed, run its init job again."
+            }
+            Self::RepositoryExists => {
+                "Choose another name, or adopt what is there with a scan of the repository."
+            }
+            Self::RepositoryDamaged => {
+                "Run 'borg check' on the repository and keep a copy of it before any repair."
+            }
+            Self::NoSpace => "Free space at the destination or for borg's cache on the node, then retry.",
+            Self::SourceMissing => {
+                "Correct the paths of the plan, or mount what should be there, then retry."
+            }
+            Self::BorgMissing => "Install borg 1.2 or newer on the node (package 'borgbackup'), then retry.",
+            Self::ArchiveMissing => "Scan the repository to bring the catalog in line with what is there.",
+            Self::ArchiveEmpty => "Check the paths and excludes of the plan: nothing was left to back up.",
+            Self::NotReadBack => {
+                "Run 'borg check' on the repository; do not trust the newest archive until it passes."
+            }
+            Self::TargetRefused => "Choose a target inside the server's restore_roots, or extend them.",
+            Self::TargetExists => "Choose an empty place, or ask for on_conflict 'overwrite' or 'keep_both'.",
+            Self::PathNotInArchive => "Browse the archive for the paths that it holds.",
+            Self::PermissionDenied => {
+                "Give the executor's user the right to that path, or run the executor as root."
+            }
+            Self::SecretMissing => {
+                "Give the passphrase again with PUT on the repository: it was shredded, or the node's key is new."
+            }
+            Self::TimedOut => "Raise limits.max_duration_s of the plan, or leave it out.",
+            Self::Killed => "Look for an out-of-memory kill or an operator on the node, then retry.",
+            Self::BorgError | Self::Unknown => "Read the log of the job; retry when the cause is gone.",
+        }
+    }
+}
+
+/// A failure as it stands in the log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// The typed cause.
+    pub code: FailureCode,
+    /// What happened, in one or two sentences, without secrets.
+    pub message: String,
+    /// What to do about it.
+    pub advice: String,
+    /// The last lines of the child's output, without secrets; at most 50 lines and 8 KiB.
+    #[serde(default)]
+    pub log_tail: Vec<String>,
+}
+
+impl Failure {
+    /// A failure with the advice of its code and no log.
+    pub fn new(code: FailureCode, message: impl Into<String>) -> Self {
+        Self { code, message: message.into(), advice: code.advice().to_owned(), log_tail: Vec::new() }
+    }
+
+    /// The same with the tail of a log.
+    pub fn with_log(mut self, log_tail: Vec<String>) -> Self {
+        self.log_tail = log_tail;
+        self
+    }
+}
+
+/// Something wrong inside a job that went on: collected and shown, never hidden in a log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Finding {
+    /// How bad it is.
+    pub severity: Severity,
+    /// The file that it is about, when it is about one.
+    #[serde(default)]
+    pub path: Option<String>,
+    /// What was found.
+    pub message: String,
+}
+
+/// How bad a finding is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Severity {
+    /// It belongs to life: a file that vanished or changed while it was read.
+    Benign,
+    /// Data that should be in the archive is not: the job is incomplete.
+    Incomplete,
+}

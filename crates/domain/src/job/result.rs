@@ -1,0 +1,111 @@
+//! What came of a job that was done.
+
+use crate::archive::Facts;
+use crate::failure::{Finding, Severity};
+use serde::{Deserialize, Serialize};
+
+/// The outcome of a job that was done.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Outcome {
+    /// What was made.
+    pub result: JobResult,
+    /// Whether all data is there.
+    pub completeness: Completeness,
+    /// What was found on the way; at most 100 of each severity, incomplete ones first.
+    #[serde(default)]
+    pub findings: Vec<Finding>,
+    /// How many findings of severity incomplete there were in all.
+    #[serde(default)]
+    pub incomplete_total: u64,
+    /// How many benign findings there were in all.
+    #[serde(default)]
+    pub benign_total: u64,
+}
+
+/// How many findings of each severity an event holds: a tree of a million unreadable files must not fill the log.
+pub const FINDINGS_KEPT: usize = 100;
+
+impl Outcome {
+    /// An outcome from its result and all findings. One unreadable file makes it incomplete (accident P2: 1,252
+    /// unreadable files were shown as "completed with warnings").
+    pub fn new(result: JobResult, findings: Vec<Finding>) -> Self {
+        let (mut incomplete, mut benign): (Vec<_>, Vec<_>) =
+            findings.into_iter().partition(|f| f.severity == Severity::Incomplete);
+        let (incomplete_total, benign_total) = (incomplete.len() as u64, benign.len() as u64);
+        incomplete.truncate(FINDINGS_KEPT);
+        benign.truncate(FINDINGS_KEPT);
+        incomplete.append(&mut benign);
+        Self {
+            result,
+            completeness: if incomplete_total == 0 {
+                Completeness::Complete
+            } else {
+                Completeness::Incomplete
+            },
+            findings: incomplete,
+            incomplete_total,
+            benign_total,
+        }
+    }
+}
+
+/// Whether all data that should be there is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, strum::Display)]
+#[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
+pub enum Completeness {
+    /// All of it.
+    Complete,
+    /// Some could not be read.
+    Incomplete,
+}
+
+/// What was made, by kind of job.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum JobResult {
+    /// The repository is there.
+    InitRepository {
+        /// Borg's id of it, hex.
+        borg_repository_id: String,
+        /// It was there before, and opened with the passphrase: nothing was made.
+        #[serde(default)]
+        existed: bool,
+    },
+    /// The archive is there and was read back.
+    Backup {
+        /// What the repository says of it.
+        archive: Facts,
+        /// It was made by an earlier attempt whose outcome was lost.
+        #[serde(default)]
+        recovered: bool,
+    },
+    /// The files are back.
+    Restore {
+        /// Files written.
+        files: u64,
+        /// Bytes of them.
+        size_bytes: u64,
+        /// The folder they are under.
+        target: String,
+        /// How many standing files were renamed.
+        #[serde(default)]
+        kept_both: u64,
+    },
+    /// The archive is gone from the repository.
+    DeleteArchive {
+        /// It was gone before.
+        #[serde(default)]
+        was_gone: bool,
+    },
+    /// What is there was read.
+    ScanRepository {
+        /// Archives in the repository.
+        archives: u64,
+    },
+    /// The file index is there.
+    IndexArchive {
+        /// What it holds.
+        index: crate::archive::IndexFacts,
+    },
+}

@@ -1,0 +1,201 @@
+//! What a job is asked to do. A request carries everything that is needed, so a node looks nothing up.
+
+use crate::archive::Target;
+use crate::plan::{Compression, Limits, Source};
+use crate::repository::Access;
+use crate::{JobId, NodeId, PlanId, RepositoryId, ServerId};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// A job was asked for.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Requested {
+    /// What to do.
+    pub spec: JobSpec,
+    /// For which server.
+    pub server: ServerId,
+    /// Which node works for it.
+    pub node: NodeId,
+    /// What asked for it.
+    pub trigger: Trigger,
+    /// After how many seconds without success it is abandoned (counted while it waits); a week when absent.
+    #[serde(default)]
+    pub deadline_s: Option<u64>,
+}
+
+/// What asked for a job.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum Trigger {
+    /// A person or a program, over HTTP.
+    Manual,
+    /// A schedule's nominal time.
+    Schedule {
+        /// That time, UTC.
+        nominal_at: Timestamp,
+    },
+    /// A retry of a job that ended badly.
+    Retry {
+        /// That job.
+        of: JobId,
+    },
+    /// The system itself: the init of a new repository, a reconciling scan.
+    System,
+}
+
+/// The kinds of work.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum JobSpec {
+    /// `borg init`.
+    InitRepository {
+        /// Which repository.
+        access: Access,
+    },
+    /// `borg create`.
+    Backup(BackupSpec),
+    /// `borg extract`.
+    Restore(RestoreSpec),
+    /// `borg delete` of one archive, then `borg compact`.
+    DeleteArchive {
+        /// Which repository.
+        access: Access,
+        /// Which archive.
+        archive: Target,
+    },
+    /// `borg list`: what is really there; archives that the catalog does not know are adopted, lost ones are told.
+    ScanRepository {
+        /// Which repository.
+        access: Access,
+    },
+    /// Makes the file index of an archive that has none.
+    IndexArchive {
+        /// Which repository.
+        access: Access,
+        /// Which archive.
+        archive: Target,
+    },
+}
+
+impl JobSpec {
+    /// The word for people and metrics.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::InitRepository { .. } => "init-repository",
+            Self::Backup(_) => "backup",
+            Self::Restore(_) => "restore",
+            Self::DeleteArchive { .. } => "delete-archive",
+            Self::ScanRepository { .. } => "scan-repository",
+            Self::IndexArchive { .. } => "index-archive",
+        }
+    }
+
+    /// The repository that it works on.
+    pub fn access(&self) -> &Access {
+        match self {
+            Self::Backup(spec) => &spec.access,
+            Self::Restore(spec) => &spec.access,
+            Self::InitRepository { access }
+            | Self::DeleteArchive { access, .. }
+            | Self::ScanRepository { access }
+            | Self::IndexArchive { access, .. } => access,
+        }
+    }
+
+    /// The id of that repository.
+    pub fn repository(&self) -> &RepositoryId {
+        &self.access().repository
+    }
+
+    /// The plan that it belongs to, for backups.
+    pub fn plan(&self) -> Option<&PlanId> {
+        match self {
+            Self::Backup(spec) => Some(&spec.plan),
+            _ => None,
+        }
+    }
+
+    /// Whether borg takes the repository's exclusive lock. Restores, scans and indexes only read.
+    pub fn writes(&self) -> bool {
+        matches!(self, Self::InitRepository { .. } | Self::Backup(_) | Self::DeleteArchive { .. })
+    }
+
+    /// Higher goes first: who waits for a restore has lost something.
+    pub fn priority(&self) -> u8 {
+        match self {
+            Self::Restore(_) => 3,
+            Self::InitRepository { .. } => 2,
+            Self::Backup(_) | Self::DeleteArchive { .. } => 1,
+            Self::ScanRepository { .. } | Self::IndexArchive { .. } => 0,
+        }
+    }
+}
+
+/// A backup, with the plan as it was when it was asked for.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct BackupSpec {
+    /// Which plan.
+    pub plan: PlanId,
+    /// Where to.
+    pub access: Access,
+    /// What.
+    pub source: Source,
+    /// How it is compressed.
+    pub compression: Compression,
+    /// What it may use.
+    #[serde(default)]
+    pub limits: Limits,
+}
+
+impl BackupSpec {
+    /// The archive's name: the same for every attempt, so that borg itself refuses a second one.
+    pub fn archive_name(&self, job: JobId) -> String {
+        format!("{}-{job}", self.plan)
+    }
+}
+
+/// A restore of files.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RestoreSpec {
+    /// From where.
+    pub access: Access,
+    /// Which archive.
+    pub archive: Target,
+    /// Which paths, as they stand in the archive (without the leading slash); all, when empty.
+    #[serde(default)]
+    pub paths: Vec<String>,
+    /// Where to.
+    pub target: RestoreTarget,
+    /// What to do with what is there already.
+    #[serde(default)]
+    pub on_conflict: Conflict,
+    /// Folders under which it may write; from the server's definition.
+    pub allowed_roots: Vec<String>,
+}
+
+/// Where restored files go.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum RestoreTarget {
+    /// Below this folder, with their whole path.
+    Folder {
+        /// The folder, absolute.
+        path: String,
+    },
+    /// Where they came from.
+    Original,
+}
+
+/// What a restore does where something stands already. It never overwrites in silence.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, strum::Display)]
+#[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
+pub enum Conflict {
+    /// Nothing is restored when any file stands there already.
+    #[default]
+    Fail,
+    /// What stands there is renamed with the suffix `.before-restore-<job>`.
+    KeepBoth,
+    /// What stands there is replaced.
+    Overwrite,
+}

@@ -1,0 +1,38 @@
+//! Server: a machine with data to protect.
+
+use crate::definition::{Validate, check_absolute_path, check_text};
+use crate::{FieldError, NodeId};
+use serde::{Deserialize, Serialize};
+
+/// How a server is defined.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Spec {
+    /// Which node works for it.
+    pub node: NodeId,
+    /// Words for people.
+    #[serde(default)]
+    pub description: String,
+    /// How many jobs may run at once for this server; the system's default when absent.
+    #[serde(default)]
+    pub max_concurrent_jobs: Option<u32>,
+    /// Folders under which a restore may write. Empty: nothing can be restored onto this server.
+    #[serde(default)]
+    pub restore_roots: Vec<String>,
+}
+
+impl Validate for Spec {
+    fn problems(&self) -> Vec<FieldError> {
+        let mut problems = Vec::new();
+        check_text(&mut problems, "description", &self.description, 500);
+        if self.max_concurrent_jobs == Some(0) {
+            problems.push(FieldError::new(
+                "max_concurrent_jobs",
+                "must be at least 1; pause the plans to stop all jobs",
+            ));
+        }
+        for (i, root) in self.restore_roots.iter().enumerate() {
+            check_absolute_path(&mut problems, &format!("restore_roots[{i}]"), root);
+        }
+        problems
+    }
+}

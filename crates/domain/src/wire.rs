@@ -1,0 +1,173 @@
+//! What travels beside the log and is never the truth: wake-ups for nodes, their reports, leases, status.
+//!
+//! A node works in an account of its own and never writes a fact. What it says here is checked by the scheduler (is
+//! this node admitted for this job, with this epoch?) before it becomes one.
+
+use crate::archive::Facts;
+use crate::job::{JobSpec, Report};
+use crate::{JobId, NodeId, SecretRef, node};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// A wake-up: this node may do this job now.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct WorkItem {
+    /// Which job.
+    pub job: JobId,
+    /// The fencing token.
+    pub epoch: u64,
+    /// 1, 2, ...
+    pub attempt: u32,
+    /// What to do.
+    pub spec: JobSpec,
+    /// The secrets it needs, each encrypted to this node's age key.
+    #[serde(default)]
+    pub secrets: Vec<SealedSecret>,
+}
+
+/// A secret on its way to one node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SealedSecret {
+    /// Which one.
+    pub reference: SecretRef,
+    /// Its age ciphertext.
+    #[serde(with = "serde_bytes_vec")]
+    pub ciphertext: Vec<u8>,
+}
+
+/// What a node tells. Kept in a work queue until the scheduler has taken it down.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "report", rename_all = "kebab-case")]
+pub enum NodeReport {
+    /// The executor came up.
+    Joined(node::Joined),
+    /// It began an attempt.
+    Started {
+        /// Which job.
+        job: JobId,
+        /// The fencing token.
+        epoch: u64,
+        /// The executor's boot id.
+        boot: String,
+    },
+    /// An attempt ended.
+    Ended {
+        /// Which job.
+        job: JobId,
+        /// The fencing token.
+        epoch: u64,
+        /// How.
+        how: Report,
+    },
+    /// A page of what a scan found; all pages come before the job's `Ended`.
+    Scanned {
+        /// The scan.
+        job: JobId,
+        /// Its fencing token.
+        epoch: u64,
+        /// 0, 1, ...
+        page: u32,
+        /// At most 200 archives.
+        archives: Vec<Facts>,
+        /// Whether this is the last page: then what is known and was in no page is missing.
+        last: bool,
+    },
+}
+
+/// A node asks whether its attempt still stands: before it begins, and every few seconds after.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeaseQuestion {
+    /// Which job.
+    pub job: JobId,
+    /// The fencing token.
+    pub epoch: u64,
+}
+
+/// The scheduler's answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LeaseAnswer {
+    /// Go on.
+    Held,
+    /// Stop: somebody asked for the job to be cancelled.
+    CancelRequested,
+    /// Stop and report nothing: another attempt has taken over, or the job has ended.
+    Stale,
+}
+
+/// Status: the newest word about something, kept an hour, lost without harm.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "status", rename_all = "kebab-case")]
+pub enum Status {
+    /// The executor is alive.
+    Heartbeat {
+        /// Which one.
+        node: NodeId,
+        /// Its boot id.
+        boot: String,
+        /// By its own clock.
+        at: Timestamp,
+        /// The attempts that it works on, as (job, epoch).
+        running: Vec<(JobId, u64)>,
+    },
+    /// How far a job is.
+    Progress(Progress),
+}
+
+/// How far a job is.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Progress {
+    /// Which job.
+    pub job: JobId,
+    /// The fencing token.
+    pub epoch: u64,
+    /// What is being done: `create`, `read-back`, `index`, `extract`, ...
+    pub step: String,
+    /// Files so far.
+    pub files: u64,
+    /// Bytes read so far.
+    pub original_size_bytes: u64,
+    /// Bytes after compression.
+    pub compressed_size_bytes: u64,
+    /// Bytes that were new to the repository.
+    pub deduplicated_size_bytes: u64,
+    /// The file at hand.
+    pub path: String,
+    /// Bytes a second, over the last seconds.
+    pub rate_bytes_per_s: u64,
+    /// The last lines of the log, at most 50.
+    #[serde(default)]
+    pub log_tail: Vec<String>,
+    /// By the node's clock.
+    pub at: Timestamp,
+}
+
+mod serde_bytes_vec {
+    //! MessagePack's binary type for byte vectors, instead of an array of numbers.
+    use serde::{Deserializer, Serializer, de::Visitor};
+
+    pub fn serialize<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(bytes)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
+        struct Bytes;
+        impl<'de> Visitor<'de> for Bytes {
+            type Value = Vec<u8>;
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("bytes")
+            }
+            fn visit_bytes<E>(self, v: &[u8]) -> Result<Vec<u8>, E> {
+                Ok(v.to_vec())
+            }
+            fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut seq: A) -> Result<Vec<u8>, A::Error> {
+                let mut out = Vec::new();
+                while let Some(byte) = seq.next_element()? {
+                    out.push(byte);
+                }
+                Ok(out)
+            }
+        }
+        deserializer.deserialize_byte_buf(Bytes)
+    }
+}
