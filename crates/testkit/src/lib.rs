@@ -1,1 +1,26 @@
-//! Real servers on free ports for the tests.
+//! Real servers on free ports for the tests: a nats-server with the product's own rights and streams, one or three,
+//! that can be killed and started again; and a way to wait on a condition with a deadline.
+
+mod http_sink;
+mod nats;
+
+pub use http_sink::{HttpSink, Received};
+pub use nats::{Nats, borg_is_there};
+
+use std::time::{Duration, Instant};
+
+/// Asks again until `check` gives something, or fails after `deadline` with what was waited for.
+pub async fn wait_until<T>(
+    what: &str,
+    deadline: Duration,
+    mut check: impl AsyncFnMut() -> Option<T>,
+) -> anyhow::Result<T> {
+    let end = Instant::now() + deadline;
+    loop {
+        if let Some(found) = check().await {
+            return Ok(found);
+        }
+        anyhow::ensure!(Instant::now() < end, "waited {} s in vain: {what}", deadline.as_secs());
+        tokio::time::sleep(Duration::from_millis(25)).await;
+    }
+}
