@@ -20,7 +20,8 @@ struct Program {
 
 const PROGRAMS: &[Program] = &[
     Program { name: "borg", package: "borgbackup", why: "makes and reads the archives" },
-    Program { name: "setsid", package: "util-linux", why: "gives child processes a session of their own" },
+    Program { name: "setpriv", package: "util-linux", why: "ends nats-server when its parent dies" },
+    Program { name: "kill", package: "procps", why: "asks nats-server to stop" },
 ];
 
 /// What is there once everything is installed.
