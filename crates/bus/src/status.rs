@@ -11,9 +11,9 @@ impl Bus {
     pub async fn watch_status(
         &self,
     ) -> Result<impl Stream<Item = (NodeId, Status)> + Send + Unpin + use<>, Fault> {
-        let subscriber = self.nats.subscribe("strongroom.status.>").await?;
+        let subscriber = self.nats.subscribe(subjects::STORED_STATUSES).await?;
         Ok(Box::pin(subscriber.filter_map(|message| async move {
-            let node = message.subject.split('.').nth(2)?.parse().ok()?;
+            let node = message.subject.split('.').nth(3)?.parse().ok()?;
             Some((node, decode_payload(&message.payload).ok()?))
         })))
     }

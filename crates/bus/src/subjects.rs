@@ -20,6 +20,13 @@ pub const QUARANTINE: &str = "STRONGROOM_QUARANTINE";
 /// All facts.
 pub const EVENTS: &str = "strongroom.evt.>";
 
+/// Where the store tells of each event that it has stored: its headers without its payload.
+pub const STORED_EVENTS: &str = "strongroom.stored.evt.>";
+/// All status that nodes send.
+pub const STATUSES: &str = "strongroom.status.>";
+/// Where the store passes on each status.
+pub const STORED_STATUSES: &str = "strongroom.stored.status.>";
+
 /// The one concrete subject of an aggregate.
 pub fn event(aggregate: &Aggregate) -> String {
     format!("strongroom.evt.{aggregate}")

@@ -11,11 +11,14 @@ use strongroom_bus::server::config::{Cluster, ServerConfig, render};
 use strongroom_bus::server::keys::KeyRing;
 use strongroom_bus::server::provision::Provision;
 use strongroom_bus::server::{binary, supervisor};
+use strongroom_domain::NodeId;
 
 /// One nats-server or a cluster of three.
 pub struct Nats {
     folder: tempfile::TempDir,
     keys: KeyRing,
+    nodes: Vec<NodeId>,
+    secret: String,
     members: Vec<Member>,
 }
 
@@ -38,10 +41,17 @@ impl Nats {
     /// `members` servers; deliveries to nodes are kept for `work_ack_wait` without a sign of them.
     pub async fn start(members: usize, nodes: &[&str], work_ack_wait: Duration) -> Result<Self> {
         let folder = tempfile::tempdir()?;
-        let nodes: Vec<String> = nodes.iter().map(|n| (*n).to_owned()).collect();
+        let nodes: Vec<NodeId> =
+            nodes.iter().map(|n| n.parse().map_err(|_| anyhow!("not a node name"))).collect::<Result<_>>()?;
         let keys = KeyRing::open(&folder.path().join("keys"), &nodes)?;
         let routes: Vec<u16> = (0..members).map(|_| supervisor::free_port()).collect::<Result<_, _>>()?;
-        let mut nats = Self { folder, keys, members: Vec::new() };
+        let mut nats = Self {
+            folder,
+            keys,
+            nodes: nodes.clone(),
+            secret: uuid::Uuid::now_v7().to_string(),
+            members: Vec::new(),
+        };
         for (i, port) in routes.iter().enumerate() {
             let config = ServerConfig {
                 name: format!("n{i}"),
@@ -50,9 +60,11 @@ impl Nats {
                 monitor_port: supervisor::free_port()?,
                 store_dir: nats.folder.path().join(format!("store{i}")),
                 max_store_bytes: 4 << 30,
+                log_file: None,
                 cluster: (members > 1).then(|| Cluster {
                     port: *port,
                     routes: routes.iter().map(|r| format!("127.0.0.1:{r}")).collect(),
+                    secret: nats.secret.clone(),
                 }),
             };
             nats.members.push(Member { config, child: None });
@@ -123,7 +135,7 @@ impl Nats {
             binary::find().context("the tests need a nats-server; 'cargo xtask test' installs one")?;
         let member = self.members.get_mut(i).context("no such member")?;
         let file = self.folder.path().join(format!("n{i}.conf"));
-        std::fs::write(&file, render(&member.config, self.keys.public()))?;
+        std::fs::write(&file, render(&member.config, &self.nodes, self.keys.public()))?;
         let log = std::fs::OpenOptions::new()
             .create(true)
             .append(true)

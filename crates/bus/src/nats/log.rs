@@ -45,7 +45,7 @@ impl LogStore for NatsLog {
 
     async fn changes(&self) -> Result<BoxStream<'static, ()>, Fault> {
         // Only the wake-up is used, never the content: what counts is what the stream has stored.
-        Ok(self.nats.subscribe(subjects::EVENTS).await?.map(|_| ()).boxed())
+        Ok(self.nats.subscribe(subjects::STORED_EVENTS).await?.map(|_| ()).boxed())
     }
 
     async fn state(&self) -> Result<(String, u64), Fault> {

@@ -1,9 +1,10 @@
 //! The configuration file of nats-server, rendered from the table of rights.
 
-use super::permissions::{NODE_EXPORTS, NODE_PREFIX, Rights, SERVICES, node_rights};
+use super::permissions::{Account, Answers, Export, Import, accounts};
 use std::collections::BTreeMap;
-use std::fmt::Write;
+use std::fmt::{self, Write};
 use std::path::PathBuf;
+use strongroom_domain::NodeId;
 
 /// Where a server listens and keeps its bytes.
 #[derive(Debug, Clone)]
@@ -20,80 +21,140 @@ pub struct ServerConfig {
     pub store_dir: PathBuf,
     /// How much JetStream may store, in bytes. Below the disk's size: a full disk freezes the server.
     pub max_store_bytes: u64,
+    /// The file that the server logs to, three of 10 MB at most; nothing: its output.
+    pub log_file: Option<PathBuf>,
     /// The cluster, for three nodes.
     pub cluster: Option<Cluster>,
 }
 
 /// The cluster that a server belongs to.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Cluster {
     /// Its own route port.
     pub port: u16,
-    /// The route ports of all members, on `host`.
+    /// The route addresses of all members, `host:port`.
     pub routes: Vec<String>,
+    /// What members show each other. Who can open a route can say anything in any account, so it is never without one.
+    pub secret: String,
 }
 
-/// Renders the file. `keys` holds the public key of each user.
-pub fn render(config: &ServerConfig, keys: &BTreeMap<String, String>) -> String {
+impl fmt::Debug for Cluster {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cluster")
+            .field("port", &self.port)
+            .field("routes", &self.routes)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Renders the file. `keys` holds the public key of each user; one without a key is left out and cannot connect.
+pub fn render(config: &ServerConfig, nodes: &[NodeId], keys: &BTreeMap<String, String>) -> String {
     let mut out = String::new();
-    let nothing = String::new();
-    let key = |user: &str| keys.get(user).unwrap_or(&nothing).clone();
-    // Writing to a String cannot fail, so the results are dropped.
-    let _ = writeln!(out, "# Rendered by strongroom from its table of rights; changes here are lost.");
-    let _ = writeln!(out, "server_name: {:?}", config.name);
-    let _ = writeln!(out, "listen: \"{}:{}\"", config.host, config.port);
-    let _ = writeln!(out, "http: \"127.0.0.1:{}\"", config.monitor_port);
-    let _ = writeln!(out, "max_payload: 1MB");
-    let _ = writeln!(out, "jetstream {{");
-    let _ = writeln!(out, "  store_dir: {:?}", config.store_dir.display().to_string());
-    let _ = writeln!(
-        out,
-        "  # An acknowledged event is on disk. The default (2 minutes) lost all of them at a power cut."
-    );
-    let _ = writeln!(out, "  sync_interval: always");
-    let _ = writeln!(out, "  max_file_store: {}", config.max_store_bytes);
-    let _ = writeln!(out, "  max_memory_store: 67108864");
-    let _ = writeln!(out, "}}");
-    if let Some(cluster) = &config.cluster {
-        let routes: Vec<String> = cluster.routes.iter().map(|r| format!("\"nats://{r}\"")).collect();
-        let _ = writeln!(
-            out,
-            "cluster {{ name: strongroom, listen: \"{}:{}\", routes: [{}] }}",
-            config.host,
-            cluster.port,
-            routes.join(", ")
-        );
-    }
-    let _ = writeln!(out, "accounts {{");
-    let _ = writeln!(out, "  SYS {{ users: [] }}");
-    let _ = writeln!(out, "  CORE {{\n    jetstream: enabled\n    users: [");
-    for service in SERVICES {
-        let _ = writeln!(out, "      {}", user(&key(service.user), &service.rights()));
-    }
-    let _ = writeln!(out, "    ]\n    exports: [");
-    for (subject, many) in NODE_EXPORTS {
-        let kind = if *many { "stream" } else { "singleton" };
-        let _ = writeln!(out, "      {{ service: {subject:?}, accounts: [NODES], response_type: {kind} }}");
-    }
-    let _ = writeln!(out, "    ]\n  }}");
-    let _ = writeln!(out, "  NODES {{\n    users: [");
-    for node in keys.keys().filter_map(|u| u.strip_prefix(NODE_PREFIX)) {
-        let _ = writeln!(out, "      {}", user(&key(&format!("{NODE_PREFIX}{node}")), &node_rights(node)));
-    }
-    let _ = writeln!(out, "    ]\n    imports: [");
-    for (subject, _) in NODE_EXPORTS {
-        let _ = writeln!(out, "      {{ service: {{ account: CORE, subject: {subject:?} }} }}");
-    }
-    let _ = writeln!(out, "    ]\n  }}\n}}\nsystem_account: SYS");
+    // Writing to a String cannot fail, so the result is dropped.
+    let _ = write_all(&mut out, config, nodes, keys);
     out
 }
 
-fn user(key: &str, rights: &Rights) -> String {
-    let list = |subjects: &[String]| subjects.iter().map(|s| format!("{s:?}")).collect::<Vec<_>>().join(", ");
-    let answers = if rights.answers { ", allow_responses: { max: 1, expires: \"30s\" }" } else { "" };
-    format!(
-        "{{ nkey: {key}, permissions: {{ publish: {{ allow: [{}] }}, subscribe: {{ allow: [{}] }}{answers} }} }}",
-        list(&rights.publish),
-        list(&rights.subscribe)
-    )
+fn write_all(
+    out: &mut String,
+    config: &ServerConfig,
+    nodes: &[NodeId],
+    keys: &BTreeMap<String, String>,
+) -> fmt::Result {
+    writeln!(out, "# Rendered by strongroom from its table of rights; changes here are lost.")?;
+    writeln!(out, "server_name: {}", quoted(&config.name))?;
+    writeln!(out, "listen: {}", quoted(&format!("{}:{}", config.host, config.port)))?;
+    writeln!(out, "http: {}", quoted(&format!("127.0.0.1:{}", config.monitor_port)))?;
+    writeln!(out, "max_payload: 1MB")?;
+    writeln!(out, "# A connection that is cut without a word is noticed within half a minute.")?;
+    writeln!(out, "ping_interval: \"10s\"")?;
+    writeln!(out, "ping_max: 2")?;
+    if let Some(file) = &config.log_file {
+        writeln!(out, "log_file: {}", quoted(&file.display().to_string()))?;
+        writeln!(out, "logfile_size_limit: 10MB")?;
+        writeln!(out, "logfile_max_num: 3")?;
+    }
+    writeln!(out, "# The rights below name the acks' subjects as this form has them.")?;
+    writeln!(out, "feature_flags {{ js_ack_fc_v2: false }}")?;
+    writeln!(out, "jetstream {{")?;
+    writeln!(out, "  store_dir: {}", quoted(&config.store_dir.display().to_string()))?;
+    writeln!(
+        out,
+        "  # An acknowledged event is on disk. The default (2 minutes) lost all of them at a power cut."
+    )?;
+    writeln!(out, "  sync_interval: always")?;
+    writeln!(out, "  max_file_store: {}", config.max_store_bytes)?;
+    writeln!(out, "  max_memory_store: 67108864")?;
+    writeln!(out, "}}")?;
+    if let Some(cluster) = &config.cluster {
+        write_cluster(out, &config.host, cluster)?;
+    }
+    writeln!(out, "accounts {{")?;
+    writeln!(out, "  system {{ users: [] }}")?;
+    for account in accounts(nodes) {
+        write_account(out, &account, keys)?;
+    }
+    writeln!(out, "}}")?;
+    writeln!(out, "system_account: system")
+}
+
+fn write_cluster(out: &mut String, host: &str, cluster: &Cluster) -> fmt::Result {
+    writeln!(out, "cluster {{")?;
+    writeln!(out, "  name: strongroom")?;
+    writeln!(out, "  listen: {}", quoted(&format!("{host}:{}", cluster.port)))?;
+    writeln!(out, "  authorization {{ user: strongroom, password: {} }}", quoted(&cluster.secret))?;
+    writeln!(out, "  routes: [")?;
+    for route in &cluster.routes {
+        writeln!(out, "    {}", quoted(&format!("nats://strongroom:{}@{route}", cluster.secret)))?;
+    }
+    writeln!(out, "  ]\n}}")
+}
+
+fn write_account(out: &mut String, account: &Account, keys: &BTreeMap<String, String>) -> fmt::Result {
+    writeln!(out, "  {} {{", quoted(&account.name))?;
+    if account.has_streams() {
+        writeln!(out, "    jetstream: enabled")?;
+    }
+    writeln!(out, "    users: [")?;
+    if let Some(key) = keys.get(&account.user) {
+        let rights = &account.rights;
+        writeln!(out, "      {{ nkey: {key}, permissions: {{")?;
+        writeln!(out, "        publish: {{ allow: [{}] }}", list(&rights.publish))?;
+        writeln!(out, "        subscribe: {{ allow: [{}] }}", list(&rights.subscribe))?;
+        writeln!(out, "      }} }}")?;
+    }
+    writeln!(out, "    ]")?;
+    writeln!(out, "    exports: [")?;
+    for export in &account.exports {
+        match export {
+            Export::Service(subject, answers) => {
+                let kind = match answers {
+                    Answers::One => "singleton".to_owned(),
+                    Answers::Many { within_s } => format!("stream, response_threshold: \"{within_s}s\""),
+                };
+                writeln!(out, "      {{ service: {}, response_type: {kind} }}", quoted(subject))?;
+            }
+            Export::Feed(subject) => writeln!(out, "      {{ stream: {} }}", quoted(subject))?,
+        }
+    }
+    writeln!(out, "    ]")?;
+    writeln!(out, "    imports: [")?;
+    for import in &account.imports {
+        let (kind, account, subject) = match import {
+            Import::Service { account, subject } => ("service", account, subject),
+            Import::Feed { account, subject } => ("stream", account, subject),
+        };
+        let (account, subject) = (quoted(account), quoted(subject));
+        writeln!(out, "      {{ {kind}: {{ account: {account}, subject: {subject} }} }}")?;
+    }
+    writeln!(out, "    ]\n  }}")
+}
+
+fn list(subjects: &[String]) -> String {
+    subjects.iter().map(|s| quoted(s)).collect::<Vec<_>>().join(", ")
+}
+
+/// A string as nats-server reads it: only these two signs are special, and a path may well hold one.
+fn quoted(text: &str) -> String {
+    format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
 }

@@ -1,11 +1,12 @@
 //! The nkeys of all users: made once, kept in files that only their owner can read.
 
-use super::permissions::{NODE_PREFIX, SERVICES};
+use super::permissions::{PROVISIONER, SERVICES, node_user};
 use nkeys::KeyPair;
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use strongroom_domain::NodeId;
 
 /// Why the keys cannot be had.
 #[derive(Debug, thiserror::Error)]
@@ -29,15 +30,15 @@ pub struct KeyRing {
 
 impl KeyRing {
     /// Loads the keys of all services and of these nodes from a folder, making those that are not there.
-    pub fn open(folder: &Path, nodes: &[String]) -> Result<Self, KeyError> {
+    pub fn open(folder: &Path, nodes: &[NodeId]) -> Result<Self, KeyError> {
         std::fs::DirBuilder::new()
             .recursive(true)
             .mode(0o700)
             .create(folder)
             .map_err(|e| KeyError::File { path: folder.display().to_string(), problem: e.to_string() })?;
         let mut public = BTreeMap::new();
-        let nodes = nodes.iter().map(|n| format!("{NODE_PREFIX}{n}"));
-        for user in SERVICES.iter().map(|s| s.user.to_owned()).chain(nodes) {
+        let core = std::iter::once(PROVISIONER).chain(SERVICES.iter().map(|s| s.user));
+        for user in core.map(ToOwned::to_owned).chain(nodes.iter().map(node_user)) {
             let pair = load_or_make(&folder.join(format!("{user}.nk")))?;
             public.insert(user, pair.public_key());
         }

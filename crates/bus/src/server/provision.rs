@@ -4,6 +4,7 @@ use crate::nats::{Connection, Settings};
 use crate::{Fault, subjects};
 use serde_json::{Value, json};
 use std::time::Duration;
+use strongroom_domain::NodeId;
 
 /// What is to be there.
 #[derive(Debug, Clone)]
@@ -15,7 +16,7 @@ pub struct Provision {
     /// The size of all file indexes at most, in bytes.
     pub indexes_max_bytes: u64,
     /// All nodes.
-    pub nodes: Vec<String>,
+    pub nodes: Vec<NodeId>,
     /// How long a delivery to a node is kept without a sign of it.
     pub work_ack_wait: Duration,
     /// The generation that a new log gets.
@@ -32,11 +33,11 @@ impl Provision {
         let ack_wait = |d: Duration| u64::try_from(d.as_nanos()).unwrap_or(u64::MAX);
         for node in &self.nodes {
             let consumer = json!({
-                "durable_name": node, "filter_subject": subjects::work(node), "ack_policy": "explicit",
+                "durable_name": node, "filter_subject": subjects::work(node.as_str()), "ack_policy": "explicit",
                 "ack_wait": ack_wait(self.work_ack_wait), "max_deliver": -1, "max_ack_pending": 1000,
                 "deliver_policy": "all",
             });
-            ensure_consumer(&nats, subjects::WORK, node, consumer).await?;
+            ensure_consumer(&nats, subjects::WORK, node.as_str(), consumer).await?;
         }
         let scheduler = json!({
             "durable_name": "scheduler", "ack_policy": "explicit", "ack_wait": ack_wait(Duration::from_secs(30)),
@@ -67,6 +68,8 @@ impl Provision {
                 json!({
                     "discard": "new", "max_bytes": self.log_max_bytes, "deny_delete": true, "deny_purge": true,
                     "allow_rollup_hdrs": false, "max_msg_size": 262_144, "compression": "s2",
+                    // The feed of what is stored: a message that came in from another account is not passed on to a third.
+                    "republish": { "src": subjects::EVENTS, "dest": subjects::STORED_EVENTS, "headers_only": true },
                     "metadata": { "generation": self.generation },
                 }),
             ),
@@ -79,8 +82,9 @@ impl Provision {
                 json!({ "retention": "workqueue", "discard": "new", "max_bytes": 536_870_912 }),
             ),
             with(
-                base(subjects::STATUS, "strongroom.status.*.*"),
-                json!({ "storage": "memory", "max_msgs_per_subject": 1, "max_bytes": 33_554_432, "max_age": 3_600_000_000_000_u64 }),
+                base(subjects::STATUS, subjects::STATUSES),
+                json!({ "storage": "memory", "max_msgs_per_subject": 1, "max_bytes": 33_554_432, "max_age": 3_600_000_000_000_u64,
+                    "republish": { "src": subjects::STATUSES, "dest": subjects::STORED_STATUSES } }),
             ),
             with(
                 base(subjects::SECRETS, "strongroom.secret.*.*"),
