@@ -1,11 +1,17 @@
 //! Real servers on free ports for the tests: a nats-server with the product's own rights and streams, one or three,
-//! that can be killed and started again; and a way to wait on a condition with a deadline.
+//! that can be killed and started again; a borg repository; an HTTP server that records; and a way to wait on a
+//! condition with a deadline.
 
+mod borg;
 mod http_sink;
+mod lasting;
 mod nats;
+mod port;
 
+pub use borg::{ScratchRepository, borg_is_there};
 pub use http_sink::{HttpSink, Received};
-pub use nats::{Nats, borg_is_there};
+pub use nats::Nats;
+pub use port::Port;
 
 use std::time::{Duration, Instant};
 

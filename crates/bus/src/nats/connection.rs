@@ -239,8 +239,9 @@ impl Connection {
         from: u64,
         batch: usize,
     ) -> Result<Vec<RawMessage>, Fault> {
-        let mut request = serde_json::json!({ "seq": from, "batch": batch, "max_bytes": 8 * 1024 * 1024 });
-        request["next_by_subj"] = filter.unwrap_or(">").into();
+        let request = serde_json::json!({
+            "seq": from, "batch": batch, "max_bytes": 8 * 1024 * 1024, "next_by_subj": filter.unwrap_or(">"),
+        });
         let inbox = self.client.new_inbox();
         let mut replies = self.subscribe(&inbox).await?;
         self.client

@@ -1,9 +1,13 @@
 //! Running nats-server as a child: it dies with its parent, and is started again when it dies alone.
 
+use super::child::{ChildPlan, StoreLock};
 use super::config::ServerConfig;
+use super::monitor::{self, Unfit};
+use std::io::Write;
 use std::net::TcpListener;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Child;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
@@ -21,9 +25,18 @@ pub enum StartError {
         /// What the system says.
         problem: String,
     },
+    /// Another nats-server works in the same folder.
+    #[error("another nats-server runs on {path} and does not end; end it, or choose another data folder")]
+    StoreInUse {
+        /// Which folder.
+        path: String,
+    },
     /// The child did not come up.
     #[error("nats-server did not come up: {0}")]
     NotReady(String),
+    /// It came up, but must not keep the log.
+    #[error(transparent)]
+    Unfit(#[from] Unfit),
     /// A file could not be written.
     #[error("{path}: {problem}")]
     File {
@@ -37,6 +50,8 @@ pub enum StartError {
 /// How the child is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ServerState {
+    /// It was not started yet.
+    Starting,
     /// It runs, with this process id.
     Running(u32),
     /// It died and will be started again.
@@ -45,45 +60,83 @@ pub enum ServerState {
     Stopped,
 }
 
-/// A nats-server that is kept running.
+/// A nats-server that is kept running. Dropping it ends the server, as [`Supervisor::stop`] does, without waiting.
 pub struct Supervisor {
     state: watch::Receiver<ServerState>,
     stop: mpsc::Sender<()>,
+    monitor: String,
 }
 
+/// How long a server whose parent was killed may take to end.
+const PREDECESSOR: Duration = Duration::from_secs(15);
+/// How long the server may take to come up, with all that it has to recover.
+const COMING_UP: Duration = Duration::from_secs(60);
+/// How long it may take to end before it is killed.
+const ENDING: Duration = Duration::from_secs(10);
+/// What the server may have printed before its output is begun anew.
+const MAX_OUTPUT_BYTES: u64 = 4 << 20;
+
 impl Supervisor {
-    /// Starts the server and waits until it answers.
+    /// Starts the server and waits until it serves.
     pub async fn start(
         binary: &Path,
         config: &ServerConfig,
         rendered: &str,
         config_file: &Path,
     ) -> Result<Self, StartError> {
+        let plan = ChildPlan {
+            binary: binary.to_owned(),
+            config_file: config_file.to_owned(),
+            store_dir: config.store_dir.clone(),
+            death_signal: "TERM",
+        };
+        let store = wait_for_predecessor(&plan).await?;
         check_port(&config.host, config.port)?;
         check_port("127.0.0.1", config.monitor_port)?;
-        std::fs::write(config_file, rendered).map_err(|e| StartError::File {
-            path: config_file.display().to_string(),
-            problem: e.to_string(),
-        })?;
-        let log = config_file.with_extension("log");
+        if let Some(cluster) = &config.cluster {
+            check_port(&config.host, cluster.port)?;
+        }
+        write_private(config_file, rendered)?;
         let (stop, stopped) = mpsc::channel();
-        let (tell, state) = watch::channel(ServerState::Restarting);
-        let (binary, file) = (binary.to_owned(), config_file.to_owned());
+        let (tell, state) = watch::channel(ServerState::Starting);
         // A thread of its own for the life of the child: the death signal of a child fires when the *thread* that
         // spawned it ends, so a worker of the runtime must not be the parent.
+        let keeper = Keeper { plan: plan.clone(), stopped, tell };
         std::thread::Builder::new()
             .name("nats-server".into())
-            .spawn(move || keep_running(&binary, &file, &log, &stopped, &tell))
+            .spawn(move || keeper.run(store))
             .map_err(|e| StartError::NotReady(e.to_string()))?;
-        let supervisor = Self { state, stop };
-        let deadline = Instant::now() + Duration::from_secs(20);
-        while Instant::now() < deadline {
-            if tokio::net::TcpStream::connect((config.host.as_str(), config.port)).await.is_ok() {
-                return Ok(supervisor);
+        let monitor = format!("127.0.0.1:{}", config.monitor_port);
+        let mut supervisor = Self { state, stop, monitor };
+        // A member of a cluster is healthy only when others are, which may be started after it.
+        supervisor.wait_until_up(config.cluster.is_some(), &plan).await?;
+        monitor::check(&supervisor.monitor).await?;
+        Ok(supervisor)
+    }
+
+    async fn wait_until_up(&mut self, is_member: bool, plan: &ChildPlan) -> Result<(), StartError> {
+        let not_ready = |why: &str| StartError::NotReady(format!("{why}: {}", plan.last_words()));
+        let end = Instant::now() + COMING_UP;
+        while Instant::now() < end {
+            let state = *self.state.borrow_and_update();
+            match state {
+                // It will be tried again, but what fails at the first start is seldom helped by that.
+                ServerState::Restarting => return Err(not_ready("it ended at once")),
+                ServerState::Stopped => return Err(not_ready("it cannot be started")),
+                ServerState::Running(_) if self.is_up(is_member).await => return Ok(()),
+                ServerState::Running(_) | ServerState::Starting => {}
             }
-            tokio::time::sleep(Duration::from_millis(20)).await;
+            let _ = tokio::time::timeout(Duration::from_millis(20), self.state.changed()).await;
         }
-        Err(StartError::NotReady(tail(&config_file.with_extension("log"))))
+        Err(not_ready("it gives no sign of health"))
+    }
+
+    async fn is_up(&self, is_member: bool) -> bool {
+        if is_member {
+            monitor::varz(&self.monitor).await.is_ok()
+        } else {
+            monitor::is_healthy(&self.monitor).await
+        }
     }
 
     /// How the child is, and a way to wait for changes.
@@ -91,14 +144,40 @@ impl Supervisor {
         self.state.clone()
     }
 
+    /// The process id of the child, when it runs.
+    pub fn pid(&self) -> Option<u32> {
+        match *self.state.borrow() {
+            ServerState::Running(pid) => Some(pid),
+            ServerState::Starting | ServerState::Restarting | ServerState::Stopped => None,
+        }
+    }
+
+    /// Where the server says how it is, `host:port`; for [`monitor::check`].
+    pub fn monitor(&self) -> &str {
+        &self.monitor
+    }
+
     /// Stops the child and waits until it is gone.
     pub async fn stop(mut self) {
         let _ = self.stop.send(());
-        let _ = tokio::time::timeout(
-            Duration::from_secs(15),
-            self.state.wait_for(|s| *s == ServerState::Stopped),
-        )
-        .await;
+        let patience = ENDING + Duration::from_secs(5);
+        let stopped = self.state.wait_for(|s| *s == ServerState::Stopped);
+        if tokio::time::timeout(patience, stopped).await.is_err() {
+            tracing::warn!("nats-server does not end");
+        }
+    }
+}
+
+async fn wait_for_predecessor(plan: &ChildPlan) -> Result<StoreLock, StartError> {
+    let end = Instant::now() + PREDECESSOR;
+    loop {
+        let path = || plan.store_dir.display().to_string();
+        match plan.lock_store() {
+            Ok(Some(store)) => return Ok(store),
+            Ok(None) if Instant::now() >= end => return Err(StartError::StoreInUse { path: path() }),
+            Ok(None) => tokio::time::sleep(Duration::from_millis(50)).await,
+            Err(e) => return Err(StartError::File { path: path(), problem: e.to_string() }),
+        }
     }
 }
 
@@ -110,60 +189,99 @@ fn check_port(host: &str, port: u16) -> Result<(), StartError> {
     })
 }
 
-fn keep_running(
-    binary: &Path,
-    config: &Path,
-    log: &Path,
-    stopped: &mpsc::Receiver<()>,
-    tell: &watch::Sender<ServerState>,
-) {
-    let mut wait = Duration::from_millis(100);
-    loop {
-        let begun = Instant::now();
-        match spawn(binary, config, log) {
-            Ok(mut child) => {
-                tell.send_replace(ServerState::Running(child.id()));
-                if run_until_end(&mut child, stopped) {
-                    tell.send_replace(ServerState::Stopped);
-                    return;
-                }
-                tracing::warn!("nats-server died; it is started again");
-            }
-            Err(e) => tracing::error!(error = %e, "nats-server cannot be started"),
-        }
-        tell.send_replace(ServerState::Restarting);
-        wait = if begun.elapsed() > Duration::from_secs(10) {
-            Duration::from_millis(100)
-        } else {
-            (wait * 2).min(Duration::from_secs(5))
-        };
-        if !matches!(stopped.recv_timeout(wait), Err(mpsc::RecvTimeoutError::Timeout)) {
-            tell.send_replace(ServerState::Stopped);
-            return;
-        }
-    }
+/// The configuration of a cluster holds a password, so no other user of the machine may read it.
+fn write_private(path: &Path, text: &str) -> Result<(), StartError> {
+    let aside = path.with_extension("new");
+    std::fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&aside)
+        .and_then(|mut file| file.write_all(text.as_bytes()))
+        .and_then(|()| std::fs::rename(&aside, path))
+        .map_err(|e| StartError::File { path: path.display().to_string(), problem: e.to_string() })
 }
 
-/// Whether it ended because it was told to.
-fn run_until_end(child: &mut Child, stopped: &mpsc::Receiver<()>) -> bool {
-    loop {
-        if matches!(child.try_wait(), Ok(Some(_)) | Err(_)) {
-            return false;
+/// The thread that keeps the child.
+struct Keeper {
+    plan: ChildPlan,
+    stopped: mpsc::Receiver<()>,
+    tell: watch::Sender<ServerState>,
+}
+
+impl Keeper {
+    fn run(self, store: StoreLock) {
+        let mut store = Some(store);
+        let mut wait = Duration::from_millis(100);
+        loop {
+            let begun = Instant::now();
+            match self.start(store.take()) {
+                Ok(mut child) => {
+                    self.tell.send_replace(ServerState::Running(child.id()));
+                    if self.was_told_to_end(&mut child) {
+                        break;
+                    }
+                    tracing::warn!(
+                        server.output = self.plan.last_words(),
+                        "nats-server died; it is started again"
+                    );
+                }
+                Err(e) => {
+                    tracing::error!(error = %e, "nats-server cannot be started");
+                    // What fails before there was any child is told to whoever waits for the first one.
+                    if *self.tell.borrow() == ServerState::Starting {
+                        let _ = std::fs::write(self.plan.output_file(), e.to_string());
+                        break;
+                    }
+                }
+            }
+            self.tell.send_replace(ServerState::Restarting);
+            let was_stable = begun.elapsed() > Duration::from_secs(10);
+            wait =
+                if was_stable { Duration::from_millis(100) } else { (wait * 2).min(Duration::from_secs(5)) };
+            if !matches!(self.stopped.recv_timeout(wait), Err(mpsc::RecvTimeoutError::Timeout)) {
+                break;
+            }
         }
-        match stopped.recv_timeout(Duration::from_millis(50)) {
-            Err(mpsc::RecvTimeoutError::Timeout) => {}
-            // Told to stop, or the supervisor was dropped.
-            Ok(()) | Err(mpsc::RecvTimeoutError::Disconnected) => {
-                end(child);
-                return true;
+        self.tell.send_replace(ServerState::Stopped);
+    }
+
+    fn start(&self, store: Option<StoreLock>) -> std::io::Result<Child> {
+        let output = self.plan.output_file();
+        if std::fs::metadata(&output).is_ok_and(|m| m.len() > MAX_OUTPUT_BYTES) {
+            std::fs::File::create(&output)?;
+        }
+        let store = match store {
+            Some(store) => store,
+            None => self.plan.lock_store()?.ok_or_else(|| std::io::Error::other("the store is in use"))?,
+        };
+        self.plan.spawn(store)
+    }
+
+    /// Waits for the end of the child, and says whether it was told to.
+    fn was_told_to_end(&self, child: &mut Child) -> bool {
+        loop {
+            if matches!(child.try_wait(), Ok(Some(_)) | Err(_)) {
+                return false;
+            }
+            match self.stopped.recv_timeout(Duration::from_millis(50)) {
+                Err(mpsc::RecvTimeoutError::Timeout) => {}
+                // Told to stop, or the supervisor was dropped.
+                Ok(()) | Err(mpsc::RecvTimeoutError::Disconnected) => {
+                    end(child);
+                    return true;
+                }
             }
         }
     }
 }
 
 fn end(child: &mut Child) {
-    signal(child.id(), "TERM");
-    let deadline = Instant::now() + Duration::from_secs(10);
+    if let Some(pid) = i32::try_from(child.id()).ok().and_then(rustix::process::Pid::from_raw) {
+        let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+    }
+    let deadline = Instant::now() + ENDING;
     while Instant::now() < deadline {
         if matches!(child.try_wait(), Ok(Some(_)) | Err(_)) {
             return;
@@ -174,45 +292,12 @@ fn end(child: &mut Child) {
     let _ = child.wait();
 }
 
-/// Sends a signal through kill(1): the product itself holds no unsafe code.
-pub fn signal(pid: u32, name: &str) {
-    let _ = Command::new("kill").arg(format!("-{name}")).arg(pid.to_string()).stderr(Stdio::null()).status();
-}
-
-fn spawn(binary: &Path, config: &Path, log: &Path) -> std::io::Result<Child> {
-    use std::os::unix::process::CommandExt;
-    let log = std::fs::OpenOptions::new().create(true).append(true).open(log)?;
-    // setpriv (util-linux) asks the kernel to end the server when its parent is gone, however that died. Its own process
-    // group keeps a Ctrl-C at the terminal from ending the log before its writers.
-    let mut command = Command::new("setpriv");
-    command.args(["--pdeathsig", "TERM", "--"]).arg(binary).arg("-c").arg(config);
-    command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).process_group(0);
-    command.spawn()
-}
-
-fn tail(log: &Path) -> String {
-    let text = std::fs::read_to_string(log).unwrap_or_default();
-    let lines: Vec<&str> = text.lines().collect();
-    lines.iter().skip(lines.len().saturating_sub(5)).copied().collect::<Vec<_>>().join(" | ")
-}
-
-/// What `/varz` must say for the log to be safe; the error says what is wrong.
-pub fn check_settings(varz: &serde_json::Value) -> Result<(), String> {
-    let config = varz.pointer("/jetstream/config");
-    let always =
-        config.and_then(|c| c.get("sync_always")).and_then(serde_json::Value::as_bool).unwrap_or(false);
-    if !always {
-        return Err("JetStream does not run with 'sync_interval: always': acknowledged events can be lost at a power cut".into());
-    }
-    Ok(())
-}
-
 /// A free TCP port on loopback, for servers that cannot choose one themselves.
 pub fn free_port() -> std::io::Result<u16> {
     Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
 }
 
-/// Where the configuration and its log lie in a data folder.
+/// Where the configuration lies in a data folder.
 pub fn config_path(data: &Path) -> PathBuf {
     data.join("nats-server.conf")
 }

@@ -3,6 +3,8 @@
 
 mod journal;
 mod permissions;
+mod provision;
+mod supervisor;
 mod work;
 
 use jiff::Timestamp;
