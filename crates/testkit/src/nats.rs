@@ -95,6 +95,7 @@ impl Nats {
                 binary: binary.clone(),
                 config_file: nats.folder().join(format!("n{i}.conf")),
                 store_dir: config.store_dir.clone(),
+                log_file: None,
                 death_signal: "KILL",
             };
             let rendered = render(&config, &nats.provision.nodes, nats.keys.public());

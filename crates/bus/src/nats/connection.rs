@@ -284,8 +284,11 @@ impl Connection {
         }
     }
 
-    /// The next message of a durable pull consumer; `None` when none came within `wait`.
+    /// The next message of a durable pull consumer; `None` when none came within `wait`, or within 100 s.
     pub async fn pull(&self, stream: &str, consumer: &str, wait: Duration) -> Result<Option<Pulled>, Fault> {
+        // Between accounts the server forgets who pulled after two minutes, and what comes then would be lost until its
+        // ack wait is over.
+        let wait = wait.min(Duration::from_secs(100));
         let inbox = self.client.new_inbox();
         let mut replies = self.subscribe(&inbox).await?;
         let request = serde_json::json!({ "batch": 1, "expires": wait.as_nanos() as u64 });

@@ -17,6 +17,8 @@ pub struct ChildPlan {
     pub config_file: PathBuf,
     /// The folder of its streams.
     pub store_dir: PathBuf,
+    /// Where it logs to, when not to its output.
+    pub log_file: Option<PathBuf>,
     /// The signal that the kernel sends it when its parent is gone: `TERM` lets it end in order.
     pub death_signal: &'static str,
 }
@@ -66,12 +68,16 @@ impl ChildPlan {
         self.config_file.with_extension("out")
     }
 
-    /// The last lines that the server printed.
+    /// The last lines that the server printed and logged.
     pub fn last_words(&self) -> String {
         const LINES: usize = 5;
-        let text = std::fs::read_to_string(self.output_file()).unwrap_or_default();
-        let lines: Vec<&str> = text.lines().collect();
-        lines.iter().skip(lines.len().saturating_sub(LINES)).copied().collect::<Vec<_>>().join(" | ")
+        let mut words = Vec::new();
+        for file in std::iter::once(self.output_file()).chain(self.log_file.clone()) {
+            let text = std::fs::read_to_string(file).unwrap_or_default();
+            let lines: Vec<&str> = text.lines().collect();
+            words.extend(lines.iter().skip(lines.len().saturating_sub(LINES)).map(|l| (*l).to_owned()));
+        }
+        words.join(" | ")
     }
 }
 

@@ -60,11 +60,26 @@ pub enum ServerState {
     Stopped,
 }
 
+/// Why a new configuration is not in force.
+#[derive(Debug, thiserror::Error)]
+pub enum ReloadError {
+    /// It could not be written.
+    #[error(transparent)]
+    File(#[from] StartError),
+    /// The server does not run at the moment; it takes the new one when it is started again.
+    #[error("nats-server is being started again, with the new configuration")]
+    Restarting,
+    /// The server goes on with the old one.
+    #[error("nats-server does not take the new configuration and goes on with the old one: {0}")]
+    Refused(String),
+}
+
 /// A nats-server that is kept running. Dropping it ends the server, as [`Supervisor::stop`] does, without waiting.
 pub struct Supervisor {
     state: watch::Receiver<ServerState>,
     stop: mpsc::Sender<()>,
     monitor: String,
+    plan: ChildPlan,
 }
 
 /// How long a server whose parent was killed may take to end.
@@ -73,6 +88,8 @@ const PREDECESSOR: Duration = Duration::from_secs(15);
 const COMING_UP: Duration = Duration::from_secs(60);
 /// How long it may take to end before it is killed.
 const ENDING: Duration = Duration::from_secs(10);
+/// How long it may take to take a new configuration.
+const RELOADING: Duration = Duration::from_secs(5);
 /// What the server may have printed before its output is begun anew.
 const MAX_OUTPUT_BYTES: u64 = 4 << 20;
 
@@ -88,6 +105,7 @@ impl Supervisor {
             binary: binary.to_owned(),
             config_file: config_file.to_owned(),
             store_dir: config.store_dir.clone(),
+            log_file: config.log_file.clone(),
             death_signal: "TERM",
         };
         let store = wait_for_predecessor(&plan).await?;
@@ -107,15 +125,16 @@ impl Supervisor {
             .spawn(move || keeper.run(store))
             .map_err(|e| StartError::NotReady(e.to_string()))?;
         let monitor = format!("127.0.0.1:{}", config.monitor_port);
-        let mut supervisor = Self { state, stop, monitor };
+        let mut supervisor = Self { state, stop, monitor, plan };
         // A member of a cluster is healthy only when others are, which may be started after it.
-        supervisor.wait_until_up(config.cluster.is_some(), &plan).await?;
+        supervisor.wait_until_up(config.cluster.is_some()).await?;
         monitor::check(&supervisor.monitor).await?;
         Ok(supervisor)
     }
 
-    async fn wait_until_up(&mut self, is_member: bool, plan: &ChildPlan) -> Result<(), StartError> {
-        let not_ready = |why: &str| StartError::NotReady(format!("{why}: {}", plan.last_words()));
+    async fn wait_until_up(&mut self, is_member: bool) -> Result<(), StartError> {
+        let words = self.plan.clone();
+        let not_ready = |why: &str| StartError::NotReady(format!("{why}: {}", words.last_words()));
         let end = Instant::now() + COMING_UP;
         while Instant::now() < end {
             let state = *self.state.borrow_and_update();
@@ -157,6 +176,45 @@ impl Supervisor {
         &self.monitor
     }
 
+    /// Puts a new configuration in force without a restart, as when a node joins. Connections stay.
+    pub async fn reload(&self, rendered: &str) -> Result<(), ReloadError> {
+        // Tried beside the file in force: a bad one there would keep the server from coming back after a crash.
+        let candidate = self.plan.config_file.with_extension("candidate");
+        write_private(&candidate, rendered)?;
+        let tried =
+            tokio::process::Command::new(&self.plan.binary).arg("-t").arg("-c").arg(&candidate).output();
+        let tried = tried.await.map_err(|e| ReloadError::Refused(e.to_string()))?;
+        if !tried.status.success() {
+            return Err(ReloadError::Refused(String::from_utf8_lossy(&tried.stderr).trim().to_owned()));
+        }
+        std::fs::rename(&candidate, &self.plan.config_file)
+            .map_err(|e| file_error(&self.plan.config_file, &e))?;
+        // Twice, because an account that is new at a reload is made without its imports, and given them at the next one.
+        for _ in 0..2 {
+            self.reload_once().await?;
+        }
+        Ok(())
+    }
+
+    async fn reload_once(&self) -> Result<(), ReloadError> {
+        let before = self.loaded_at().await?;
+        let Some(pid) = self.pid() else { return Err(ReloadError::Restarting) };
+        signal(pid, rustix::process::Signal::HUP);
+        let end = Instant::now() + RELOADING;
+        while self.loaded_at().await? == before {
+            if Instant::now() >= end {
+                return Err(ReloadError::Refused(self.plan.last_words()));
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        Ok(())
+    }
+
+    async fn loaded_at(&self) -> Result<Option<serde_json::Value>, ReloadError> {
+        let varz = monitor::varz(&self.monitor).await.map_err(|e| ReloadError::Refused(e.to_string()))?;
+        Ok(varz.get("config_load_time").cloned())
+    }
+
     /// Stops the child and waits until it is gone.
     pub async fn stop(mut self) {
         let _ = self.stop.send(());
@@ -171,12 +229,13 @@ impl Supervisor {
 async fn wait_for_predecessor(plan: &ChildPlan) -> Result<StoreLock, StartError> {
     let end = Instant::now() + PREDECESSOR;
     loop {
-        let path = || plan.store_dir.display().to_string();
         match plan.lock_store() {
             Ok(Some(store)) => return Ok(store),
-            Ok(None) if Instant::now() >= end => return Err(StartError::StoreInUse { path: path() }),
+            Ok(None) if Instant::now() >= end => {
+                return Err(StartError::StoreInUse { path: plan.store_dir.display().to_string() });
+            }
             Ok(None) => tokio::time::sleep(Duration::from_millis(50)).await,
-            Err(e) => return Err(StartError::File { path: path(), problem: e.to_string() }),
+            Err(e) => return Err(file_error(&plan.store_dir, &e)),
         }
     }
 }
@@ -200,7 +259,11 @@ fn write_private(path: &Path, text: &str) -> Result<(), StartError> {
         .open(&aside)
         .and_then(|mut file| file.write_all(text.as_bytes()))
         .and_then(|()| std::fs::rename(&aside, path))
-        .map_err(|e| StartError::File { path: path.display().to_string(), problem: e.to_string() })
+        .map_err(|e| file_error(path, &e))
+}
+
+fn file_error(path: &Path, error: &std::io::Error) -> StartError {
+    StartError::File { path: path.display().to_string(), problem: error.to_string() }
 }
 
 /// The thread that keeps the child.
@@ -277,10 +340,15 @@ impl Keeper {
     }
 }
 
-fn end(child: &mut Child) {
-    if let Some(pid) = i32::try_from(child.id()).ok().and_then(rustix::process::Pid::from_raw) {
-        let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+/// A signal to a child that may be gone: then there is nobody to tell, and nothing to do.
+fn signal(pid: u32, signal: rustix::process::Signal) {
+    if let Some(pid) = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw) {
+        let _ = rustix::process::kill_process(pid, signal);
     }
+}
+
+fn end(child: &mut Child) {
+    signal(child.id(), rustix::process::Signal::TERM);
     let deadline = Instant::now() + ENDING;
     while Instant::now() < deadline {
         if matches!(child.try_wait(), Ok(Some(_)) | Err(_)) {

@@ -1,6 +1,7 @@
 //! The bus against real servers, one and three.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
+mod config;
 mod journal;
 mod permissions;
 mod provision;

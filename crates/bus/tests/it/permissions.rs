@@ -5,6 +5,8 @@
 
 use crate::{paused, some_plan};
 use futures::StreamExt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use strongroom_bus::nats::Connection;
 use strongroom_bus::{AppendError, Context, Head};
@@ -317,6 +319,46 @@ async fn nobody_hears_questions_to_another_or_answers_in_its_name() {
         let message = tokio::time::timeout(Duration::from_millis(50), subscriber.next()).await;
         assert!(!matches!(message, Ok(Some(_))), "the notifier heard {message:?}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn replicas_share_the_questions_and_each_is_answered_once() {
+    on_both(async |nats: &Nats| {
+        let handled: Arc<[AtomicUsize; 3]> = Arc::default();
+        for replica in 0..3 {
+            let server = Connection::open(&nats.settings_at("catalog", replica % nats.members()).unwrap())
+                .await
+                .unwrap();
+            let mut questions =
+                server.queue_subscribe("strongroom.query.catalog.>", "catalog").await.unwrap();
+            server.client_for_tests().flush().await.unwrap();
+            let handled = handled.clone();
+            tokio::spawn(async move {
+                while let Some(question) = questions.next().await {
+                    handled[replica].fetch_add(1, Ordering::Relaxed);
+                    server.publish(&question.reply.unwrap(), question.payload).await;
+                }
+            });
+        }
+        let counts = || handled.iter().map(|h| h.load(Ordering::Relaxed)).collect::<Vec<_>>();
+        let gateway = connect(nats, "gateway").await;
+        let mut asked = 0;
+        // Asked until every replica has had its share: a new subscription takes a moment to reach all members.
+        wait_until("a share for every replica", WAIT, async || {
+            for _ in 0..20 {
+                let question = asked.to_string();
+                let answer =
+                    gateway.request("strongroom.query.catalog.x", question.clone().into(), WAIT).await;
+                assert_eq!(&answer.unwrap().payload[..], question.as_bytes());
+                asked += 1;
+            }
+            counts().iter().all(|n| *n > 0).then_some(())
+        })
+        .await
+        .unwrap_or_else(|e| panic!("{e}: {:?}", counts()));
+        assert_eq!(counts().iter().sum::<usize>(), asked, "a question was handled twice");
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

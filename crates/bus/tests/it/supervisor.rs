@@ -7,9 +7,9 @@ use std::time::Duration;
 use strongroom_bus::server::config::{ServerConfig, render};
 use strongroom_bus::server::keys::KeyRing;
 use strongroom_bus::server::provision::Provision;
-use strongroom_bus::server::supervisor::{ServerState, StartError, Supervisor, config_path};
+use strongroom_bus::server::supervisor::{ReloadError, ServerState, StartError, Supervisor, config_path};
 use strongroom_bus::server::{binary, monitor};
-use strongroom_bus::{Bus, Context, Head, nats::Settings};
+use strongroom_bus::{Bus, Context, Head, NodeBus, nats::Settings};
 use strongroom_testkit::{Port, wait_until};
 
 const WAIT: Duration = Duration::from_secs(60);
@@ -94,6 +94,35 @@ async fn it_comes_back_after_a_kill_with_all_that_was_acknowledged() {
     server.stop().await;
     assert!(!runs(second), "it lives on after stop");
     assert_eq!(*state.borrow(), ServerState::Stopped);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_joins_without_a_restart_and_nobody_is_cut_off() {
+    let (folder, port, monitor_port) =
+        (tempfile::tempdir().unwrap(), Port::claim().unwrap(), Port::claim().unwrap());
+    let place = Place::new(folder.path(), port.number(), monitor_port.number());
+    let server = place.start().await.unwrap();
+    provision().apply(&place.settings("provisioner")).await.unwrap();
+    let bus = Bus::connect(&place.settings("gateway")).await.unwrap();
+    let pid = server.pid();
+    let nodes = ["late".parse().unwrap()];
+    let keys = KeyRing::open(&folder.path().join("keys"), &nodes).unwrap();
+    server.reload(&render(&place.config, &nodes, keys.public())).await.unwrap();
+    Provision { nodes: nodes.to_vec(), ..provision() }.apply(&place.settings("provisioner")).await.unwrap();
+    let node = NodeBus::connect(&place.settings("node-late"), "late".parse().unwrap()).await.unwrap();
+    assert!(node.next_work(Duration::from_millis(100)).await.unwrap().is_none());
+    assert!(bus.is_connected());
+    bus.journal().load(&crate::some_plan()).await.unwrap();
+    assert_eq!(server.pid(), pid);
+    let refused = server.reload("no_such_setting: 1").await.unwrap_err();
+    assert!(matches!(&refused, ReloadError::Refused(why) if why.contains("no_such_setting")), "{refused}");
+    // Not even a crash brings the bad one into force.
+    let mut state = server.state();
+    kill(pid.unwrap());
+    let back = state.wait_for(|s| matches!(s, ServerState::Running(other) if Some(*other) != pid));
+    tokio::time::timeout(WAIT, back).await.expect("a bad configuration ended the server").unwrap();
+    wait_until("the log", WAIT, async || bus.log_state().await.ok()).await.unwrap();
+    server.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
