@@ -14,6 +14,7 @@ use strongroom_domain::{Aggregate, Event, EventId, Kind};
 use uuid::Uuid;
 
 /// An event that any test can write.
+#[expect(clippy::disallowed_methods, reason = "a test may read the clock")]
 pub fn paused(reason: &str) -> NewEvent {
     NewEvent {
         id: EventId(Uuid::now_v7()),
