@@ -14,16 +14,13 @@ pub fn root() -> PathBuf {
 /// `cargo` with these arguments; `--locked` where a change of `Cargo.lock` would go unseen.
 pub fn cargo(arguments: &[&str]) -> Command {
     let mut command = cargo_itself();
-    let (own, passed_on) = match arguments.iter().position(|a| *a == "--") {
-        Some(at) => arguments.split_at(at),
-        None => (arguments, [].as_slice()),
-    };
-    command.args(own);
-    // `cargo fmt` resolves nothing and knows no such flag.
-    if std::env::var_os("CI").is_some() && own.first() != Some(&"fmt") {
+    let Some((subcommand, rest)) = arguments.split_first() else { return command };
+    command.arg(subcommand);
+    // `cargo fmt` resolves nothing and knows no such flag; `cargo deny` knows it in this place only.
+    if std::env::var_os("CI").is_some() && *subcommand != "fmt" {
         command.arg("--locked");
     }
-    command.args(passed_on);
+    command.args(rest);
     command
 }
 
