@@ -1,1 +1,12 @@
-//! What every service's main needs: configuration, tracing, health, shutdown.
+//! What every service's main needs: its settings, tracing, shutdown, and the one clock.
+
+pub mod clock;
+mod main_loop;
+pub mod retry;
+pub mod settings;
+pub mod telemetry;
+pub mod trace;
+
+pub use main_loop::{main, until_signal};
+pub use settings::ServiceArgs;
+pub use tokio_util::sync::CancellationToken as Shutdown;

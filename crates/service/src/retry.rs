@@ -1,0 +1,24 @@
+//! Running something again while its faults are transient.
+
+use crate::Shutdown;
+use std::time::Duration;
+
+/// Runs `work` until it succeeds or shutdown comes; waits longer after each failure, at most 5 s.
+pub async fn until_done<T, E, F>(what: &str, shutdown: &Shutdown, mut work: F) -> Option<T>
+where
+    E: std::fmt::Display,
+    F: AsyncFnMut() -> Result<T, E>,
+{
+    let mut wait = Duration::from_millis(100);
+    loop {
+        match work().await {
+            Ok(done) => return Some(done),
+            Err(e) => tracing::warn!(what, error = %e, "failed; it is tried again"),
+        }
+        tokio::select! {
+            () = shutdown.cancelled() => return None,
+            () = tokio::time::sleep(wait) => {}
+        }
+        wait = (wait * 2).min(Duration::from_secs(5));
+    }
+}
