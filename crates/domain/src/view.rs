@@ -196,6 +196,59 @@ pub struct Node {
     pub joined: crate::node::Joined,
     /// When.
     pub joined_at: Timestamp,
+    /// When its last heartbeat came; filled in by the gateway, which hears status.
+    #[serde(default)]
+    pub last_heartbeat_at: Option<Timestamp>,
+}
+
+/// How a service is, as it answers itself to the question `health`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Health {
+    /// Whether it does its work: connected, and its views have caught up with the log.
+    pub ready: bool,
+    /// What is wrong or limited, in sentences.
+    #[serde(default)]
+    pub problems: Vec<String>,
+    /// Numbers for metrics, by Prometheus name without the prefix `strongroom_`.
+    #[serde(default)]
+    pub numbers: std::collections::BTreeMap<String, f64>,
+}
+
+/// What became of a test message to a channel.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChannelTest {
+    /// Whether the other side confirmed it.
+    pub delivered: bool,
+    /// Its HTTP status, when there was an answer.
+    #[serde(default)]
+    pub status: Option<u16>,
+    /// Why it was not delivered.
+    #[serde(default)]
+    pub problem: Option<String>,
+}
+
+/// What instant recovery could use on its machine.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Capabilities {
+    /// Docker's engine.
+    pub docker: Usable,
+    /// The kernel's FUSE.
+    pub fuse: Usable,
+    /// Borg, with what `borg mount` needs.
+    pub borg: Usable,
+}
+
+/// Whether something can be used.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Usable {
+    /// Whether it can.
+    pub usable: bool,
+    /// Its version, when it said one.
+    #[serde(default)]
+    pub version: Option<String>,
+    /// Why not and what to do, when it cannot.
+    #[serde(default)]
+    pub problem: Option<String>,
 }
 
 /// A message of the log that could not be taken in.
