@@ -4,10 +4,13 @@ use crate::Shutdown;
 use std::time::Duration;
 
 /// Runs `work` until it succeeds or shutdown comes; waits longer after each failure, at most 5 s.
-pub async fn until_done<T, E, F>(what: &str, shutdown: &Shutdown, mut work: F) -> Option<T>
+///
+/// Not over `AsyncFnMut`: a future that calls it could then not be shown to be `Send`, and no service could be spawned.
+pub async fn until_done<T, E, F, Fut>(what: &str, shutdown: &Shutdown, mut work: F) -> Option<T>
 where
     E: std::fmt::Display,
-    F: AsyncFnMut() -> Result<T, E>,
+    F: FnMut() -> Fut,
+    Fut: Future<Output = Result<T, E>>,
 {
     let mut wait = Duration::from_millis(100);
     loop {
