@@ -20,6 +20,7 @@ mod secret;
 pub mod server;
 mod status;
 pub mod subjects;
+mod twice;
 mod work;
 
 pub use envelope::{Context, Head, Recorded};
@@ -41,6 +42,7 @@ pub struct Bus {
     pub(crate) nats: Connection,
     journal: Journal,
     generation: Arc<str>,
+    twice: twice::Twice<nats::Pulled>,
 }
 
 impl Bus {
@@ -53,6 +55,7 @@ impl Bus {
             nats,
             journal: Journal::new(Arc::new(store), settings.source()),
             generation: generation.into(),
+            twice: twice::Twice::from_environment(),
         })
     }
 

@@ -3,7 +3,8 @@
 //! The accident that this file prevents is P8: a job of hours whose delivery is given to someone else in the middle.
 //! In-progress acks keep a delivery, and an ack is flow control only: the epoch in the log decides whose work counts.
 
-use crate::nats::{Connection, Settings};
+use crate::nats::{Connection, Pulled, Settings};
+use crate::twice::Twice;
 use crate::{Bus, Fault, subjects};
 use bytes::Bytes;
 use std::time::Duration;
@@ -87,7 +88,8 @@ impl Bus {
 
     /// The next report of any node; `None` when none came within `wait`.
     pub async fn next_report(&self, wait: Duration) -> Result<Option<ReportDelivery>, Fault> {
-        let Some(message) = self.nats.pull(subjects::REPORTS, "scheduler", wait).await? else {
+        let pulled = self.twice.or_pull(async || self.nats.pull(subjects::REPORTS, "scheduler", wait).await);
+        let Some(message) = pulled.await? else {
             return Ok(None);
         };
         let Some(node) = message.subject.rsplit('.').next().and_then(|n| n.parse().ok()) else {
@@ -131,12 +133,13 @@ impl Bus {
 pub struct NodeBus {
     nats: Connection,
     node: NodeId,
+    twice: Twice<Pulled>,
 }
 
 impl NodeBus {
     /// Connects as a node.
     pub async fn connect(settings: &Settings, node: NodeId) -> Result<Self, Fault> {
-        Ok(Self { nats: Connection::open(settings).await?, node })
+        Ok(Self { nats: Connection::open(settings).await?, node, twice: Twice::from_environment() })
     }
 
     /// Which node this is.
@@ -151,7 +154,9 @@ impl NodeBus {
 
     /// The next wake-up; `None` when none came within `wait`.
     pub async fn next_work(&self, wait: Duration) -> Result<Option<WorkDelivery>, Fault> {
-        let Some(message) = self.nats.pull(subjects::WORK, self.node.as_str(), wait).await? else {
+        let node = self.node.as_str();
+        let pulled = self.twice.or_pull(async || self.nats.pull(subjects::WORK, node, wait).await);
+        let Some(message) = pulled.await? else {
             return Ok(None);
         };
         Ok(Some(WorkDelivery {

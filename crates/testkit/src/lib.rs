@@ -4,7 +4,7 @@
 
 mod borg;
 mod http_sink;
-mod lasting;
+pub mod lasting;
 mod nats;
 mod port;
 

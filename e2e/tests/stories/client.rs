@@ -1,0 +1,89 @@
+//! The command line, as people and scripts use it.
+
+use anyhow::Result;
+use serde_json::json;
+use strongroom_e2e::{Single, Tree, strongroom};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn everything_can_be_done_with_the_client() -> Result<()> {
+    let single = Single::start().await?;
+    let tree = Tree::new(20, 10, 10_000)?;
+    single.api.node_joined().await?;
+    let restored = single.folder().join("restored");
+    std::fs::create_dir_all(&restored)?;
+    let text = |p: &std::path::Path| p.display().to_string();
+    let run = |arguments: &[&str]| -> Result<String> {
+        let (code, out, err) = single.client(arguments)?;
+        assert_eq!(code, 0, "{arguments:?}: {err}{out}");
+        Ok(out)
+    };
+    run(&["servers", "set", "web", "--node", "local", "--restore-root", &text(&restored)])?;
+    run(&["destinations", "set", "disk", "--path", &text(&single.folder().join("repositories"))])?;
+    let shown =
+        run(&["repositories", "create", "main", "--server", "web", "--destination", "disk", "--wait"])?;
+    assert!(shown.contains("shown this once"), "{shown}");
+    run(&["plans", "set", "web", "--server", "web", "--repository", "main", "--path", &text(tree.path())])?;
+    run(&["plans", "set", "web", "--description", "changed alone"])?;
+    let plan = single.client_json(&["plans", "show", "web"])?;
+    assert_eq!(
+        (&plan["description"], &plan["source"]["paths"]),
+        (&json!("changed alone"), &json!([tree.path()]))
+    );
+
+    let told = run(&["plans", "run", "web", "--wait"])?;
+    assert!(told.contains("complete") && told.contains("new in repository"), "{told}");
+    assert!(run(&["plans", "list"])?.contains("web"));
+    let archives = single.client_json(&["archives", "list"])?;
+    let archive = archives[0]["id"].as_str().unwrap();
+    let below = text(tree.path().strip_prefix("/")?);
+    let folder = run(&["archives", "browse", archive, &below])?;
+    assert!(folder.contains("empty folder"), "{folder}");
+    let target = restored.join("cli");
+    let file = text(&tree.path().join("empty"));
+    run(&["archives", "restore", archive, "--path", &file, "--to", &text(&target), "--wait"])?;
+    assert!(target.join(&below).join("empty").is_file());
+    let jobs = single.client_json(&["jobs", "list", "--plan", "web"])?;
+    let shown = run(&["jobs", "show", jobs[0]["id"].as_str().unwrap()])?;
+    assert!(shown.contains("archive name"), "{shown}");
+    assert!(run(&["nodes"])?.contains("local"));
+    assert!(run(&["status"])?.starts_with("ready"));
+    let deleted = run(&["archives", "delete", archive, "--yes", "--wait"])?;
+    assert!(deleted.contains("complete"), "{deleted}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn exit_codes_are_what_the_help_says() -> Result<()> {
+    let single = Single::start().await?;
+    let tree = Tree::new(21, 3, 100)?;
+    single.api.define("web", single.folder(), &[tree.path()]).await?;
+    let code = |arguments: &[&str]| single.client(arguments).map(|(code, _, err)| (code, err));
+    assert_eq!(code(&["plans", "show", "none"])?.0, 3);
+    assert_eq!(code(&["plans", "run", "none"])?.0, 3);
+    let (refused, said) = code(&["plans", "set", "web", "--cron", "every day"])?;
+    assert_eq!(refused, 4);
+    assert!(said.contains("schedule.cron"), "{said}");
+    assert_eq!(code(&["no-such-command"])?.0, 2);
+    assert_eq!(code(&["archives", "delete", "00000000-0000-0000-0000-000000000000"])?.0, 4, "without --yes");
+    assert_eq!(code(&["plans", "list", "--url", "http://127.0.0.1:9"])?.0, 6);
+    let wrong = strongroom()?
+        .args(["plans", "list"])
+        .envs([("STRONGROOM_URL", single.api.url.as_str()), ("STRONGROOM_TOKEN", "srt_wrong")])
+        .output()?;
+    assert_eq!(wrong.status.code(), Some(5));
+    single.client(&[
+        "plans",
+        "set",
+        "gone",
+        "--server",
+        "web",
+        "--repository",
+        "web",
+        "--path",
+        "/no/such",
+    ])?;
+    assert_eq!(code(&["plans", "run", "gone", "--wait"])?.0, 10);
+    let completions = strongroom()?.args(["completions", "bash"]).output()?;
+    assert!(String::from_utf8_lossy(&completions.stdout).contains("repositories"));
+    Ok(())
+}

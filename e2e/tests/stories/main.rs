@@ -1,0 +1,18 @@
+//! What users do, on the running system: `strongroom up` as a process, the client and HTTP beside it.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that panics is a test that failed"
+)]
+
+mod backup;
+mod bad_input;
+mod client;
+mod jobs;
+mod schedule;
+mod secrets;
+mod starting;
+mod traces;
+mod webhook;
