@@ -1,1 +1,3 @@
 //! Folds the log into views and answers questions.
+
+pub mod core;
