@@ -69,6 +69,11 @@ pub enum Waiting {
         /// That job.
         behind: JobId,
     },
+    /// Its node is not heard of.
+    Node {
+        /// That node.
+        node: NodeId,
+    },
 }
 
 /// Decides for all waiting jobs at once: who may start, in that order, and why each of the others waits.

@@ -1,0 +1,120 @@
+//! Facts that follow from other facts and from the clock.
+
+use crate::core::triggers::due;
+use crate::core::upkeep::upkeep as upkeep_of;
+use crate::desk::Desk;
+use strongroom_bus::{AppendError, Context, Head, NewEvent};
+use strongroom_domain::archive::Deleted;
+use strongroom_domain::{Aggregate, Event, EventId, JobId, Kind};
+use strongroom_service::clock;
+
+/// The actor of what a scheduler does by itself.
+pub const ACTOR: &str = "service:scheduler";
+
+/// Appends; a lost race and a log that gives no answer are the same here: the world is looked at again.
+pub async fn append(
+    desk: &Desk,
+    aggregate: &Aggregate,
+    head: &Head,
+    new: &NewEvent,
+    context: &Context,
+) -> bool {
+    match desk.bus.journal().append(aggregate, head, new, context).await {
+        Ok(_) => true,
+        Err(AppendError::Conflict) => {
+            tracing::debug!(%aggregate, "another writer was first");
+            true
+        }
+        Err(AppendError::Fault(fault)) => {
+            tracing::warn!(%aggregate, error = %fault, "a fact could not be written; it is tried again");
+            false
+        }
+    }
+}
+
+/// Asks for the jobs of triggers that fired.
+pub async fn requests_of_triggers(desk: &Desk) -> bool {
+    let fired: Vec<_> = desk.world().fired.iter().map(|(job, fired)| (*job, fired.clone())).collect();
+    let mut wrote = false;
+    for (job, fired) in fired {
+        match fired.request {
+            Ok(requested) => {
+                let new = NewEvent {
+                    id: EventId::of_command(&format!("request/{job}"), 0),
+                    at: clock::now(),
+                    event: Event::JobRequested(requested),
+                };
+                let mut context = fired.cause.context(ACTOR.to_owned(), None);
+                context.correlation = Some(job.to_string());
+                // It must be the job's first event: who comes second finds it there.
+                wrote |= append(desk, &job_aggregate(job), &Head::default(), &new, &context).await;
+            }
+            // The gateway deletes nothing that a plan uses, so this is a damaged log and worth a loud word.
+            Err(reason) => tracing::error!(%job, reason, "a trigger fired whose job cannot be said"),
+        }
+    }
+    wrote
+}
+
+/// Writes down archives that were deleted, and drops their indexes.
+pub async fn deletions(desk: &Desk) -> bool {
+    let deletions: Vec<_> = desk.world().deletions.iter().map(|(job, d)| (*job, d.clone())).collect();
+    let mut wrote = false;
+    for (job, deletion) in deletions {
+        if let Err(fault) = desk.bus.purge_index(&deletion.archive.to_string()).await {
+            tracing::warn!(archive = %deletion.archive, error = %fault, "its index was not dropped; it is tried again");
+            continue;
+        }
+        let id = EventId::of_command(&format!("deleted/{job}"), 0);
+        let event = Event::ArchiveDeleted(Deleted { job, repository: deletion.repository.clone() });
+        let aggregate = Aggregate::new(Kind::Archive, deletion.archive);
+        let context = deletion.cause.context(ACTOR.to_owned(), None);
+        let new = NewEvent { id, at: clock::now(), event };
+        let decided = desk
+            .bus
+            .journal()
+            .decide(&aggregate, &context, |_| Ok::<_, std::convert::Infallible>(Some(new.clone())));
+        match decided.await {
+            Ok(_) => wrote = true,
+            Err(e) => {
+                tracing::warn!(%aggregate, error = %e, "a deletion could not be written; it is tried again")
+            }
+        }
+    }
+    wrote
+}
+
+/// Writes what state and clock say about open jobs.
+pub async fn upkeep(desk: &Desk) -> bool {
+    let facts = {
+        let (world, hearing) = (desk.world(), desk.hearing().clone());
+        let facts = upkeep_of(&world, &hearing, clock::now(), desk.config.lease_s);
+        let cause = |job: &JobId| world.jobs.get(job).map(|j| j.cause.clone()).unwrap_or_default();
+        facts.into_iter().map(|f| (cause(&f.job), f)).collect::<Vec<_>>()
+    };
+    let mut wrote = false;
+    for (cause, fact) in facts {
+        tracing::info!(job = %fact.job, what = fact.event.type_name(), "the state of a job and the clock say so");
+        let new = NewEvent { id: fact.id, at: clock::now(), event: fact.event };
+        let context = cause.context(ACTOR.to_owned(), None);
+        wrote |= append(desk, &job_aggregate(fact.job), &fact.head, &new, &context).await;
+    }
+    wrote
+}
+
+/// Writes what became of nominal times that have come.
+pub async fn triggers(desk: &Desk) -> bool {
+    let now = clock::now();
+    let facts = due(&desk.world(), now);
+    let mut wrote = false;
+    for fact in facts {
+        let aggregate = Aggregate::new(Kind::Schedule, &fact.plan);
+        let new = NewEvent { id: fact.id, at: now, event: fact.event };
+        wrote |= append(desk, &aggregate, &fact.head, &new, &Context::service("scheduler")).await;
+    }
+    wrote
+}
+
+fn job_aggregate(job: JobId) -> Aggregate {
+    Aggregate::new(Kind::Job, job)
+}

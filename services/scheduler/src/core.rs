@@ -1,0 +1,12 @@
+//! What the scheduler decides, without I/O: from the world as the log tells it, a time, and what nodes say.
+
+pub mod admission;
+pub mod reports;
+pub mod scans;
+#[cfg(test)]
+mod tests;
+pub mod triggers;
+pub mod upkeep;
+pub mod world;
+
+pub use world::World;

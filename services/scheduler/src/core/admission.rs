@@ -1,0 +1,57 @@
+//! Who may start now, seen from the world: limits, one writer a repository, and nodes that are there to do it.
+
+use super::World;
+use super::world::OpenJob;
+use std::collections::HashSet;
+use strongroom_domain::admission::{Holder, Limits, Waiter, Waiting, admit};
+use strongroom_domain::job::Phase;
+use strongroom_domain::{Aggregate, JobId, Kind, NodeId};
+
+/// Who may start, in that order, and why each of the others waits. `silent` are nodes that nothing was heard of: a job
+/// for one of them waits without holding a slot that others could use.
+pub fn decide(
+    world: &World,
+    limits: Limits,
+    silent: &HashSet<NodeId>,
+) -> (Vec<JobId>, Vec<(JobId, Waiting)>) {
+    let holders: Vec<Holder> = world
+        .jobs
+        .iter()
+        .filter(|(_, job)| job.admission.is_some())
+        .map(|(id, job)| holder(*id, job))
+        .collect();
+    let waits = |job: &OpenJob| {
+        job.state.phase == Phase::Waiting && job.admission.is_none() && !job.state.cancel_requested
+    };
+    let (mut waiters, mut waiting) = (Vec::new(), Vec::new());
+    for (id, job) in world.jobs.iter().filter(|(_, job)| waits(job)) {
+        let requested = &job.state.requested;
+        if world.halted.contains(&Aggregate::new(Kind::Job, id)) {
+            continue;
+        }
+        if silent.contains(&requested.node) {
+            waiting.push((*id, Waiting::Node { node: requested.node.clone() }));
+            continue;
+        }
+        waiters.push(Waiter {
+            holder: holder(*id, job),
+            node: requested.node.clone(),
+            priority: requested.spec.priority(),
+            since: job.state.waiting_since,
+            server_limit: world.servers.get(&requested.server).and_then(|s| s.max_concurrent_jobs),
+        });
+    }
+    let (admitted, others) = admit(limits, &holders, &waiters);
+    waiting.extend(others);
+    (admitted, waiting)
+}
+
+fn holder(id: JobId, job: &OpenJob) -> Holder {
+    let requested = &job.state.requested;
+    Holder {
+        job: id,
+        server: requested.server.clone(),
+        repository: requested.spec.repository().clone(),
+        writes: requested.spec.writes(),
+    }
+}

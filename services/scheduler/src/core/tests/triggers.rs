@@ -1,0 +1,122 @@
+use super::*;
+use crate::core::triggers::{due, next_at};
+use proptest::prelude::*;
+use strongroom_domain::schedule::SkipReason;
+
+fn daily() -> serde_json::Value {
+    json!({ "cron": "0 3 * * *", "time_zone": "UTC" })
+}
+
+/// Takes down everything that is due, as the shell does; gives (nominal time, why it was skipped).
+fn take_all(given: &mut Given) -> Vec<(Timestamp, Option<SkipReason>)> {
+    let mut out = Vec::new();
+    while let Some(next) = due(&given.world, given.now).into_iter().next() {
+        out.push(match &next.event {
+            Event::ScheduleFired(e) => (e.nominal_at, None),
+            Event::ScheduleSkipped(e) => (e.nominal_at, Some(e.reason)),
+            other => panic!("{other:?}"),
+        });
+        given.event(&format!("schedule.{}", next.plan), next.event);
+    }
+    out
+}
+
+fn end_all(given: &mut Given) {
+    let fired: Vec<JobId> = given.world.fired.keys().copied().collect();
+    for id in fired {
+        let request = given.world.fired.get(&id).unwrap().request.clone().unwrap();
+        given.event(&format!("job.{id}"), Event::JobRequested(request));
+        given.event(&format!("job.{id}"), Event::JobCancelled(job::Cancelled { epoch: 0 }));
+    }
+}
+
+#[test]
+fn a_plan_runs_at_its_time_and_not_for_times_before_it_was_defined() {
+    let mut given = Given::a_fleet();
+    given.after(3600).plan("p", daily());
+    assert_eq!(due(&given.world, given.now), []);
+    assert_eq!(next_at(&given.world), Some("2026-03-01T03:00:00Z".parse().unwrap()));
+    given.after(2 * 3600);
+    assert_eq!(take_all(&mut given), [("2026-03-01T03:00:00Z".parse().unwrap(), None)]);
+    let fired = given.world.fired.values().next().unwrap().request.clone().unwrap();
+    assert_eq!((fired.node.as_str(), fired.spec.kind()), ("n", "backup"));
+}
+
+#[test]
+fn what_was_missed_is_made_up_for_as_the_plan_says() {
+    for (catch_up, expected) in [
+        ("skip", vec![Some(SkipReason::Missed); 3]),
+        ("latest", vec![Some(SkipReason::Missed), Some(SkipReason::Missed), None]),
+        ("all", vec![None, None, None]),
+    ] {
+        let mut given = Given::a_fleet();
+        given.plan("p", json!({ "cron": "0 3 * * *", "catch_up": catch_up, "overlap": "queue" }));
+        given.after(3 * 86_400);
+        let became: Vec<_> = take_all(&mut given).into_iter().map(|(_, reason)| reason).collect();
+        assert_eq!(became, expected, "{catch_up}");
+    }
+}
+
+#[test]
+fn a_run_that_has_not_ended_is_not_run_over() {
+    let mut given = Given::a_fleet();
+    given.plan("p", json!({ "cron": "* * * * *" }));
+    given.after(60);
+    assert_eq!(take_all(&mut given).len(), 1);
+    given.after(60);
+    assert_eq!(take_all(&mut given)[0].1, Some(SkipReason::Overlap), "asked for, not even requested yet");
+    end_all(&mut given);
+    given.after(60);
+    assert_eq!(take_all(&mut given)[0].1, None);
+}
+
+#[test]
+fn a_paused_plan_skips_its_times() {
+    let mut given = Given::a_fleet();
+    given.plan("p", daily());
+    given.event("plan.p", Event::PlanPaused(read(json!({ "reason": "holidays" }))));
+    given.after(86_400);
+    assert_eq!(take_all(&mut given)[0].1, Some(SkipReason::Paused));
+    given.event("plan.p", Event::PlanResumed(read(json!({}))));
+    given.after(86_400);
+    assert_eq!(take_all(&mut given)[0].1, None);
+}
+
+#[test]
+fn a_clock_that_is_set_back_runs_nothing_again() {
+    let mut given = Given::a_fleet();
+    given.plan("p", daily());
+    given.after(4 * 3600);
+    assert_eq!(take_all(&mut given).len(), 1);
+    given.after(-3 * 3600);
+    assert_eq!(take_all(&mut given), []);
+    given.after(3 * 3600);
+    assert_eq!(take_all(&mut given), []);
+}
+
+proptest! {
+    /// However the clock runs and whenever the scheduler looks: each nominal time has exactly one fact, in order.
+    #[test]
+    fn every_time_becomes_one_fact(
+        steps in proptest::collection::vec((-7200i64..30_000, any::<bool>()), 1..25),
+        cron in proptest::sample::select(vec!["*/30 * * * *", "0 * * * *", "30 2 * * *", "0 0 * * 1-5"]),
+        zone in proptest::sample::select(vec!["UTC", "Europe/Paris", "America/New_York"]),
+        catch_up in proptest::sample::select(vec!["skip", "latest", "all"]),
+    ) {
+        let mut given = Given::a_fleet();
+        given.now = "2026-03-28T20:00:00Z".parse().unwrap();
+        given.plan("p", json!({ "cron": cron, "time_zone": zone, "catch_up": catch_up }));
+        let (from, mut furthest, mut seen) = (given.now, given.now, Vec::new());
+        for (seconds, ends) in steps {
+            given.after(seconds);
+            furthest = furthest.max(given.now);
+            seen.extend(take_all(&mut given).into_iter().map(|(at, _)| at));
+            if ends {
+                end_all(&mut given);
+            }
+        }
+        let spec: strongroom_domain::cron::ScheduleSpec = read(json!({ "cron": cron, "time_zone": zone }));
+        let expected = spec.parse().unwrap().between(from, furthest, 10_000);
+        prop_assert_eq!(seen, expected);
+    }
+}

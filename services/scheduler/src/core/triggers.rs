@@ -1,0 +1,94 @@
+//! Which nominal times have come, and whether each is run or skipped.
+//!
+//! The accidents that this prevents are P5 and P6: times that were lost over a restart, ran twice, or ran on top of one
+//! another. Every nominal time ends in exactly one fact, oldest first.
+
+use super::World;
+use super::world::Plan;
+use jiff::{SignedDuration, Timestamp};
+use strongroom_bus::Head;
+use strongroom_domain::cron::{CatchUp, Overlap, Schedule};
+use strongroom_domain::schedule::{Fired, SkipReason, Skipped};
+use strongroom_domain::{Event, EventId, JobId, PlanId};
+
+/// A time that comes this much too late was missed; less is a busy machine.
+pub const GRACE: SignedDuration = SignedDuration::from_secs(60);
+/// How many missed times `all` makes up for.
+const ALL_LIMIT: usize = 100;
+
+/// A fact that is due.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Due {
+    /// Of which plan.
+    pub plan: PlanId,
+    /// The end of its schedule as it was seen.
+    pub head: Head,
+    /// Fired or skipped.
+    pub event: Event,
+    /// The id of that fact: the same from every scheduler that decides the same.
+    pub id: EventId,
+}
+
+/// The next fact that is due for each plan; called again until there is none.
+pub fn due(world: &World, now: Timestamp) -> Vec<Due> {
+    world.plans.iter().filter_map(|(id, plan)| due_of(world, id, plan, now)).collect()
+}
+
+fn due_of(world: &World, id: &PlanId, plan: &Plan, now: Timestamp) -> Option<Due> {
+    let spec = plan.spec.schedule.as_ref()?;
+    // It was checked when the plan was defined; one that cannot be read any more runs never rather than wrongly.
+    let schedule = spec.parse().ok()?;
+    let known = world.schedules.get(id);
+    let after =
+        known.and_then(|s| s.last_nominal_at).map_or(plan.schedule_since, |l| l.max(plan.schedule_since));
+    let jitter = spec.jitter_of(id.as_str());
+    let until = now.checked_sub(jitter).ok()?;
+    let nominal_at = schedule.next(after).filter(|t| *t <= until)?;
+    let event = match skip_reason(world, id, plan, &schedule, nominal_at, until) {
+        None => Event::ScheduleFired(Fired { nominal_at, job: JobId::of_trigger(id, nominal_at) }),
+        Some(reason) => Event::ScheduleSkipped(Skipped { nominal_at, reason }),
+    };
+    let word = if matches!(event, Event::ScheduleFired(_)) { "fired" } else { "skipped" };
+    Some(Due {
+        plan: id.clone(),
+        head: known.map(|s| s.head.clone()).unwrap_or_default(),
+        id: EventId::of_command(&format!("trigger/{id}/{nominal_at}/{word}"), 0),
+        event,
+    })
+}
+
+fn skip_reason(
+    world: &World,
+    id: &PlanId,
+    plan: &Plan,
+    schedule: &Schedule,
+    nominal_at: Timestamp,
+    until: Timestamp,
+) -> Option<SkipReason> {
+    let spec = plan.spec.schedule.as_ref()?;
+    if plan.paused.is_some() {
+        return Some(SkipReason::Paused);
+    }
+    let late = until.duration_since(nominal_at) > GRACE;
+    let newer = |n: usize| schedule.between(nominal_at, until, n).len() >= n;
+    let missed = match spec.catch_up {
+        CatchUp::Skip => late,
+        CatchUp::Latest => late && newer(1),
+        CatchUp::All => late && newer(ALL_LIMIT),
+    };
+    if missed {
+        return Some(SkipReason::Missed);
+    }
+    (spec.overlap == Overlap::Skip && world.has_open_run(id)).then_some(SkipReason::Overlap)
+}
+
+/// When the next nominal time of any plan comes, jitter included.
+pub fn next_at(world: &World) -> Option<Timestamp> {
+    let next = world.plans.iter().filter_map(|(id, plan)| {
+        let spec = plan.spec.schedule.as_ref()?;
+        let last = world.schedules.get(id).and_then(|s| s.last_nominal_at);
+        let after = last.map_or(plan.schedule_since, |l| l.max(plan.schedule_since));
+        spec.parse().ok()?.next(after)?.checked_add(spec.jitter_of(id.as_str())).ok()
+    });
+    next.min()
+}

@@ -1,0 +1,381 @@
+//! The world as the log tells it: everything that decisions about time, admission and jobs need to know.
+//!
+//! Any number of schedulers fold the same log into the same world, so all of them decide alike; where they do not see
+//! equally far, the guard of the append lets one of them win.
+
+use jiff::Timestamp;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use strongroom_bus::{Context, Head, Recorded};
+use strongroom_domain::job::{self, JobResult, JobSpec, Phase, Requested, Trigger};
+use strongroom_domain::repository::Access;
+use strongroom_domain::{
+    Aggregate, ArchiveId, DestinationId, Event, EventId, JobId, NodeId, PlanId, RepositoryId, ServerId,
+    destination, plan, repository, server,
+};
+
+/// All of it.
+#[derive(Debug, Clone, Default)]
+pub struct World {
+    /// How far the log was folded.
+    pub sequence: u64,
+    /// Servers, the last definition of each, retired ones too.
+    pub servers: HashMap<ServerId, server::Spec>,
+    /// Destinations, likewise.
+    pub destinations: HashMap<DestinationId, destination::Spec>,
+    /// Repositories, likewise.
+    pub repositories: HashMap<RepositoryId, repository::Spec>,
+    /// Plans that are not retired.
+    pub plans: BTreeMap<PlanId, Plan>,
+    /// What has become of each plan's nominal times.
+    pub schedules: HashMap<PlanId, Schedule>,
+    /// Jobs that have not ended.
+    pub jobs: BTreeMap<JobId, OpenJob>,
+    /// Triggers that fired and whose job was not asked for yet.
+    pub fired: BTreeMap<JobId, Fired>,
+    /// The end of the queue.
+    pub queue: Head,
+    /// Archives that are known, by repository.
+    pub archives: HashMap<RepositoryId, HashMap<ArchiveId, KnownArchive>>,
+    /// Archives whose deletion was reported and stands in no fact of their own yet, by the job.
+    pub deletions: BTreeMap<JobId, Deletion>,
+    /// Nodes, by how they last came up.
+    pub nodes: HashMap<NodeId, Node>,
+    /// Aggregates with a message that cannot be read. Nothing is decided about them.
+    pub halted: BTreeSet<Aggregate>,
+}
+
+/// A plan.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// As it is now.
+    pub spec: plan::Spec,
+    /// Why it is paused.
+    pub paused: Option<String>,
+    /// Since when its schedule is what it is: earlier times are not its times.
+    pub schedule_since: Timestamp,
+}
+
+/// What has become of a plan's nominal times.
+#[derive(Debug, Clone, Default)]
+pub struct Schedule {
+    /// The newest one that was dealt with.
+    pub last_nominal_at: Option<Timestamp>,
+    /// The end of the aggregate.
+    pub head: Head,
+}
+
+/// A job that has not ended.
+#[derive(Debug, Clone)]
+pub struct OpenJob {
+    /// Where it stands.
+    pub state: job::State,
+    /// The end of its aggregate.
+    pub head: Head,
+    /// The admission that holds, from the admission to the end of that attempt.
+    pub admission: Option<Admission>,
+    /// How often it was admitted.
+    pub admissions: u32,
+    /// Where its newest attempt's beginning stands in the log.
+    pub started_sequence: u64,
+    /// Its request, as the cause of what follows.
+    pub cause: Cause,
+}
+
+/// Who may do a job, under which token.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Admission {
+    /// On which node.
+    pub node: NodeId,
+    /// The fencing token: the sequence of the admission.
+    pub epoch: u64,
+    /// 1, 2, ...
+    pub attempt: u32,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// What the facts that follow from a request carry on.
+#[derive(Debug, Clone, Default)]
+pub struct Cause {
+    /// Its id.
+    pub id: Option<EventId>,
+    /// What all events that follow from one request share.
+    pub correlation: Option<String>,
+    /// W3C trace context.
+    pub traceparent: Option<String>,
+}
+
+impl Cause {
+    fn of(event: &Recorded) -> Self {
+        Self {
+            id: Some(event.id),
+            correlation: event.context.correlation.clone().or_else(|| Some(event.aggregate.id.clone())),
+            traceparent: event.context.traceparent.clone(),
+        }
+    }
+
+    /// What surrounds a fact that follows from it.
+    pub fn context(&self, actor: String, traceparent: Option<String>) -> Context {
+        Context {
+            actor,
+            correlation: self.correlation.clone(),
+            causation: self.id,
+            traceparent: traceparent.or_else(|| self.traceparent.clone()),
+        }
+    }
+}
+
+/// A trigger that fired.
+#[derive(Debug, Clone)]
+pub struct Fired {
+    /// What is to be asked for: the plan as it was when it fired. The reason, when that cannot be said.
+    pub request: Result<Requested, String>,
+    /// The firing.
+    pub cause: Cause,
+}
+
+/// An archive that is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KnownArchive {
+    /// Since which sequence.
+    pub since: u64,
+    /// Whether a scan missed it.
+    pub missing: bool,
+}
+
+/// A deletion that was reported.
+#[derive(Debug, Clone)]
+pub struct Deletion {
+    /// Which archive.
+    pub archive: ArchiveId,
+    /// Where it lay.
+    pub repository: RepositoryId,
+    /// The report.
+    pub cause: Cause,
+}
+
+/// A node that came up.
+#[derive(Debug, Clone)]
+pub struct Node {
+    /// Its boot id.
+    pub boot: String,
+    /// Where its coming up stands in the log.
+    pub sequence: u64,
+}
+
+impl World {
+    /// The world after one more event.
+    pub fn apply(&mut self, recorded: &Recorded) {
+        self.sequence = recorded.sequence;
+        let id = recorded.aggregate.id.as_str();
+        match &recorded.event {
+            Event::ServerDefined(spec) => insert(&mut self.servers, id, spec),
+            Event::DestinationDefined(spec) => insert(&mut self.destinations, id, spec),
+            Event::RepositoryDefined(spec) => insert(&mut self.repositories, id, spec),
+            Event::PlanDefined(spec) => self.plan_defined(id, spec, recorded.at),
+            Event::PlanRetired(_) => {
+                let _ = id.parse().map(|id: PlanId| self.plans.remove(&id));
+            }
+            Event::PlanPaused(paused) => self.plan(id, |plan| plan.paused = Some(paused.reason.clone())),
+            Event::PlanResumed(_) => self.plan(id, |plan| plan.paused = None),
+            Event::ScheduleFired(fired) => {
+                self.dealt_with(id, fired.nominal_at, recorded);
+                if !self.jobs.contains_key(&fired.job) {
+                    let request = self.request_of(id, fired.nominal_at);
+                    self.fired.insert(fired.job, Fired { request, cause: Cause::of(recorded) });
+                }
+            }
+            Event::ScheduleSkipped(skipped) => self.dealt_with(id, skipped.nominal_at, recorded),
+            Event::QueueAdmitted(admitted) => {
+                self.queue = recorded.head();
+                if let Some(job) = self.jobs.get_mut(&admitted.job) {
+                    job.admissions = admitted.attempt;
+                    job.admission = Some(Admission {
+                        node: admitted.node.clone(),
+                        epoch: recorded.sequence,
+                        attempt: admitted.attempt,
+                        at: recorded.at,
+                    });
+                }
+            }
+            Event::NodeJoined(joined) => {
+                let node = Node { boot: joined.boot.clone(), sequence: recorded.sequence };
+                insert(&mut self.nodes, id, &node);
+            }
+            Event::ArchiveAdopted(adopted) => {
+                self.known(&adopted.repository, adopted.facts.id, recorded.sequence, false);
+            }
+            Event::ArchiveDeleted(deleted) => {
+                self.deletions.remove(&deleted.job);
+                if let (Ok(id), Some(archives)) = (id.parse(), self.archives.get_mut(&deleted.repository)) {
+                    let id: ArchiveId = id;
+                    archives.remove(&id);
+                }
+            }
+            Event::ArchiveMissing(missing) => self.set_missing(&missing.repository, id, true),
+            Event::ArchiveFound(found) => self.set_missing(&found.repository, id, false),
+            event if event.kind() == strongroom_domain::Kind::Job => self.job_event(recorded),
+            _ => {}
+        }
+    }
+
+    /// A message that cannot be read.
+    pub fn poison(&mut self, sequence: u64, aggregate: Option<Aggregate>) {
+        self.sequence = sequence;
+        self.halted.extend(aggregate);
+    }
+
+    fn plan_defined(&mut self, id: &str, spec: &plan::Spec, at: Timestamp) {
+        let Ok(id) = id.parse::<PlanId>() else { return };
+        match self.plans.get_mut(&id) {
+            Some(plan) => {
+                if plan.spec.schedule != spec.schedule {
+                    plan.schedule_since = at;
+                }
+                plan.spec = spec.clone();
+            }
+            None => {
+                self.plans.insert(id, Plan { spec: spec.clone(), paused: None, schedule_since: at });
+            }
+        }
+    }
+
+    fn plan(&mut self, id: &str, change: impl FnOnce(&mut Plan)) {
+        if let Some(plan) = id.parse().ok().and_then(|id: PlanId| self.plans.get_mut(&id)) {
+            change(plan);
+        }
+    }
+
+    fn dealt_with(&mut self, id: &str, nominal_at: Timestamp, recorded: &Recorded) {
+        let Ok(id) = id.parse::<PlanId>() else { return };
+        let schedule = self.schedules.entry(id).or_default();
+        schedule.last_nominal_at =
+            Some(schedule.last_nominal_at.map_or(nominal_at, |last| last.max(nominal_at)));
+        schedule.head = recorded.head();
+    }
+
+    fn job_event(&mut self, recorded: &Recorded) {
+        let Ok(id) = recorded.aggregate.id.parse::<JobId>() else { return };
+        if let Some(state) = job::State::begin(&recorded.event, recorded.at) {
+            self.fired.remove(&id);
+            let job = OpenJob {
+                state,
+                head: recorded.head(),
+                admission: None,
+                admissions: 0,
+                started_sequence: 0,
+                cause: Cause::of(recorded),
+            };
+            self.jobs.insert(id, job);
+            return;
+        }
+        let Some(job) = self.jobs.get_mut(&id) else { return };
+        job.state.evolve(&recorded.event, recorded.at);
+        job.head = recorded.head();
+        match &recorded.event {
+            Event::JobStarted(_) => job.started_sequence = recorded.sequence,
+            Event::JobInterrupted(_) | Event::JobLeaseExpired(_) => job.admission = None,
+            Event::JobSucceeded(done) => {
+                let spec = job.state.requested.spec.clone();
+                self.job_succeeded(id, &spec, &done.outcome.result, recorded);
+            }
+            _ => {}
+        }
+        if recorded.event.ends_job() {
+            self.jobs.remove(&id);
+        }
+    }
+
+    fn job_succeeded(&mut self, id: JobId, spec: &JobSpec, result: &JobResult, recorded: &Recorded) {
+        match (spec, result) {
+            (JobSpec::Backup(spec), JobResult::Backup { archive, .. }) => {
+                self.known(&spec.access.repository, archive.id, recorded.sequence, false);
+            }
+            (JobSpec::DeleteArchive { access, archive }, JobResult::DeleteArchive { .. }) => {
+                let (archive, repository) = (archive.id, access.repository.clone());
+                self.deletions.insert(id, Deletion { archive, repository, cause: Cause::of(recorded) });
+            }
+            _ => {}
+        }
+    }
+
+    fn known(&mut self, repository: &RepositoryId, archive: ArchiveId, since: u64, missing: bool) {
+        self.archives.entry(repository.clone()).or_default().insert(archive, KnownArchive { since, missing });
+    }
+
+    fn set_missing(&mut self, repository: &RepositoryId, id: &str, missing: bool) {
+        let archives = self.archives.get_mut(repository);
+        if let (Ok(id), Some(archives)) = (id.parse::<ArchiveId>(), archives)
+            && let Some(known) = archives.get_mut(&id)
+        {
+            known.missing = missing;
+        }
+    }
+
+    /// How a node finds a repository, as it is defined now.
+    pub fn access(&self, id: &RepositoryId) -> Result<Access, String> {
+        let spec = self.repositories.get(id).ok_or_else(|| format!("repository '{id}' is not defined"))?;
+        let place = self.destinations.get(&spec.destination);
+        let place = place.ok_or_else(|| format!("destination '{}' is not defined", spec.destination))?;
+        Ok(Access {
+            repository: id.clone(),
+            location: place.location.repository_path(&spec.server, id),
+            encryption: spec.encryption,
+            passphrase: spec.passphrase.clone(),
+        })
+    }
+
+    fn request_of(&self, plan: &str, nominal_at: Timestamp) -> Result<Requested, String> {
+        let id: PlanId = plan.parse().map_err(|_| format!("'{plan}' is no plan"))?;
+        let plan = self.plans.get(&id).ok_or_else(|| format!("plan '{id}' is not defined"))?;
+        let server = self.servers.get(&plan.spec.server);
+        let server = server.ok_or_else(|| format!("server '{}' is not defined", plan.spec.server))?;
+        Ok(Requested {
+            spec: JobSpec::Backup(job::BackupSpec {
+                access: self.access(&plan.spec.repository)?,
+                source: plan.spec.source.clone(),
+                compression: plan.spec.compression.clone(),
+                limits: plan.spec.limits.clone(),
+                plan: id,
+            }),
+            server: plan.spec.server.clone(),
+            node: server.node.clone(),
+            trigger: Trigger::Schedule { nominal_at },
+            deadline_s: None,
+        })
+    }
+
+    /// Whether a run of this plan has not ended, or was triggered and not even asked for.
+    pub fn has_open_run(&self, plan: &PlanId) -> bool {
+        let of_plan = |requested: &Requested| requested.spec.plan() == Some(plan);
+        self.jobs.values().any(|j| of_plan(&j.state.requested))
+            || self.fired.values().any(|f| f.request.as_ref().is_ok_and(of_plan))
+    }
+
+    /// Archives of a repository that a job is about to delete, or has deleted.
+    pub fn being_deleted(&self, repository: &RepositoryId) -> HashSet<ArchiveId> {
+        let asked = self.jobs.values().filter_map(|j| match &j.state.requested.spec {
+            JobSpec::DeleteArchive { access, archive } if access.repository == *repository => {
+                Some(archive.id)
+            }
+            _ => None,
+        });
+        let done = self.deletions.values().filter(|d| d.repository == *repository).map(|d| d.archive);
+        asked.chain(done).collect()
+    }
+
+    /// How many jobs are in this phase.
+    pub fn count(&self, phase: Phase) -> usize {
+        self.jobs.values().filter(|j| j.state.phase == phase).count()
+    }
+}
+
+fn insert<K: std::str::FromStr + Eq + std::hash::Hash, V: Clone>(
+    map: &mut HashMap<K, V>,
+    id: &str,
+    value: &V,
+) {
+    if let Ok(id) = id.parse() {
+        map.insert(id, value.clone());
+    }
+}

@@ -1,0 +1,207 @@
+//! Taking down what nodes report.
+//!
+//! A report stays in its queue until what follows from it is in the log. One that comes twice finds its fact there; one
+//! that may not be true any more (another attempt has taken over) is refused and leaves no trace but a line in the log.
+
+use crate::core::reports::{JobHistory, is_admitted};
+use crate::core::scans::ScanPage;
+use crate::core::world::{Admission, Cause};
+use crate::desk::Desk;
+use std::time::Duration;
+use strongroom_bus::{Context, DecideError, Fault, NewEvent, ReportDelivery};
+use strongroom_domain::job::{Refusal, Report};
+use strongroom_domain::wire::NodeReport;
+use strongroom_domain::{Aggregate, ArchiveId, Event, EventId, JobId, Kind, NodeId, node};
+use strongroom_service::{Shutdown, clock, trace};
+use tracing::Instrument;
+
+/// How long one pull waits.
+const PULL: Duration = Duration::from_secs(20);
+/// How long the fold may take to come to what a report speaks of.
+const REACH: Duration = Duration::from_secs(5);
+/// When a report that could not be taken down is delivered again.
+const LATER: Duration = Duration::from_secs(1);
+
+/// Why a report was not taken down.
+enum Problem {
+    /// It may be later.
+    Later(String),
+    /// It never will be: it is not true, or not true any more.
+    Refused(Refusal),
+}
+
+impl From<Fault> for Problem {
+    fn from(fault: Fault) -> Self {
+        Self::Later(fault.to_string())
+    }
+}
+
+impl From<DecideError<Refusal>> for Problem {
+    fn from(error: DecideError<Refusal>) -> Self {
+        match error {
+            DecideError::Rejected(refusal) => Self::Refused(refusal),
+            DecideError::Fault(fault) => fault.into(),
+        }
+    }
+}
+
+/// Takes reports down for ever.
+pub async fn take_for_ever(desk: &Desk, shutdown: &Shutdown) {
+    let mut seen = desk.seen.subscribe();
+    // A report is checked against the whole log and not against the part that was read so far.
+    if seen.wait_for(|s| s.caught_up).await.is_err() {
+        return std::future::pending().await;
+    }
+    while !shutdown.is_cancelled() {
+        match desk.bus.next_report(PULL).await {
+            Ok(Some(delivery)) => take(desk, &delivery).await,
+            Ok(None) => {}
+            Err(fault) => {
+                tracing::warn!(error = %fault, "reports cannot be read; it is tried again");
+                tokio::time::sleep(Duration::from_millis(300)).await;
+            }
+        }
+    }
+}
+
+async fn take(desk: &Desk, delivery: &ReportDelivery) {
+    let node = &delivery.node;
+    let result = match &delivery.report {
+        Ok(report) => {
+            let span = tracing::info_span!("scheduler.report", %node);
+            trace::continue_from(&span, delivery.traceparent.as_deref());
+            take_down(desk, node, report).instrument(span).await
+        }
+        Err(problem) => {
+            // Nobody can ever read it, and the job that it was about is watched by state and clock.
+            tracing::error!(%node, problem, "a node's report cannot be read; it is dropped");
+            Ok(())
+        }
+    };
+    match result {
+        Ok(()) | Err(Problem::Refused(Refusal::Duplicate)) => {}
+        Err(Problem::Refused(refusal)) => tracing::warn!(%node, %refusal, "a report was refused"),
+        Err(Problem::Later(problem)) => {
+            tracing::warn!(%node, problem, "a report could not be taken down; it comes again");
+            delivery.later(LATER).await;
+            return;
+        }
+    }
+    if let Err(fault) = delivery.done().await {
+        tracing::debug!(%node, error = %fault, "an ack was lost; the report comes again and is known then");
+    }
+}
+
+async fn take_down(desk: &Desk, node: &NodeId, report: &NodeReport) -> Result<(), Problem> {
+    match report {
+        NodeReport::Joined(joined) => join(desk, node, joined).await,
+        NodeReport::Started { job, epoch, boot } => {
+            let (admission, cause) = admission(desk, *job, *epoch).await?;
+            let id = EventId::of_command(&format!("started/{job}/{epoch}"), 0);
+            decide(desk, node, *job, &cause, id, |history| history.start(&admission, node, *epoch, boot))
+                .await
+        }
+        NodeReport::Ended { job, epoch, how } => {
+            let (admission, cause) = admission(desk, *job, *epoch).await?;
+            let word = if matches!(how, Report::Interrupted { .. }) { "interrupted" } else { "ended" };
+            let id = EventId::of_command(&format!("{word}/{job}/{epoch}"), 0);
+            decide(desk, node, *job, &cause, id, |history| {
+                history.finish(&admission, node, *epoch, how.clone())
+            })
+            .await
+        }
+        NodeReport::Scanned { job, epoch, page, archives, last } => {
+            let page =
+                ScanPage { job: *job, epoch: *epoch, page: *page, archives: archives.clone(), last: *last };
+            scanned(desk, node, page).await
+        }
+    }
+}
+
+async fn join(desk: &Desk, node: &NodeId, joined: &node::Joined) -> Result<(), Problem> {
+    let aggregate = Aggregate::new(Kind::Node, node);
+    let new = NewEvent {
+        id: EventId::of_command(&format!("joined/{node}/{}", joined.boot), 0),
+        at: clock::now(),
+        event: Event::NodeJoined(joined.clone()),
+    };
+    let context = Context { actor: format!("node:{node}"), ..Context::default() };
+    desk.bus.journal().decide(&aggregate, &context, |_| Ok::<_, Refusal>(Some(new.clone()))).await?;
+    desk.hearing().heard(node, &[], clock::now());
+    Ok(())
+}
+
+/// The admission that a report speaks of, once the fold has come that far.
+async fn admission(desk: &Desk, job: JobId, epoch: u64) -> Result<(Admission, Cause), Problem> {
+    // An epoch that lies ahead of the whole log was never given to anybody.
+    if desk.world().sequence < epoch {
+        let (_, last) = desk.bus.log_state().await?;
+        if last < epoch {
+            return Err(Problem::Refused(Refusal::Stale));
+        }
+        if !desk.reaches(epoch, REACH).await {
+            return Err(Problem::Later(format!("the fold has not come to sequence {epoch}")));
+        }
+    }
+    let world = desk.world();
+    let open = world.jobs.get(&job).ok_or(Problem::Refused(Refusal::Stale))?;
+    let admission = open.admission.clone().ok_or(Problem::Refused(Refusal::Stale))?;
+    Ok((admission, open.cause.clone()))
+}
+
+async fn decide(
+    desk: &Desk,
+    node: &NodeId,
+    job: JobId,
+    cause: &Cause,
+    id: EventId,
+    fact: impl Fn(&JobHistory) -> Result<Event, Refusal> + Send + Sync,
+) -> Result<(), Problem> {
+    let traceparent = trace::traceparent(&tracing::Span::current());
+    let context = cause.context(format!("node:{node}"), traceparent);
+    let at = clock::now();
+    let aggregate = Aggregate::new(Kind::Job, job);
+    let decided = desk.bus.journal().decide(&aggregate, &context, |history| {
+        let history = JobHistory::of(&history.events).ok_or(Refusal::Stale)?;
+        Ok(Some(NewEvent { id, at, event: fact(&history)? }))
+    });
+    decided.await?;
+    Ok(())
+}
+
+async fn scanned(desk: &Desk, node: &NodeId, page: ScanPage) -> Result<(), Problem> {
+    // What is known must be all that is known by now: an archive that is folded a moment later would be adopted twice.
+    let (_, last) = desk.bus.log_state().await?;
+    if !desk.reaches(last.max(page.epoch), REACH).await {
+        return Err(Problem::Later(format!("the fold has not come to sequence {last}")));
+    }
+    let (facts, cause) = {
+        let world = desk.world();
+        if !is_admitted(&world, page.job, node, page.epoch) {
+            return Err(Problem::Refused(Refusal::Stale));
+        }
+        let Some(job) = world.jobs.get(&page.job) else { return Err(Problem::Refused(Refusal::Stale)) };
+        let repository = job.state.requested.spec.repository().clone();
+        (desk.scans().take(&world, &repository, &page), job.cause.clone())
+    };
+    for (archive, event) in facts {
+        write_about_archive(desk, node, page.job, archive, event, &cause).await?;
+    }
+    Ok(())
+}
+
+async fn write_about_archive(
+    desk: &Desk,
+    node: &NodeId,
+    job: JobId,
+    archive: ArchiveId,
+    event: Event,
+    cause: &Cause,
+) -> Result<(), Problem> {
+    let context = cause.context(format!("node:{node}"), trace::traceparent(&tracing::Span::current()));
+    let id = EventId::of_command(&format!("{}/{archive}/{job}", event.type_name()), 0);
+    let new = NewEvent { id, at: clock::now(), event };
+    let aggregate = Aggregate::new(Kind::Archive, archive);
+    desk.bus.journal().decide(&aggregate, &context, |_| Ok::<_, Refusal>(Some(new.clone()))).await?;
+    Ok(())
+}
