@@ -1,0 +1,65 @@
+use crate::stage::{PATIENCE, Stage, access, facts, read};
+use anyhow::Result;
+use serde_json::json;
+use strongroom_domain::wire::{NodeReport, WorkItem};
+use strongroom_domain::{ArchiveId, JobId};
+use strongroom_testkit::wait_until;
+
+async fn scan(stage: &Stage, archives: serde_json::Value) -> Result<()> {
+    let job = stage.ask(json!({ "kind": "scan-repository", "access": access(0) })).await?;
+    let item = next(stage, job).await?;
+    stage.begin(&item).await?;
+    for _ in 0..2 {
+        let page = NodeReport::Scanned {
+            job,
+            epoch: item.epoch,
+            page: 0,
+            archives: read(archives.clone()),
+            last: true,
+        };
+        stage.report(page).await?;
+    }
+    stage.end(&item).await?;
+    stage.until_types(job, &["requested", "started", "succeeded"]).await
+}
+
+async fn next(stage: &Stage, job: JobId) -> Result<WorkItem> {
+    let (item, delivery) = stage.work().await?;
+    assert_eq!(item.job, job);
+    delivery.ack.done().await?;
+    Ok(item)
+}
+
+async fn kinds(stage: &Stage, archive: ArchiveId) -> Vec<String> {
+    let events = stage.history(&format!("archive.{archive}")).await.unwrap();
+    events.iter().map(|e| e.event.type_name().split('.').nth(2).unwrap().to_owned()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_archive_is_adopted_missed_found_and_deleted() -> Result<()> {
+    let stage = Stage::set(1, 1).await?;
+    let archive = ArchiveId::of(&"r0".parse()?, "aa");
+    let there = json!([facts(0, "aa", "by-hand")]);
+    scan(&stage, there.clone()).await?;
+    assert_eq!(kinds(&stage, archive).await, ["adopted"]);
+    scan(&stage, json!([])).await?;
+    assert_eq!(kinds(&stage, archive).await, ["adopted", "missing"]);
+    scan(&stage, there).await?;
+    assert_eq!(kinds(&stage, archive).await, ["adopted", "missing", "found"]);
+
+    stage.node.put_index(&archive.to_string(), 0, "part".into()).await?;
+    let target = json!({ "id": archive, "name": "by-hand", "borg_id": "aa" });
+    let job = stage.ask(json!({ "kind": "delete-archive", "access": access(0), "archive": target })).await?;
+    let item = next(&stage, job).await?;
+    stage.begin(&item).await?;
+    for _ in 0..2 {
+        stage.end(&item).await?;
+    }
+    wait_until("the deletion", PATIENCE, async || {
+        (kinds(&stage, archive).await == ["adopted", "missing", "found", "deleted"]).then_some(())
+    })
+    .await?;
+    let catalog = stage.nats.bus("catalog").await?;
+    assert!(catalog.read_index("n", &archive.to_string(), 1).await?.is_empty(), "its index is still there");
+    Ok(())
+}
