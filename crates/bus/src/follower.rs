@@ -19,6 +19,9 @@ use strongroom_domain::Aggregate;
 const BATCH: usize = 1000;
 /// How long to wait for word of growth before looking anyway.
 const LOOK_AGAIN: Duration = Duration::from_millis(1000);
+/// How often to look again, sooner at first, for what is stored and was not shown: reads are answered by any replica, and
+/// one that lags by a millisecond would otherwise cost the whole wait.
+const LAG_LOOKS: u32 = 8;
 
 /// What a follower comes upon.
 #[derive(Debug, Clone)]
@@ -73,7 +76,11 @@ pub struct Follower {
     next: u64,
     buffer: VecDeque<RawMessage>,
     ends: HashMap<Aggregate, (u64, String)>,
-    changes: Option<BoxStream<'static, ()>>,
+    changes: Option<BoxStream<'static, u64>>,
+    /// Up to where the log has grown, by word of it.
+    grown_to: u64,
+    /// How often in a row a replica did not show that.
+    lag_looks: u32,
     told_caught_up: bool,
     checked: bool,
 }
@@ -87,6 +94,8 @@ impl Follower {
             buffer: VecDeque::new(),
             ends: HashMap::new(),
             changes: None,
+            grown_to: 0,
+            lag_looks: 0,
             told_caught_up: false,
             checked: false,
         }
@@ -117,6 +126,7 @@ impl Follower {
             let batch = self.store.read(None, self.next, BATCH).await?;
             if !batch.is_empty() {
                 self.told_caught_up = false;
+                self.lag_looks = 0;
                 self.buffer = batch.into();
             } else if !self.told_caught_up {
                 self.told_caught_up = true;
@@ -127,14 +137,32 @@ impl Follower {
         }
     }
 
+    /// Waits until there may be more to read.
     async fn wait(&mut self) {
+        if self.grown_to >= self.next && self.lag_looks < LAG_LOOKS {
+            let soon = Duration::from_millis(2 << self.lag_looks);
+            self.lag_looks += 1;
+            tokio::time::sleep(soon).await;
+            return;
+        }
         let Some(changes) = self.changes.as_mut() else { return };
-        match tokio::time::timeout(LOOK_AGAIN, changes.next()).await {
-            Ok(Some(())) | Err(_) => {}
-            // The subscription ended; it is made anew at the next look.
-            Ok(None) => {
-                self.changes = None;
-                tokio::time::sleep(Duration::from_millis(100)).await;
+        let look_again = tokio::time::Instant::now() + LOOK_AGAIN;
+        loop {
+            match tokio::time::timeout_at(look_again, changes.next()).await {
+                // Word of what was read long ago.
+                Ok(Some(sequence)) if sequence < self.next => {}
+                Ok(Some(sequence)) => {
+                    self.grown_to = self.grown_to.max(sequence);
+                    self.lag_looks = 0;
+                    return;
+                }
+                // The subscription ended; it is made anew at the next look.
+                Ok(None) => {
+                    self.changes = None;
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                    return;
+                }
+                Err(_) => return,
             }
         }
     }
@@ -149,18 +177,27 @@ impl Follower {
                 self.ends.insert(event.aggregate.clone(), (event.version, event.hash.clone()));
                 Delivery::Event(Box::new(event))
             }
-            Err(reason) => Delivery::Poison(Poison {
-                sequence: raw.sequence,
-                aggregate: subjects::aggregate_of(&raw.subject),
-                subject: raw.subject.clone(),
-                reason,
-            }),
+            Err(reason) => {
+                let aggregate = subjects::aggregate_of(&raw.subject);
+                if let Some(aggregate) = &aggregate {
+                    // Its end is not known any more. What follows on it is for whoever halts the aggregate, and must not
+                    // look like damage to the whole log.
+                    self.ends.remove(aggregate);
+                }
+                Delivery::Poison(Poison {
+                    sequence: raw.sequence,
+                    aggregate,
+                    subject: raw.subject.clone(),
+                    reason,
+                })
+            }
         };
         self.next += 1;
         Ok(delivery)
     }
 
-    /// Checks against the end that was seen last. After a checkpoint the first event of an aggregate is believed.
+    /// Checks against the end that was seen last. After a checkpoint, and after what could not be read, the first event of
+    /// an aggregate is believed.
     fn check_chain(&self, event: &Recorded) -> Result<(), FollowError> {
         let problem = match self.ends.get(&event.aggregate) {
             Some((version, _)) if event.version != version + 1 => {

@@ -5,7 +5,7 @@
 //! after every conflict the aggregate is read back and ids are compared. The deduplication window is never believed.
 
 use crate::envelope::{self, Context, Head, Recorded};
-use crate::log_store::{LogStore, PublishAnswer};
+use crate::log_store::{LogStore, PublishAnswer, RawMessage};
 use crate::{Fault, subjects};
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -15,6 +15,8 @@ use strongroom_domain::{Aggregate, Event, EventId};
 
 /// How often unknown answers are followed by the same bytes again (about 20 s in all).
 const RETRIES: u32 = 12;
+/// How often what an answer speaks of is looked for (about 1 s in all) before the same bytes are sent again.
+const LOOKS: u32 = 6;
 /// How often a decision is made again after a lost race.
 const REDECIDE: u32 = 5;
 /// Messages in one read.
@@ -60,6 +62,16 @@ pub enum DecideError<R: std::error::Error + 'static> {
     /// The log does not do its part.
     #[error(transparent)]
     Fault(#[from] Fault),
+}
+
+/// What stands where an answer says that something does.
+enum Seen {
+    /// The very event.
+    Ours(Box<Recorded>),
+    /// Something else.
+    Others,
+    /// Nothing, so far: the replicas that answered lag behind, or a write that was in process came to nothing.
+    Nothing,
 }
 
 /// All events of one aggregate.
@@ -109,30 +121,30 @@ impl Journal {
                     let head = Head { sequence, version: head.version + 1, hash };
                     return Ok(Appended { head, was_there: false });
                 }
-                PublishAnswer::Duplicate(sequence) => {
-                    return match self.find(&subject, sequence.saturating_sub(1), new.id).await? {
-                        Some(found) if found.event == new.event => Ok(Appended { head: found.head(), was_there: true }),
-                        _ => Err(Fault::Permanent(format!(
+                PublishAnswer::Duplicate(sequence) => match self.look_at(&subject, sequence, new.id).await? {
+                    Seen::Ours(found) => return Ok(Appended { head: found.head(), was_there: true }),
+                    Seen::Others => {
+                        return Err(Fault::Permanent(format!(
                             "the log calls event {} a duplicate of sequence {sequence}, where it is not; do not go on before the log was checked",
                             new.id
                         ))
-                        .into()),
-                    };
-                }
-                PublishAnswer::Conflict => {
-                    return match self.find(&subject, head.sequence, new.id).await? {
-                        Some(found) => Ok(Appended { head: found.head(), was_there: true }),
-                        None => Err(AppendError::Conflict),
-                    };
-                }
+                        .into());
+                    }
+                    Seen::Nothing => last_problem = "no replica shows what the log calls a duplicate".into(),
+                },
+                PublishAnswer::Conflict => match self.look_after(&subject, head.sequence, new.id).await? {
+                    Seen::Ours(found) => return Ok(Appended { head: found.head(), was_there: true }),
+                    Seen::Others => return Err(AppendError::Conflict),
+                    // Neither a lost race nor an earlier success is proved. The same bytes under the same guard are
+                    // stored once at most, so they can be sent again.
+                    Seen::Nothing => last_problem = "no replica shows what the log calls a conflict".into(),
+                },
                 PublishAnswer::Refused(problem) => {
                     return Err(Fault::Permanent(format!("the log refuses the event: {problem}")).into());
                 }
-                PublishAnswer::Unknown(problem) => {
-                    last_problem = problem;
-                    pause(attempt).await;
-                }
+                PublishAnswer::Unknown(problem) => last_problem = problem,
             }
+            pause(attempt, new.id).await;
         }
         Err(Fault::Transient(format!("the log gave no answer: {last_problem}")).into())
     }
@@ -159,7 +171,7 @@ impl Journal {
             }
             match self.append(aggregate, &history.head, &new, context).await {
                 Ok(appended) => return Ok((Some(appended), history)),
-                Err(AppendError::Conflict) => pause(attempt).await,
+                Err(AppendError::Conflict) => pause(attempt, new.id).await,
                 Err(AppendError::Fault(fault)) => return Err(fault.into()),
             }
         }
@@ -195,48 +207,59 @@ impl Journal {
         }
     }
 
-    /// Looks after `from` for an event with this id.
-    async fn find(&self, subject: &str, from: u64, id: EventId) -> Result<Option<Recorded>, Fault> {
+    /// What stands at this sequence, which the log says is the event with this id.
+    async fn look_at(&self, subject: &str, sequence: u64, id: EventId) -> Result<Seen, Fault> {
+        let batch = self.read_patiently(None, sequence, 1, id).await?;
+        let Some(raw) = batch.first() else { return Ok(Seen::Nothing) };
+        match Recorded::read(raw) {
+            Ok(event) if raw.sequence == sequence && raw.subject == subject && event.id == id => {
+                Ok(Seen::Ours(Box::new(event)))
+            }
+            _ => Ok(Seen::Others),
+        }
+    }
+
+    /// What stands in the aggregate after `from`, where the log says that something does. Ours, if it was stored by this
+    /// append, is the first there; one that was stored by an earlier one may be further on.
+    async fn look_after(&self, subject: &str, from: u64, id: EventId) -> Result<Seen, Fault> {
         let mut next = from + 1;
+        let mut batch = self.read_patiently(Some(subject), next, BATCH, id).await?;
+        if batch.is_empty() {
+            return Ok(Seen::Nothing);
+        }
         loop {
-            let batch = self.read_for_certain(subject, next).await?;
-            for raw in &batch {
-                if let Ok(event) = Recorded::read(raw)
-                    && event.id == id
-                {
-                    return Ok(Some(event));
-                }
+            let events = batch.iter().filter_map(|raw| Recorded::read(raw).ok());
+            if let Some(event) = events.into_iter().find(|event| event.id == id) {
+                return Ok(Seen::Ours(Box::new(event)));
             }
             match batch.last() {
                 Some(last) if batch.len() == BATCH => next = last.sequence + 1,
-                _ => return Ok(None),
+                _ => return Ok(Seen::Others),
             }
+            batch = self.store.read(Some(subject), next, BATCH).await?;
         }
     }
 
-    /// Reads until the log has answered: what follows a conflict must be known, not guessed. After a conflict something
-    /// stands beyond `from`, and a replica that lags may not show it yet.
-    async fn read_for_certain(
+    /// Reads what should be there until a replica shows it; empty when none did.
+    async fn read_patiently(
         &self,
-        subject: &str,
+        subject: Option<&str>,
         from: u64,
-    ) -> Result<Vec<crate::log_store::RawMessage>, Fault> {
-        let mut problem = Fault::Transient("a replica lags behind a conflict".into());
-        for attempt in 0..RETRIES {
-            match self.store.read(Some(subject), from, BATCH).await {
-                Ok(batch) if !batch.is_empty() => return Ok(batch),
-                Ok(_) if attempt >= 4 => return Ok(Vec::new()),
-                Ok(_) => {}
-                Err(fault) if fault.is_transient() => problem = fault,
-                Err(fault) => return Err(fault),
+        batch: usize,
+        id: EventId,
+    ) -> Result<Vec<RawMessage>, Fault> {
+        for attempt in 0..LOOKS {
+            match self.store.read(subject, from, batch).await {
+                Ok(found) if !found.is_empty() => return Ok(found),
+                Err(fault) if !fault.is_transient() => return Err(fault),
+                Ok(_) | Err(_) => pause(attempt, id).await,
             }
-            pause(attempt).await;
         }
-        Err(problem)
+        Ok(Vec::new())
     }
 
     fn hash_of(&self, headers: &[(String, String)], subject: &str, payload: &Bytes) -> String {
-        let raw = crate::log_store::RawMessage {
+        let raw = RawMessage {
             sequence: 0,
             subject: subject.to_owned(),
             headers: headers.to_vec(),
@@ -246,9 +269,11 @@ impl Journal {
     }
 }
 
-/// Waits before a retry, longer each time and never the same for two writers.
-async fn pause(attempt: u32) {
+/// Waits before a retry, longer each time and never the same for two writers: what sets them apart is the event's id, so
+/// that a run can be repeated exactly.
+async fn pause(attempt: u32, id: EventId) {
     let base = 20_u64 << attempt.min(7);
-    let jitter = rand::random_range(0..=base / 2);
-    tokio::time::sleep(Duration::from_millis(base + jitter)).await;
+    let [.., a, b] = id.0.into_bytes();
+    let apart = u64::from(u16::from_be_bytes([a, b]).rotate_left(attempt * 5));
+    tokio::time::sleep(Duration::from_millis(base + apart % (base / 2 + 1))).await;
 }

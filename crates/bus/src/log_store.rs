@@ -52,14 +52,16 @@ pub trait LogStore: Send + Sync {
         expected: u64,
     ) -> PublishAnswer;
 
-    /// The last message of a subject.
+    /// The last message of a subject, at any replica.
     async fn last(&self, subject: &str) -> Result<Option<RawMessage>, Fault>;
 
-    /// Up to `batch` messages from sequence `from` on, in order; of one subject, when given.
+    /// Up to `batch` messages from sequence `from` on, in order; of one subject, when given. They come from any replica,
+    /// which may lag behind and never has a gap; fewer than `batch` are all that it has.
     async fn read(&self, subject: Option<&str>, from: u64, batch: usize) -> Result<Vec<RawMessage>, Fault>;
 
-    /// Something for each time that the log may have grown. Losing one costs time, never data.
-    async fn changes(&self) -> Result<BoxStream<'static, ()>, Fault>;
+    /// The sequence of each message as it is stored, for what it is worth: it may come late, twice, or never. Losing one
+    /// costs time, never data.
+    async fn changes(&self) -> Result<BoxStream<'static, u64>, Fault>;
 
     /// Generation and last sequence.
     async fn state(&self) -> Result<(String, u64), Fault>;

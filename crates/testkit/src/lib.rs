@@ -7,11 +7,13 @@ mod http_sink;
 pub mod lasting;
 mod nats;
 mod port;
+mod twin;
 
 pub use borg::{ScratchRepository, borg_is_there};
 pub use http_sink::{HttpSink, Received};
 pub use nats::Nats;
 pub use port::Port;
+pub use twin::{Members, TwinLog};
 
 use std::time::{Duration, Instant};
 

@@ -231,7 +231,8 @@ impl Connection {
         }
     }
 
-    /// Up to `batch` messages of a stream from sequence `from` on, of one subject (or pattern), when given.
+    /// Up to `batch` messages of a stream from sequence `from` on, of one subject (or pattern), when given. Fewer are all
+    /// that the replica has which answered last.
     pub async fn read(
         &self,
         stream: &str,
@@ -239,6 +240,25 @@ impl Connection {
         from: u64,
         batch: usize,
     ) -> Result<Vec<RawMessage>, Fault> {
+        let (mut messages, mut pending) = self.read_once(stream, filter, from, batch).await?;
+        // The server ends an answer early when it grows large. Half of a history must not be taken for the whole.
+        while pending > 0 && messages.len() < batch {
+            let Some(from) = messages.last().map(|m| m.sequence + 1) else { break };
+            let more = self.read_once(stream, filter, from, batch - messages.len()).await?;
+            pending = if more.0.is_empty() { 0 } else { more.1 };
+            messages.extend(more.0);
+        }
+        Ok(messages)
+    }
+
+    /// One answer to a read, and how many messages the replica has beyond it.
+    async fn read_once(
+        &self,
+        stream: &str,
+        filter: Option<&str>,
+        from: u64,
+        batch: usize,
+    ) -> Result<(Vec<RawMessage>, u64), Fault> {
         let request = serde_json::json!({
             "seq": from, "batch": batch, "max_bytes": 8 * 1024 * 1024, "next_by_subj": filter.unwrap_or(">"),
         });
@@ -257,7 +277,7 @@ impl Connection {
             match reply.status {
                 // 204 ends a batch; 404: nothing from there on.
                 Some(status) if status.as_u16() == 204 || status == StatusCode::NOT_FOUND => {
-                    return Ok(messages);
+                    return Ok((messages, number_in(&reply, "Nats-Num-Pending")));
                 }
                 Some(StatusCode::NO_RESPONDERS) => {
                     return Err(Fault::Transient(format!("{stream} is not there")));
@@ -329,6 +349,17 @@ fn direct_get(stream: &str) -> String {
 fn headers(message: &Message) -> Vec<(String, String)> {
     let Some(map) = &message.headers else { return Vec::new() };
     map.iter().flat_map(|(n, vs)| vs.iter().map(|v| (n.to_string(), v.as_str().to_owned()))).collect()
+}
+
+/// Where the message stands of which this one tells that it was stored; 0 when it does not say.
+pub(super) fn stored_at(message: &Message) -> u64 {
+    number_in(message, "Nats-Sequence")
+}
+
+/// A number in a header; 0 when there is none.
+fn number_in(message: &Message, name: &str) -> u64 {
+    let value = message.headers.as_ref().and_then(|map| map.get(name));
+    value.and_then(|v| v.as_str().parse().ok()).unwrap_or_default()
 }
 
 /// A message as a direct get gives it, with its true subject and sequence in headers.

@@ -1,6 +1,7 @@
 //! The log on a real server.
 
 use super::Connection;
+use super::connection::stored_at;
 use crate::log_store::{LogStore, PublishAnswer, RawMessage};
 use crate::{Fault, subjects};
 use async_trait::async_trait;
@@ -43,9 +44,9 @@ impl LogStore for NatsLog {
         Ok(messages.into_iter().map(clean).collect())
     }
 
-    async fn changes(&self) -> Result<BoxStream<'static, ()>, Fault> {
-        // Only the wake-up is used, never the content: what counts is what the stream has stored.
-        Ok(self.nats.subscribe(subjects::STORED_EVENTS).await?.map(|_| ()).boxed())
+    async fn changes(&self) -> Result<BoxStream<'static, u64>, Fault> {
+        // Only the place is used, never the content: what counts is what the stream has stored.
+        Ok(self.nats.subscribe(subjects::STORED_EVENTS).await?.map(|m| stored_at(&m)).boxed())
     }
 
     async fn state(&self) -> Result<(String, u64), Fault> {

@@ -136,6 +136,63 @@ async fn a_follower_sees_everything_in_order_and_junk_as_poison() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_read_in_the_middle_of_an_aggregate_stops_no_follower() {
+    let nats = Nats::one(&["a"]).await.unwrap();
+    let bus = nats.bus("gateway").await.unwrap();
+    let (context, plan) = (Context::service("test"), some_plan());
+    let head = bus.journal().append(&plan, &Head::default(), &paused("1"), &context).await.unwrap().head;
+    // A type of the future: a newer program goes on writing after it.
+    let subject = strongroom_bus::subjects::event(&plan);
+    bus.journal().store().publish(&subject, Vec::new(), "?".into(), head.sequence).await;
+    let unread = Head { sequence: head.sequence + 1, version: 2, hash: "of what cannot be read".into() };
+    let third = bus.journal().append(&plan, &unread, &paused("3"), &context).await.unwrap().head;
+    let fourth = bus.journal().append(&plan, &third, &paused("4"), &context).await.unwrap().head;
+
+    let mut follower = bus.follow(0);
+    let mut seen = Vec::new();
+    while seen.len() < 4 {
+        match follower.next().await.unwrap() {
+            Delivery::Event(e) => seen.push(e.version),
+            Delivery::Poison(p) => seen.push(p.sequence * 100),
+            Delivery::CaughtUp(_) => {}
+        }
+    }
+    assert_eq!(seen, [1, unread.sequence * 100, 3, 4]);
+    // What is missing after it is noticed again.
+    let skipped = Head { version: 5, ..fourth };
+    bus.journal().append(&plan, &skipped, &paused("6"), &context).await.unwrap();
+    let stopped = loop {
+        match follower.next().await {
+            Ok(Delivery::CaughtUp(_)) => {}
+            other => break other,
+        }
+    };
+    assert!(matches!(stopped, Err(strongroom_bus::FollowError::Broken { .. })), "{stopped:?}");
+    // Nothing is decided on half a history.
+    let halted = bus.journal().load(&plan).await.unwrap_err();
+    assert!(halted.to_string().contains("is halted"), "{halted}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_long_history_of_large_events_is_read_whole() {
+    let nats = Nats::one(&["a"]).await.unwrap();
+    let bus = nats.bus("gateway").await.unwrap();
+    let (context, plan) = (Context::service("test"), some_plan());
+    // More than the server gives in answer to one read.
+    let large = "x".repeat(200_000);
+    let mut head = Head::default();
+    for _ in 0..60 {
+        head = bus.journal().append(&plan, &head, &paused(&large), &context).await.unwrap().head;
+    }
+    assert_eq!(bus.journal().load(&plan).await.unwrap().head, head);
+    assert_eq!(
+        bus.journal().store().read(None, 1, 50).await.unwrap().len(),
+        50,
+        "and no more than was asked for"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn acknowledged_events_survive_a_kill_of_every_server() {
     for mut nats in [Nats::one(&["a"]).await.unwrap(), Nats::three(&["a"]).await.unwrap()] {
         let bus = nats.bus("gateway").await.unwrap();

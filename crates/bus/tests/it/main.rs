@@ -2,7 +2,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
 mod config;
+mod conformance;
 mod journal;
+mod lag;
 mod permissions;
 mod provision;
 mod supervisor;
