@@ -62,6 +62,13 @@ impl RawPage {
         self.next = Some(after);
     }
 
+    /// The page as a `view::Browse::Ready` is encoded: a map of two with the page in it.
+    pub fn encode_browse(&self) -> Result<Vec<u8>, StoreError> {
+        let mut bytes = b"\x82\xa5index\xa5ready\xa4page".to_vec();
+        bytes.extend_from_slice(&self.encode()?);
+        Ok(bytes)
+    }
+
     /// The page as a `view::Page` is encoded: a map of two, in MessagePack.
     pub fn encode(&self) -> Result<Vec<u8>, StoreError> {
         let mut bytes = Vec::with_capacity(self.items.len() + 128);
