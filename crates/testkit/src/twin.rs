@@ -23,9 +23,11 @@ use strongroom_bus::log_store::{LogStore, PublishAnswer, RawMessage};
 use tokio::sync::broadcast;
 use tokio::time::{Instant, sleep};
 
-/// How long a repeated id is recognised. A server's is longer; this one is often over before a retry, so that whoever
-/// relies on it is found out.
-const DEDUPLICATION: Duration = Duration::from_secs(2);
+/// How long a repeated id is recognised, in milliseconds; the seed says which. A server's time is the longest of these;
+/// the others are often over before a retry, so that whoever relies on it is found out.
+const DEDUPLICATION_MS: [u64; 4] = [30, 300, 2_000, 120_000];
+/// How long a replica may lag, in milliseconds; the seed says which.
+const LAG_MS: [u64; 3] = [20, 500, 3_000];
 
 /// Which servers it behaves like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,6 +53,8 @@ struct Shared {
 
 struct State {
     random: Random,
+    deduplication: Duration,
+    lag_ms: u64,
     log: Vec<RawMessage>,
     replicas: Vec<Replica>,
     /// When each id was stored, and where.
@@ -104,8 +108,11 @@ impl TwinLog {
             Members::Three => 3,
         };
         let now = Instant::now();
+        let mut random = Random::new(seed);
         let state = State {
-            random: Random::new(seed),
+            deduplication: Duration::from_millis(random.one_of(&DEDUPLICATION_MS)),
+            lag_ms: random.one_of(&LAG_MS),
+            random,
             log: Vec::new(),
             replicas: (0..replicas).map(|_| Replica { shown: 0, lags_until: now }).collect(),
             ids: HashMap::new(),
@@ -239,7 +246,7 @@ impl State {
 
     fn duplicate_of(&self, request: &Request) -> Option<u64> {
         let (sequence, at) = *self.ids.get(&request.id()?)?;
-        (at.elapsed() < DEDUPLICATION).then_some(sequence)
+        (at.elapsed() < self.deduplication).then_some(sequence)
     }
 
     fn store(&mut self, request: Request) -> u64 {
@@ -257,7 +264,7 @@ impl State {
         let now = Instant::now();
         let which = self.random.below(self.replicas.len() as u64) as usize;
         let lags_from_now = (self.replicas.len() > 1 && self.random.chance(25))
-            .then(|| now + Duration::from_millis(self.random.below(1500)));
+            .then(|| now + Duration::from_millis(self.random.below(self.lag_ms)));
         let all = self.log.len();
         let shown = self.replicas.get_mut(which).map_or(all, |replica| {
             if replica.lags_until <= now {

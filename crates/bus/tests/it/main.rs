@@ -3,6 +3,7 @@
 
 mod config;
 mod conformance;
+mod damage;
 mod journal;
 mod lag;
 mod permissions;

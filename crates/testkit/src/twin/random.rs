@@ -25,4 +25,10 @@ impl Random {
     pub fn chance(&mut self, percent: u64) -> bool {
         self.below(100) < percent
     }
+
+    /// One of these; 0 when there are none.
+    pub fn one_of(&mut self, these: &[u64]) -> u64 {
+        let which = self.below(these.len() as u64);
+        usize::try_from(which).ok().and_then(|which| these.get(which)).copied().unwrap_or_default()
+    }
 }

@@ -174,3 +174,21 @@ async fn what_is_repeated_is_recognised(world: &World) {
     assert!(matches!(late, Err(AppendError::Conflict)), "{late:?}");
     assert_eq!(history(journal, &plan, 2).await.head, second.head);
 }
+
+/// The log takes an event for one that it has, because of its id alone: whoever wrote it learns that it is not there.
+pub async fn a_lying_duplicate_is_found_out(world: &World) {
+    let (journals, context) = (world.journals(), Context::service("test"));
+    let (one, other) = (world.plan("liar/one"), world.plan("liar/other"));
+    let event = world.event("liar", 1);
+    let nothing = Head::default();
+    for_certain(|| journals[0].append(&one, &nothing, &event, &context)).await.unwrap();
+    match for_certain(|| journals[1].append(&other, &nothing, &event, &context)).await {
+        // Its id was forgotten already.
+        Ok(appended) => assert_eq!(history(&journals[0], &other, 1).await.head, appended.head),
+        Err(AppendError::Fault(fault)) => {
+            assert!(fault.to_string().contains("duplicate"), "{fault}");
+            assert!(for_certain(|| journals[0].load(&other)).await.unwrap().events.is_empty());
+        }
+        Err(AppendError::Conflict) => panic!("nobody else has written there"),
+    }
+}

@@ -13,7 +13,11 @@ async fn real(nats: Nats) {
         stores.push(Bus::connect(&settings).await.unwrap().journal().store().clone());
     }
     let world = World { stores, name: uuid::Uuid::now_v7().to_string(), rounds: 12 };
-    tokio::time::timeout(Duration::from_secs(300), laws::hold(&world)).await.expect("it comes to an end");
+    let hold = async {
+        laws::hold(&world).await;
+        laws::a_lying_duplicate_is_found_out(&world).await;
+    };
+    tokio::time::timeout(Duration::from_secs(300), hold).await.expect("it comes to an end");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -17,7 +17,11 @@ fn a_day(members: Members, seed: u64) -> Vec<RawMessage> {
         let twin = TwinLog::new(members, seed);
         let stores = (0..4).map(|_| Arc::new(twin.clone()) as Arc<dyn LogStore>).collect();
         let world = World { stores, name: format!("twin/{seed}"), rounds: 6 };
-        let ends = tokio::time::timeout(Duration::from_secs(24 * 3600), laws::hold(&world)).await;
+        let ends = tokio::time::timeout(Duration::from_secs(24 * 3600), async {
+            laws::hold(&world).await;
+            laws::a_lying_duplicate_is_found_out(&world).await;
+        })
+        .await;
         assert!(ends.is_ok(), "it goes on for ever");
         twin.truth()
     })
