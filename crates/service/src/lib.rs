@@ -1,6 +1,8 @@
 //! What every service's main needs: its settings, tracing, shutdown, and the one clock.
 
 pub mod clock;
+pub mod file;
+pub mod identity;
 mod main_loop;
 pub mod retry;
 pub mod settings;

@@ -7,9 +7,7 @@
 pub mod core;
 mod deliver;
 mod desk;
-mod file;
 mod follow;
-mod identity;
 mod memo;
 mod questions;
 mod webhook;
@@ -43,7 +41,7 @@ impl Config {
 /// Runs until it is told to end.
 pub async fn run(config: Config, bus: Bus, shutdown: Shutdown) -> anyhow::Result<()> {
     let _lock = settings::lock_folder(&config.state_dir)?;
-    let identity = identity::open(&config.state_dir).context("the notifier's key")?;
+    let identity = strongroom_service::identity::open(&config.state_dir).context("the notifier's key")?;
     let Some((_, end)) = retry::until_done("asking for the log's end", &shutdown, || bus.log_state()).await
     else {
         return Ok(());

@@ -4,9 +4,9 @@
 //! computed again, and without it nothing that ended before the present start is told.
 
 use crate::core::ledger::Ledger;
-use crate::file;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
+use strongroom_service::file;
 
 const FILE: &str = "checkpoint.json";
 /// Grows whenever [`Ledger`] means something else than before; a state of another number is folded anew.

@@ -1,4 +1,4 @@
-//! The notifier's age key, to which the gateway encrypts the signing keys of channels.
+//! A service's own age key: the gateway encrypts to it what this service alone may read.
 
 use crate::file;
 use age::secrecy::{ExposeSecret, SecretString};
@@ -19,7 +19,7 @@ pub fn open(state_dir: &Path) -> anyhow::Result<Identity> {
             // The error is not shown: it could quote the key.
             text.trim().parse().map_err(|_| {
                 anyhow::anyhow!(
-                    "{} holds no age key; restore it, or remove it and define the channels again",
+                    "{} holds no age key; restore it, or remove it and give again every secret that was encrypted to it",
                     path.display()
                 )
             })
@@ -36,7 +36,7 @@ pub fn open(state_dir: &Path) -> anyhow::Result<Identity> {
 
 /// Decrypts a text; the error says nothing of its content.
 pub fn decrypt(identity: &Identity, ciphertext: &[u8]) -> Result<SecretString, &'static str> {
-    let bytes = age::decrypt(identity, ciphertext).map_err(|_| "is not encrypted to this notifier")?;
+    let bytes = age::decrypt(identity, ciphertext).map_err(|_| "is not encrypted to this key")?;
     String::from_utf8(bytes).map(SecretString::from).map_err(|_| "is no text")
 }
 
