@@ -31,10 +31,17 @@ pub struct Config {
 }
 
 impl Config {
-    /// The usual settings with this folder: retries after 5 s, 30 s, 2 min, 10 min, 1 h and 6 h.
+    /// The usual settings with this folder.
     pub fn new(state_dir: impl Into<PathBuf>) -> Self {
+        Self { state_dir: state_dir.into(), ..Self::default() }
+    }
+}
+
+impl Default for Config {
+    /// Retries after 5 s, 30 s, 2 min, 10 min, 1 h and 6 h.
+    fn default() -> Self {
         let ladder = [5, 30, 120, 600, 3600, 6 * 3600].map(Duration::from_secs).to_vec();
-        Self { state_dir: state_dir.into(), ladder }
+        Self { state_dir: "/var/lib/strongroom".into(), ladder }
     }
 }
 
