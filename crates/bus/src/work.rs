@@ -88,7 +88,7 @@ impl Bus {
 
     /// The next report of any node; `None` when none came within `wait`.
     pub async fn next_report(&self, wait: Duration) -> Result<Option<ReportDelivery>, Fault> {
-        let pulled = self.twice.or_pull(async || self.nats.pull(subjects::REPORTS, "scheduler", wait).await);
+        let pulled = self.twice.or_pull(|| self.nats.pull(subjects::REPORTS, "scheduler", wait));
         let Some(message) = pulled.await? else {
             return Ok(None);
         };
@@ -155,7 +155,7 @@ impl NodeBus {
     /// The next wake-up; `None` when none came within `wait`.
     pub async fn next_work(&self, wait: Duration) -> Result<Option<WorkDelivery>, Fault> {
         let node = self.node.as_str();
-        let pulled = self.twice.or_pull(async || self.nats.pull(subjects::WORK, node, wait).await);
+        let pulled = self.twice.or_pull(|| self.nats.pull(subjects::WORK, node, wait));
         let Some(message) = pulled.await? else {
             return Ok(None);
         };

@@ -1,1 +1,71 @@
-//! Does the work on one node: borg backups and restores.
+//! One node's executor: takes the work that was admitted to it, does it with borg, and reports.
+//!
+//! It writes no facts and looks nothing up. What it says carries the epoch of its admission, and when that is no longer
+//! the present one it kills its child and says nothing.
+
+mod attempt;
+mod borg;
+mod child;
+mod control;
+pub mod core;
+mod heartbeat;
+mod jobs;
+mod orphans;
+mod scratch;
+mod state;
+mod worker;
+
+use anyhow::Context;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use strongroom_bus::NodeBus;
+use strongroom_domain::NodeId;
+use strongroom_service::Shutdown;
+
+/// How an executor works.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Its name.
+    pub node: NodeId,
+    /// Where it keeps its key, borg's cache and what it must remember. Two executors never share one.
+    pub state_dir: PathBuf,
+    /// How many jobs it does at once.
+    pub capacity: usize,
+    /// The borg that it uses.
+    pub borg: PathBuf,
+    /// How often it asks whether an attempt still stands.
+    pub lease_every: Duration,
+    /// How often it says that it lives.
+    pub heartbeat_every: Duration,
+}
+
+impl Config {
+    /// The usual way.
+    pub fn new(node: NodeId, state_dir: PathBuf) -> Self {
+        Self {
+            node,
+            state_dir,
+            capacity: 8,
+            borg: PathBuf::from("borg"),
+            lease_every: Duration::from_secs(2),
+            heartbeat_every: Duration::from_secs(5),
+        }
+    }
+}
+
+/// Runs until shutdown. What an earlier life has left is ended before any work is taken.
+pub async fn run(config: Config, bus: NodeBus, shutdown: Shutdown) -> anyhow::Result<()> {
+    let state = state::State::open(&config.state_dir).context("the executor's state folder")?;
+    orphans::end_all(&state.children()).await.context("ending what an earlier life has left")?;
+    scratch::clear(&state.restores());
+    let borg = borg::Borg::new(&config.borg, &state)?;
+    let worker = Arc::new(worker::Worker::new(config, state, borg, bus));
+    heartbeat::join(&worker, &shutdown).await;
+    // The heart beats until the last attempt has ended, or the scheduler would take it from us while it is wound up.
+    tokio::select! {
+        () = heartbeat::beat_for_ever(&worker) => {}
+        () = worker::work(&worker, &shutdown) => {}
+    }
+    Ok(())
+}

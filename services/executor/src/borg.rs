@@ -1,0 +1,292 @@
+//! Running borg: one call, its words, its end.
+
+use crate::child::{Plan, Running};
+use crate::control::{Control, NoOutcome, Stop};
+use crate::core::messages::{Exit, Findings, Message, Messages};
+use crate::core::progress::{Meter, ProgressLine};
+use crate::state::State;
+use age::secrecy::{ExposeSecret, SecretString};
+use futures::StreamExt;
+use rustix::process::Signal;
+use std::ffi::OsString;
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use strongroom_domain::{Failure, FailureCode};
+use strongroom_service::clock;
+use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio_util::codec::{FramedRead, LinesCodec};
+
+/// How long borg may take to end in order before it is told more clearly.
+const GENTLE: Duration = Duration::from_secs(20);
+/// And then before it is killed.
+const FIRM: Duration = Duration::from_secs(5);
+/// The longest line that is read; a longer one is passed over.
+const LINE_BYTES: usize = 1 << 20;
+/// The largest answer that is read as a whole: the list of some hundred thousand archives.
+const ANSWER_BYTES: u64 = 256 << 20;
+
+/// The borg of this node.
+pub struct Borg {
+    program: PathBuf,
+    environment: Vec<(&'static str, OsString)>,
+    notes: PathBuf,
+    version: tokio::sync::OnceCell<String>,
+}
+
+/// How far an attempt is, shared with who tells about it.
+pub type SharedMeter = Arc<Mutex<Meter>>;
+
+/// One call.
+pub struct Call<'a> {
+    /// Its arguments.
+    pub arguments: Vec<String>,
+    /// What opens the repository.
+    pub passphrase: Option<&'a SecretString>,
+    /// Where it works.
+    pub folder: Option<&'a Path>,
+    /// Hears when to stop.
+    pub control: Control,
+    /// Where progress goes.
+    pub meter: Option<&'a SharedMeter>,
+}
+
+/// What came of a call that borg made to its end.
+pub struct Done {
+    /// What it printed.
+    pub stdout: Vec<u8>,
+    /// What it found on the way.
+    pub findings: Findings,
+    /// Patterns of an extract that matched nothing.
+    pub never_matched: Vec<String>,
+    /// The last lines.
+    pub tail: Vec<String>,
+}
+
+/// A call that did not come to its end.
+pub enum NotDone {
+    /// It failed; the messages say more than the failure.
+    Failed(Failure, Box<Messages>),
+    /// It was stopped.
+    Stopped(Stop),
+}
+
+impl From<NotDone> for NoOutcome {
+    fn from(not_done: NotDone) -> Self {
+        match not_done {
+            NotDone::Failed(failure, _) => Self::Failed(failure),
+            NotDone::Stopped(why) => Self::Stopped(why),
+        }
+    }
+}
+
+impl NotDone {
+    /// Whether borg gave this id to an error.
+    pub fn says(&self, msgid: &str) -> bool {
+        matches!(self, Self::Failed(_, messages) if messages.has(msgid))
+    }
+}
+
+impl Borg {
+    /// The borg at this path or name, with an environment that holds nothing of ours but what it needs.
+    pub fn new(program: &Path, state: &State) -> anyhow::Result<Self> {
+        let kept = ["PATH", "HOME"].iter().filter_map(|name| Some((*name, std::env::var_os(name)?)));
+        let own: [(&'static str, OsString); 8] = [
+            ("LANG", "C.UTF-8".into()),
+            ("LC_ALL", "C.UTF-8".into()),
+            // Borg writes times of its own zone without naming it.
+            ("TZ", "UTC".into()),
+            ("BORG_BASE_DIR", state.borg_base().into()),
+            ("BORG_HOST_ID", state.host_id.clone().into()),
+            // Nobody is there to be asked; where a repository lies is the log's to say.
+            ("BORG_RELOCATED_REPO_ACCESS_IS_OK", "yes".into()),
+            ("BORG_UNKNOWN_UNENCRYPTED_REPO_ACCESS_IS_OK", "yes".into()),
+            ("BORG_DISPLAY_PASSPHRASE", "no".into()),
+        ];
+        let environment = kept.chain(own).collect();
+        Ok(Self {
+            program: program.to_owned(),
+            environment,
+            notes: state.children(),
+            version: tokio::sync::OnceCell::new(),
+        })
+    }
+
+    /// Its version, when it can be used. One that cannot is asked again the next time: it may have been installed.
+    pub async fn version(&self) -> Result<&String, Failure> {
+        self.version.get_or_try_init(|| self.ask_version()).await
+    }
+
+    async fn ask_version(&self) -> Result<String, Failure> {
+        let (_, control) = crate::control::pair();
+        let arguments = vec!["--version".to_owned()];
+        let call = Call { arguments, passphrase: None, folder: None, control, meter: None };
+        let said = match self.run(call).await {
+            Ok(done) => String::from_utf8_lossy(&done.stdout).trim().to_owned(),
+            Err(NotDone::Failed(failure, _)) => return Err(failure),
+            Err(NotDone::Stopped(_)) => String::new(),
+        };
+        let version = said.rsplit(' ').next().unwrap_or_default().to_owned();
+        let mut numbers = version.split('.').map_while(|n| n.parse::<u32>().ok());
+        match (numbers.next(), numbers.next()) {
+            (Some(1), Some(minor)) if minor >= 2 => Ok(version),
+            _ => Err(Failure::new(
+                FailureCode::BorgMissing,
+                format!("'{said}' is not borg 1.2 or newer of 1.x"),
+            )),
+        }
+    }
+
+    /// Runs it to its end, and gives what it printed as a whole.
+    pub async fn run(&self, call: Call<'_>) -> Result<Done, NotDone> {
+        self.run_with(call, None).await
+    }
+
+    /// Runs it to its end, and hands each line that it prints to `line`.
+    pub async fn run_lines(&self, call: Call<'_>, line: LineTaker<'_>) -> Result<Done, NotDone> {
+        let mut problem = None;
+        let mut until_problem = |text: String| {
+            // Everything is read to the end even after a problem, so that borg can end.
+            if problem.is_none() {
+                problem = line(text).err();
+            }
+            Ok(())
+        };
+        let done = self.run_with(call, Some(&mut until_problem)).await?;
+        match problem {
+            None => Ok(done),
+            Some(failure) => Err(NotDone::Failed(failure, Box::default())),
+        }
+    }
+
+    async fn run_with(&self, call: Call<'_>, line: Option<LineTaker<'_>>) -> Result<Done, NotDone> {
+        let failed = |failure| NotDone::Failed(failure, Box::default());
+        if let Some(why) = call.control.why() {
+            return Err(NotDone::Stopped(why));
+        }
+        let mut environment = self.environment.clone();
+        let input = call.passphrase.map(|p| p.expose_secret().as_bytes().to_vec());
+        if input.is_some() {
+            environment.push(("BORG_PASSPHRASE_FD", "0".into()));
+        }
+        let plan = Plan {
+            program: self.program.clone(),
+            arguments: call.arguments,
+            environment,
+            folder: call.folder.map(Path::to_owned),
+            input,
+            notes: self.notes.clone(),
+        };
+        let started = Running::start(plan).await;
+        let (stdout, stderr, mut handle) = started.map_err(|e| failed(self.not_started(&e)))?.into_parts();
+        let mut control = call.control;
+        let watching = async {
+            let why = tokio::select! {
+                status = handle.ended() => return (status, None),
+                why = control.stopped() => why,
+            };
+            // SIGINT makes borg write a checkpoint, which another attempt goes on from; TERM does not.
+            let first = if why == Stop::Shutdown { Signal::INT } else { Signal::TERM };
+            for (signal, patience) in [(first, GENTLE), (Signal::TERM, FIRM), (Signal::KILL, FIRM)] {
+                handle.signal(if why == Stop::Stale { Signal::KILL } else { signal });
+                if let Ok(status) = tokio::time::timeout(patience, handle.ended()).await {
+                    return (status, Some(why));
+                }
+            }
+            (handle.ended().await, Some(why))
+        };
+        let (printed, messages, (status, stopped)) =
+            tokio::join!(read(stdout, line), listen(stderr, call.meter), watching);
+        let exit = exit_of(status.map_err(|e| failed(Failure::new(FailureCode::Unknown, e.to_string())))?);
+        if let Some(why) = stopped.filter(|why| *why == Stop::Stale || !matches!(exit, Exit::Code(0 | 1))) {
+            return Err(NotDone::Stopped(why));
+        }
+        if exit == Exit::Code(127) {
+            return Err(failed(self.missing()));
+        }
+        let (tail, never_matched) = (messages.tail(), messages.never_matched().to_vec());
+        match messages.clone().conclude(exit) {
+            Ok(findings) => {
+                let stdout =
+                    printed.map_err(|e| failed(Failure::new(FailureCode::Unknown, e.to_string())))?;
+                Ok(Done { stdout, findings, never_matched, tail })
+            }
+            Err(failure) => Err(NotDone::Failed(failure, Box::new(messages))),
+        }
+    }
+
+    fn not_started(&self, error: &std::io::Error) -> Failure {
+        if error.kind() == std::io::ErrorKind::NotFound {
+            let problem = "there is no 'setpriv' on this node; install the package util-linux";
+            return Failure::new(FailureCode::Unknown, problem);
+        }
+        Failure::new(
+            FailureCode::Unknown,
+            format!("'{}' could not be started: {error}", self.program.display()),
+        )
+    }
+
+    fn missing(&self) -> Failure {
+        Failure::new(FailureCode::BorgMissing, format!("'{}' is not on this node", self.program.display()))
+    }
+}
+
+/// Takes what borg prints, line by line.
+pub type LineTaker<'a> = &'a mut (dyn FnMut(String) -> Result<(), Failure> + Send);
+
+async fn read(stdout: tokio::process::ChildStdout, line: Option<LineTaker<'_>>) -> std::io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let Some(line) = line else {
+        stdout.take(ANSWER_BYTES).read_to_end(&mut bytes).await?;
+        return Ok(bytes);
+    };
+    let mut lines = FramedRead::new(stdout, LinesCodec::new_with_max_length(LINE_BYTES));
+    let mut problem = None;
+    while let Some(next) = lines.next().await {
+        match next {
+            Ok(text) => problem = problem.or(line(text).err().map(|f| std::io::Error::other(f.message))),
+            Err(e) => problem = problem.or(Some(std::io::Error::other(e))),
+        }
+    }
+    problem.map_or(Ok(bytes), Err)
+}
+
+fn exit_of(status: ExitStatus) -> Exit {
+    match (status.code(), status.signal()) {
+        (Some(code), _) => Exit::Code(code),
+        (None, signal) => Exit::Signal(signal.unwrap_or(0)),
+    }
+}
+
+/// Takes in what borg says. Nothing that it says can make us stop listening: it would wait for us for ever.
+async fn listen(stderr: impl AsyncRead + Unpin, meter: Option<&SharedMeter>) -> Messages {
+    let mut messages = Messages::default();
+    let mut lines = FramedRead::new(stderr, LinesCodec::new_with_max_length(LINE_BYTES));
+    while let Some(line) = lines.next().await {
+        let Ok(line) = line else { continue };
+        match serde_json::from_str::<ProgressLine>(&line) {
+            Ok(ProgressLine::Other) => {
+                if let Ok(message) = serde_json::from_str::<Message>(&line)
+                    && !message.levelname.is_empty()
+                {
+                    messages.take(message);
+                    if let Some(meter) = meter {
+                        meter.lock().unwrap_or_else(PoisonError::into_inner).log_tail(messages.tail());
+                    }
+                }
+            }
+            Ok(progress) => {
+                if let Some(meter) = meter {
+                    meter.lock().unwrap_or_else(PoisonError::into_inner).take(progress, clock::now());
+                }
+            }
+            // Words that are no JSON: a traceback, or those of setpriv.
+            Err(_) => {
+                messages.take(Message { levelname: "ERROR".into(), msgid: String::new(), message: line })
+            }
+        }
+    }
+    messages
+}

@@ -1,0 +1,182 @@
+//! Children that cannot outlive us, in process groups of their own.
+//!
+//! The accident that this file prevents is P7: an executor that is killed and whose borg goes on alone. The kernel ends a
+//! child when the *thread* that started it ends, so children are started by one thread that lives as long as the process.
+
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
+use std::ffi::OsString;
+use std::io::Write;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, mpsc};
+use tokio::process::{ChildStderr, ChildStdout};
+use tokio::task::JoinHandle;
+
+/// What is started.
+pub struct Plan {
+    /// The program.
+    pub program: PathBuf,
+    /// Its arguments.
+    pub arguments: Vec<String>,
+    /// Its whole environment.
+    pub environment: Vec<(&'static str, OsString)>,
+    /// Where it works.
+    pub folder: Option<PathBuf>,
+    /// What it reads: a secret, which is written and then gone.
+    pub input: Option<Vec<u8>>,
+    /// Where it is noted while it runs.
+    pub notes: PathBuf,
+}
+
+/// A child that runs. Dropped, it is killed.
+pub struct Running {
+    /// What it prints.
+    pub stdout: ChildStdout,
+    /// What it says besides.
+    pub stderr: ChildStderr,
+    group: Group,
+    ended: JoinHandle<std::io::Result<ExitStatus>>,
+}
+
+/// Its process group, as long as it is ours: a number that was given back could be anybody's.
+#[derive(Clone)]
+struct Group(Arc<Mutex<Option<Pid>>>);
+
+impl Group {
+    fn signal(&self, signal: Signal) {
+        let group = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(pid) = *group {
+            // It may have ended by itself this moment.
+            let _ = kill_process_group(pid, signal);
+        }
+    }
+}
+
+type Task = Box<dyn FnOnce() + Send>;
+
+static THREAD: OnceLock<mpsc::Sender<Task>> = OnceLock::new();
+
+fn in_lasting_thread(task: Task) -> std::io::Result<()> {
+    let thread = THREAD.get_or_init(|| {
+        let (sender, receiver) = mpsc::channel::<Task>();
+        let _ = std::thread::Builder::new().name("children".into()).spawn(move || {
+            for task in receiver {
+                task();
+            }
+        });
+        sender
+    });
+    thread.send(task).map_err(|_| std::io::Error::other("no thread can be started"))
+}
+
+impl Running {
+    /// Starts it. An error of kind `NotFound` says that the program is not there.
+    pub async fn start(plan: Plan) -> std::io::Result<Self> {
+        let notes = plan.notes.clone();
+        let (tell, told) = tokio::sync::oneshot::channel();
+        in_lasting_thread(Box::new(move || {
+            let _ = tell.send(spawn(plan));
+        }))?;
+        let mut child = told.await.map_err(|_| std::io::Error::other("it was not started"))??;
+        let (stdout, stderr) = match (child.stdout.take(), child.stderr.take()) {
+            (Some(stdout), Some(stderr)) => (ChildStdout::from_std(stdout)?, ChildStderr::from_std(stderr)?),
+            _ => return Err(std::io::Error::other("it has no output")),
+        };
+        let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+        let group = Group(Arc::new(Mutex::new(pid)));
+        let note = note(&notes, child.id());
+        let ended = tokio::task::spawn_blocking({
+            let group = group.clone();
+            move || wait(child, &group, note.as_deref())
+        });
+        Ok(Self { stdout, stderr, group, ended })
+    }
+
+    /// What can signal it while its parts are elsewhere.
+    pub fn into_parts(self) -> (ChildStdout, ChildStderr, Handle) {
+        let Self { stdout, stderr, group, ended } = self;
+        (stdout, stderr, Handle { group, ended })
+    }
+}
+
+/// The hand on a child. Dropped, it kills it.
+pub struct Handle {
+    group: Group,
+    ended: JoinHandle<std::io::Result<ExitStatus>>,
+}
+
+impl Handle {
+    /// Sends a signal to it and all that it has started.
+    pub fn signal(&self, signal: Signal) {
+        self.group.signal(signal);
+    }
+
+    /// How it ended. May be dropped and called again.
+    pub async fn ended(&mut self) -> std::io::Result<ExitStatus> {
+        (&mut self.ended).await.map_err(std::io::Error::other)?
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.group.signal(Signal::KILL);
+    }
+}
+
+fn spawn(plan: Plan) -> std::io::Result<Child> {
+    let mut command = Command::new("setpriv");
+    command
+        .args(["--pdeathsig", "KILL", "--"])
+        .arg(&plan.program)
+        .args(&plan.arguments)
+        .env_clear()
+        .envs(plan.environment.iter().map(|(name, value)| (name, value)))
+        .stdin(if plan.input.is_some() { Stdio::piped() } else { Stdio::null() })
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .process_group(0);
+    if let Some(folder) = &plan.folder {
+        command.current_dir(folder);
+    }
+    let mut child = command.spawn()?;
+    if let (Some(mut stdin), Some(input)) = (child.stdin.take(), plan.input) {
+        // It fits into the pipe, so this waits for nobody; who does not want it does not read it.
+        let _ = stdin.write_all(&input);
+    }
+    Ok(child)
+}
+
+fn wait(mut child: Child, group: &Group, note: Option<&Path>) -> std::io::Result<ExitStatus> {
+    let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+    if let Some(pid) = pid {
+        // Its number stays its own until it is reaped, and it is reaped only when nobody can signal it any more.
+        while let Err(e) = waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT) {
+            if e != rustix::io::Errno::INTR {
+                break;
+            }
+        }
+    }
+    *group.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    let status = child.wait();
+    if let Some(note) = note {
+        let _ = std::fs::remove_file(note);
+    }
+    status
+}
+
+/// Notes a child with the time of its start, by which it is known from others that get its number later.
+fn note(notes: &Path, pid: u32) -> Option<PathBuf> {
+    let file = notes.join(pid.to_string());
+    let start = start_time(pid)?;
+    std::fs::write(&file, start).ok()?;
+    Some(file)
+}
+
+/// When a process was started, in ticks since the machine was (`man 5 proc`, field 22 of `stat`).
+pub fn start_time(pid: u32) -> Option<String> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name, in brackets, may hold anything; fields are counted from behind it.
+    let (_, fields) = stat.rsplit_once(')')?;
+    fields.split_whitespace().nth(19).map(str::to_owned)
+}

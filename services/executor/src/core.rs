@@ -1,0 +1,8 @@
+//! What the executor decides, without I/O: how borg is called, what its words mean, where a restore may write.
+
+pub mod archive;
+pub mod command;
+pub mod index;
+pub mod messages;
+pub mod paths;
+pub mod progress;

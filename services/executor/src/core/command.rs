@@ -1,0 +1,146 @@
+//! How borg is called: argument lists, never a shell.
+//!
+//! A file called `-e` broke a backup of others, and could have been an option: `--` stands before everything that is a
+//! path. Borg expands `{...}` in archive names and comments, so braces are doubled where they are ours.
+
+use strongroom_domain::JobId;
+use strongroom_domain::job::BackupSpec;
+use strongroom_domain::plan::Source;
+use strongroom_domain::repository::{Access, Encryption};
+
+/// How often borg writes a checkpoint, in seconds: what a killed backup has stored until then is not stored again.
+const CHECKPOINT_INTERVAL_S: u32 = 300;
+/// How long borg waits for a lock when the plan does not say, in seconds.
+const LOCK_WAIT_S: u32 = 60;
+
+/// `<repository>::<archive>`.
+pub fn archive(access: &Access, name: &str) -> String {
+    format!("{}::{name}", access.location)
+}
+
+fn call(command: &str, lock_wait_s: u32) -> Vec<String> {
+    let words = ["--log-json", "--progress", "--lock-wait", &lock_wait_s.to_string(), command];
+    words.map(str::to_owned).to_vec()
+}
+
+/// `borg create`.
+pub fn create(spec: &BackupSpec, job: JobId, server: &str) -> Vec<String> {
+    let mut line = call("create", spec.limits.lock_wait_s.unwrap_or(LOCK_WAIT_S));
+    let comment = serde_json::json!({ "strongroom": 1, "plan": spec.plan, "job": job, "server": server });
+    let comment = comment.to_string().replace('{', "{{").replace('}', "}}");
+    line.extend(["--json".into(), "--comment".into(), comment]);
+    line.extend(["--compression".into(), spec.compression.as_str().to_owned()]);
+    line.extend(["--checkpoint-interval".into(), CHECKPOINT_INTERVAL_S.to_string()]);
+    if let Some(rate) = spec.limits.upload_rate_kib_per_s {
+        line.extend(["--upload-ratelimit".into(), rate.to_string()]);
+    }
+    let Source::Files(files) = &spec.source;
+    if files.one_file_system {
+        line.push("--one-file-system".into());
+    }
+    if files.exclude_caches {
+        line.push("--exclude-caches".into());
+    }
+    // One word each: a pattern that begins with a dash is a pattern.
+    line.extend(files.excludes.iter().map(|pattern| format!("--exclude={pattern}")));
+    line.extend([archive(&spec.access, &spec.archive_name(job)), "--".into()]);
+    line.extend(files.paths.iter().cloned());
+    line
+}
+
+/// `borg init` at a place of its own.
+pub fn init(encryption: Encryption, place: &str) -> Vec<String> {
+    let mut line = call("init", LOCK_WAIT_S);
+    line.extend([
+        "--encryption".into(),
+        encryption.to_string(),
+        "--make-parent-dirs".into(),
+        place.to_owned(),
+    ]);
+    line
+}
+
+/// `borg info --json` of a repository, or of one archive in it.
+pub fn info(access: &Access, name: Option<&str>) -> Vec<String> {
+    let mut line = call("info", LOCK_WAIT_S);
+    line.extend(["--json".into(), name.map_or_else(|| access.location.clone(), |n| archive(access, n))]);
+    line
+}
+
+/// `borg list --json`: the archives of a repository.
+pub fn list_archives(access: &Access) -> Vec<String> {
+    let mut line = call("list", LOCK_WAIT_S);
+    line.extend(["--json".into(), access.location.clone()]);
+    line
+}
+
+/// `borg list --json-lines`: the entries of an archive.
+pub fn list_entries(access: &Access, name: &str) -> Vec<String> {
+    let mut line = call("list", LOCK_WAIT_S);
+    line.extend(["--json-lines".into(), archive(access, name)]);
+    line
+}
+
+/// `borg extract` of these paths, all of them when there is none, into the current folder.
+pub fn extract(access: &Access, name: &str, paths: &[String]) -> Vec<String> {
+    let mut line = call("extract", LOCK_WAIT_S);
+    line.extend([archive(access, name), "--".into()]);
+    // `pp:` is a literal prefix: a star in a name is a star.
+    line.extend(paths.iter().map(|path| format!("pp:{path}")));
+    line
+}
+
+/// `borg delete` of one archive.
+pub fn delete(access: &Access, name: &str) -> Vec<String> {
+    let mut line = call("delete", LOCK_WAIT_S);
+    line.push(archive(access, name));
+    line
+}
+
+/// `borg delete` of the checkpoints that killed attempts at an archive have left.
+pub fn delete_checkpoints(access: &Access, name: &str) -> Vec<String> {
+    let mut line = call("delete", LOCK_WAIT_S);
+    line.extend(["--consider-checkpoints".into(), format!("--glob-archives={name}.checkpoint*")]);
+    line.push(access.location.clone());
+    line
+}
+
+/// `borg compact`.
+pub fn compact(access: &Access) -> Vec<String> {
+    let mut line = call("compact", LOCK_WAIT_S);
+    line.push(access.location.clone());
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn what_people_name_can_never_be_an_option() {
+        let spec: BackupSpec = serde_json::from_value(json!({
+            "plan": "web", "compression": "zstd,9",
+            "access": { "repository": "r", "location": "/b/s/r", "encryption": "none" },
+            "source": {
+                "type": "files", "paths": ["/-rf", "/b"], "excludes": ["-x", "*.o"],
+                "one_file_system": true, "exclude_caches": true,
+            },
+            "limits": { "upload_rate_kib_per_s": 5, "lock_wait_s": 7 },
+        }))
+        .unwrap();
+        let job = "0192f0c1-0000-7000-8000-000000000001".parse().unwrap();
+        let line = create(&spec, job, "s");
+        let end = line.iter().position(|w| w == "--").unwrap();
+        assert_eq!(line[end + 1..], ["/-rf", "/b"]);
+        assert_eq!(line[end - 1], format!("/b/s/r::web-{job}"));
+        for word in ["--exclude=-x", "--one-file-system", "--exclude-caches", "zstd,9"] {
+            assert!(line.iter().any(|w| w == word), "{word}: {line:?}");
+        }
+        let comment = &line[line.iter().position(|w| w == "--comment").unwrap() + 1];
+        assert!(comment.starts_with("{{") && comment.ends_with("}}"), "{comment}");
+        let access = &spec.access;
+        assert_eq!(extract(access, "a", &["x/*".into()]).last().unwrap(), "pp:x/*");
+    }
+}

@@ -1,0 +1,119 @@
+//! The kinds of work: one file each, and one line in [`run`].
+
+mod backup;
+mod delete;
+mod index;
+mod init;
+mod placing;
+mod restore;
+mod scan;
+
+use crate::borg::{Borg, Call, Done, NotDone, SharedMeter};
+use crate::control::{Control, NoOutcome};
+use crate::core::messages::Findings;
+use crate::core::{archive, command};
+use crate::state::State;
+use age::secrecy::SecretString;
+use std::sync::PoisonError;
+use strongroom_bus::NodeBus;
+use strongroom_domain::archive::Facts;
+use strongroom_domain::job::{Completeness, JobResult, JobSpec, Outcome};
+use strongroom_domain::repository::Access;
+use strongroom_domain::{Failure, FailureCode, JobId};
+use strongroom_service::clock;
+
+/// What a kind of work has at hand.
+pub struct Bench<'a> {
+    /// The node's borg.
+    pub borg: &'a Borg,
+    /// The way to the log's side.
+    pub bus: &'a NodeBus,
+    /// The state folder.
+    pub state: &'a State,
+    /// Which job.
+    pub job: JobId,
+    /// Its fencing token.
+    pub epoch: u64,
+    /// 1, 2, ...
+    pub attempt: u32,
+    /// What opens the repository.
+    pub passphrase: Option<SecretString>,
+    /// Hears when to stop.
+    pub control: Control,
+    /// Where progress goes.
+    pub meter: SharedMeter,
+}
+
+/// What came of a job, and the last lines of its log.
+pub struct Finished {
+    /// The outcome.
+    pub outcome: Outcome,
+    /// The last lines.
+    pub tail: Vec<String>,
+}
+
+/// Does the work.
+pub async fn run(bench: &Bench<'_>, spec: &JobSpec) -> Result<Finished, NoOutcome> {
+    bench.borg.version().await?;
+    match spec {
+        JobSpec::InitRepository { access } => init::run(bench, access).await,
+        JobSpec::Backup(spec) => backup::run(bench, spec).await,
+        JobSpec::Restore(spec) => restore::run(bench, spec).await,
+        JobSpec::DeleteArchive { access, archive } => delete::run(bench, access, archive).await,
+        JobSpec::ScanRepository { access } => scan::run(bench, access).await,
+        JobSpec::IndexArchive { access, archive } => index::run(bench, access, archive).await,
+    }
+}
+
+impl Bench<'_> {
+    /// A call of borg.
+    pub fn call(&self, arguments: Vec<String>) -> Call<'_> {
+        Call {
+            arguments,
+            passphrase: self.passphrase.as_ref(),
+            folder: None,
+            control: self.control.clone(),
+            meter: Some(&self.meter),
+        }
+    }
+
+    /// Runs borg to its end.
+    pub async fn borg(&self, arguments: Vec<String>) -> Result<Done, NotDone> {
+        self.borg.run(self.call(arguments)).await
+    }
+
+    /// The same, past the point where a cancel counts.
+    pub async fn borg_past_cancel(&self, arguments: Vec<String>) -> Result<Done, NotDone> {
+        let call = Call { control: self.control.past_cancel(), ..self.call(arguments) };
+        self.borg.run(call).await
+    }
+
+    /// Tells what is being done.
+    pub fn step(&self, step: &str) {
+        self.meter.lock().unwrap_or_else(PoisonError::into_inner).step(step, clock::now());
+    }
+
+    /// All archives that are really there.
+    pub async fn archives(&self, access: &Access) -> Result<Vec<Facts>, NoOutcome> {
+        let listed = self.borg(command::list_archives(access)).await?;
+        Ok(archive::all(&listed.stdout, &access.repository).map_err(unreadable)?)
+    }
+}
+
+/// An answer of borg that cannot be read.
+pub fn unreadable(error: archive::Unreadable) -> Failure {
+    Failure::new(FailureCode::BorgError, error.to_string())
+}
+
+/// A job that was done.
+pub fn finished(result: JobResult, findings: Findings, tail: Vec<String>) -> Finished {
+    let Findings { kept, incomplete_total, benign_total } = findings;
+    let mut outcome = Outcome::new(result, kept);
+    // All were counted, not all were kept.
+    outcome.incomplete_total = incomplete_total.max(outcome.incomplete_total);
+    outcome.benign_total = benign_total.max(outcome.benign_total);
+    if outcome.incomplete_total > 0 {
+        outcome.completeness = Completeness::Incomplete;
+    }
+    Finished { outcome, tail }
+}

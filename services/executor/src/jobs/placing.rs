@@ -1,0 +1,316 @@
+//! Putting extracted files where they belong, without ever overwriting in silence and without leaving the allowed roots.
+
+use super::init::file_failure;
+use crate::core::paths::root_of;
+use std::fs::{self, Metadata};
+use std::io::{self, Read};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use strongroom_domain::job::Conflict;
+use strongroom_domain::{Failure, FailureCode};
+
+/// From where to where, and how.
+pub struct Placing {
+    /// The scratch folder.
+    pub from: PathBuf,
+    /// Below which folder its content goes.
+    pub to: PathBuf,
+    /// Where it may go.
+    pub roots: Vec<PathBuf>,
+    /// What becomes of what stands there.
+    pub policy: Conflict,
+    /// What a standing file is renamed with.
+    pub suffix: String,
+}
+
+/// What was put in place.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Placed {
+    /// Files and links.
+    pub files: u64,
+    /// Bytes of them.
+    pub size_bytes: u64,
+    /// Standing files that were renamed.
+    pub kept_both: u64,
+}
+
+/// How many conflicts are named.
+const NAMED: usize = 5;
+
+impl Placing {
+    /// Checks everything, then puts everything in place. Safe to repeat: what stands there and is the same is no
+    /// conflict.
+    pub fn place(&self) -> Result<Placed, Failure> {
+        let mut conflicts = Vec::new();
+        self.check(&self.from, &self.to, &mut conflicts)?;
+        if self.policy == Conflict::Fail && !conflicts.is_empty() {
+            let more = conflicts.len().saturating_sub(NAMED);
+            let mut names: Vec<String> =
+                conflicts.iter().take(NAMED).map(|p| p.display().to_string()).collect();
+            if more > 0 {
+                names.push(format!("and {more} more"));
+            }
+            let message =
+                format!("these stand there already, and nothing was restored: {}", names.join(", "));
+            return Err(Failure::new(FailureCode::TargetExists, message));
+        }
+        let mut placed = Placed::default();
+        make_folders(&self.to)?;
+        self.place_in(&self.from, &self.to, &mut placed)?;
+        Ok(placed)
+    }
+
+    /// Finds what stands in the way below one folder.
+    fn check(&self, from: &Path, to: &Path, conflicts: &mut Vec<PathBuf>) -> Result<(), Failure> {
+        for (source, metadata) in entries(from)? {
+            let target = join(to, &source);
+            let Some(standing) = standing(&target)? else {
+                // Nothing is there, nor below it; its parent was checked.
+                continue;
+            };
+            if metadata.is_dir() && leads_to_folder(&target, &standing) {
+                self.stays_inside(&target)?;
+                self.check(&source, &target, conflicts)?;
+            } else if !same(&source, &metadata, &target, &standing).unwrap_or(false) {
+                conflicts.push(target);
+            }
+        }
+        Ok(())
+    }
+
+    fn place_in(&self, from: &Path, to: &Path, placed: &mut Placed) -> Result<(), Failure> {
+        for (source, metadata) in entries(from)? {
+            let target = join(to, &source);
+            let failed = |e: io::Error| file_failure(&target.display().to_string(), &e);
+            match standing(&target)? {
+                Some(there) if metadata.is_dir() && leads_to_folder(&target, &there) => {
+                    self.stays_inside(&target)?;
+                    self.place_in(&source, &target, placed)?;
+                    if self.policy == Conflict::Overwrite && there.is_dir() {
+                        take_over(&target, &metadata).map_err(failed)?;
+                    }
+                    continue;
+                }
+                Some(there) if same(&source, &metadata, &target, &there).unwrap_or(false) => {
+                    count(&source, &metadata, placed)?;
+                    continue;
+                }
+                Some(there) => self.make_way(&target, &there, metadata.is_dir(), placed).map_err(failed)?,
+                None => {}
+            }
+            count(&source, &metadata, placed)?;
+            // One step for a file and for a whole folder: it is there with all that belongs to it, or it is not.
+            fs::rename(&source, &target).map_err(failed)?;
+        }
+        Ok(())
+    }
+
+    fn make_way(
+        &self,
+        target: &Path,
+        there: &Metadata,
+        for_folder: bool,
+        placed: &mut Placed,
+    ) -> io::Result<()> {
+        match self.policy {
+            Conflict::KeepBoth => {
+                let mut name = target.as_os_str().to_owned();
+                name.push(&self.suffix);
+                placed.kept_both += 1;
+                fs::rename(target, name)
+            }
+            // A file is replaced by the rename itself, without a moment in which nothing is there.
+            Conflict::Overwrite if there.is_dir() => fs::remove_dir_all(target),
+            Conflict::Overwrite if for_folder => fs::remove_file(target),
+            Conflict::Overwrite => Ok(()),
+            // It came to be after the check.
+            Conflict::Fail => {
+                Err(io::Error::new(io::ErrorKind::AlreadyExists, "it appeared while files were restored"))
+            }
+        }
+    }
+
+    /// A folder that stands there may be a link, which may lead anywhere.
+    fn stays_inside(&self, target: &Path) -> Result<(), Failure> {
+        let resolved = target.canonicalize().map_err(|e| file_failure(&target.display().to_string(), &e))?;
+        // A folder above a root is passed through on the way into it, and nothing is put directly into it.
+        let inside = root_of(&resolved, &self.roots).is_some();
+        let above = self.roots.iter().any(|root| root.starts_with(&resolved));
+        if inside || above {
+            return Ok(());
+        }
+        let message =
+            format!("{} leads to {}, outside of the allowed folders", target.display(), resolved.display());
+        Err(Failure::new(FailureCode::TargetRefused, message))
+    }
+}
+
+fn entries(folder: &Path) -> Result<Vec<(PathBuf, Metadata)>, Failure> {
+    let failed = |e: io::Error| file_failure(&folder.display().to_string(), &e);
+    let mut out = Vec::new();
+    for entry in fs::read_dir(folder).map_err(failed)? {
+        let path = entry.map_err(failed)?.path();
+        let metadata = path.symlink_metadata().map_err(failed)?;
+        out.push((path, metadata));
+    }
+    Ok(out)
+}
+
+fn join(folder: &Path, source: &Path) -> PathBuf {
+    folder.join(source.file_name().unwrap_or_default())
+}
+
+fn standing(target: &Path) -> Result<Option<Metadata>, Failure> {
+    match target.symlink_metadata() {
+        Ok(metadata) => Ok(Some(metadata)),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(file_failure(&target.display().to_string(), &e)),
+    }
+}
+
+fn leads_to_folder(target: &Path, there: &Metadata) -> bool {
+    there.is_dir() || (there.is_symlink() && target.is_dir())
+}
+
+/// Whether what stands there is what would be put there.
+fn same(source: &Path, new: &Metadata, target: &Path, there: &Metadata) -> io::Result<bool> {
+    if new.file_type() != there.file_type() {
+        return Ok(false);
+    }
+    if new.is_symlink() {
+        return Ok(fs::read_link(source)? == fs::read_link(target)?);
+    }
+    let alike = new.len() == there.len()
+        && new.mode() == there.mode()
+        && (new.uid(), new.gid()) == (there.uid(), there.gid());
+    if !new.is_file() || !alike || new.mtime() != there.mtime() {
+        return Ok(false);
+    }
+    let (mut a, mut b) = (fs::File::open(source)?, fs::File::open(target)?);
+    let (mut left, mut right) = (vec![0_u8; 64 * 1024], vec![0_u8; 64 * 1024]);
+    loop {
+        let n = a.read(&mut left)?;
+        if n == 0 {
+            return Ok(true);
+        }
+        let Some(right) = right.get_mut(..n) else { return Ok(false) };
+        b.read_exact(right)?;
+        if left.get(..n) != Some(right) {
+            return Ok(false);
+        }
+    }
+}
+
+fn count(source: &Path, metadata: &Metadata, placed: &mut Placed) -> Result<(), Failure> {
+    if metadata.is_dir() {
+        for (path, metadata) in entries(source)? {
+            count(&path, &metadata, placed)?;
+        }
+    } else {
+        placed.files += 1;
+        placed.size_bytes += if metadata.is_file() { metadata.len() } else { 0 };
+    }
+    Ok(())
+}
+
+fn take_over(target: &Path, from: &Metadata) -> io::Result<()> {
+    fs::set_permissions(target, fs::Permissions::from_mode(from.mode() & 0o7777))?;
+    fs::File::open(target)?.set_times(fs::FileTimes::new().set_modified(from.modified()?))
+}
+
+fn make_folders(path: &Path) -> Result<(), Failure> {
+    fs::create_dir_all(path).map_err(|e| file_failure(&path.display().to_string(), &e))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    struct Given {
+        folder: tempfile::TempDir,
+    }
+
+    impl Given {
+        fn new(files: &[(&str, &str)]) -> Self {
+            let given = Self { folder: tempfile::tempdir().unwrap() };
+            for (path, text) in files {
+                let path = given.path(path);
+                fs::create_dir_all(path.parent().unwrap()).unwrap();
+                fs::write(path, text).unwrap();
+            }
+            fs::create_dir_all(given.path("to")).unwrap();
+            given
+        }
+
+        fn path(&self, path: &str) -> PathBuf {
+            self.folder.path().canonicalize().unwrap().join(path)
+        }
+
+        fn place(&self, policy: Conflict) -> Result<Placed, Failure> {
+            let (from, to) = (self.path("from"), self.path("to"));
+            let roots = vec![to.clone()];
+            Placing { from, to, roots, policy, suffix: ".old".into() }.place()
+        }
+
+        fn text(&self, path: &str) -> Option<String> {
+            fs::read_to_string(self.path(path)).ok()
+        }
+    }
+
+    #[test]
+    fn nothing_is_touched_when_something_stands_in_the_way() {
+        let given = Given::new(&[("from/a/x", "new"), ("from/b", "new"), ("to/b", "mine")]);
+        let failure = given.place(Conflict::Fail).unwrap_err();
+        assert_eq!(failure.code, FailureCode::TargetExists);
+        assert!(failure.message.contains("to/b"), "{}", failure.message);
+        assert_eq!((given.text("to/a/x"), given.text("to/b").as_deref()), (None, Some("mine")));
+    }
+
+    #[test]
+    fn both_are_kept_or_the_old_one_is_replaced_when_that_was_asked_for() {
+        let files = [("from/a/x", "new"), ("from/b", "new"), ("to/b", "mine"), ("to/a/y", "mine")];
+        let given = Given::new(&files);
+        let placed = given.place(Conflict::KeepBoth).unwrap();
+        assert_eq!(placed, Placed { files: 2, size_bytes: 6, kept_both: 1 });
+        assert_eq!(
+            (given.text("to/b").unwrap(), given.text("to/b.old").unwrap()),
+            ("new".into(), "mine".into())
+        );
+        let given = Given::new(&files);
+        given.place(Conflict::Overwrite).unwrap();
+        assert_eq!(
+            (given.text("to/b").unwrap(), given.text("to/a/y").unwrap()),
+            ("new".into(), "mine".into())
+        );
+        assert_eq!(given.text("to/b.old"), None);
+    }
+
+    #[test]
+    fn a_second_time_over_what_the_first_has_placed_is_no_conflict() {
+        let given = Given::new(&[("from/a", "new"), ("from/b", "new")]);
+        fs::copy(given.path("from/a"), given.path("to/a")).unwrap();
+        let times = fs::FileTimes::new()
+            .set_modified(fs::metadata(given.path("from/a")).unwrap().modified().unwrap());
+        fs::File::open(given.path("to/a")).unwrap().set_times(times).unwrap();
+        assert_eq!(given.place(Conflict::Fail).unwrap().files, 2);
+        assert_eq!(given.text("to/b").unwrap(), "new");
+    }
+
+    #[test]
+    fn a_link_that_stands_there_is_not_followed_out_of_the_roots() {
+        for policy in [Conflict::Fail, Conflict::KeepBoth, Conflict::Overwrite] {
+            let given = Given::new(&[("from/sub/x", "new"), ("out/keep", "mine")]);
+            std::os::unix::fs::symlink(given.path("out"), given.path("to/sub")).unwrap();
+            assert_eq!(given.place(policy).unwrap_err().code, FailureCode::TargetRefused, "{policy}");
+            assert_eq!(given.text("out/x"), None);
+        }
+        let given = Given::new(&[("from/f", "new"), ("out/keep", "mine")]);
+        std::os::unix::fs::symlink(given.path("out/keep"), given.path("to/f")).unwrap();
+        given.place(Conflict::Overwrite).unwrap();
+        assert_eq!(
+            (given.text("out/keep").unwrap(), given.text("to/f").unwrap()),
+            ("mine".into(), "new".into())
+        );
+    }
+}

@@ -1,0 +1,47 @@
+//! `borg list`: what is really there, told page by page.
+
+use super::{Bench, Finished, finished};
+use crate::control::NoOutcome;
+use crate::core::messages::Findings;
+use strongroom_domain::archive::Facts;
+use strongroom_domain::job::JobResult;
+use strongroom_domain::repository::Access;
+use strongroom_domain::wire::NodeReport;
+use strongroom_domain::{Failure, FailureCode};
+
+/// Archives of one page.
+const PAGE: usize = 200;
+
+/// Reads the repository, and tells what is there.
+pub async fn run(bench: &Bench<'_>, access: &Access) -> Result<Finished, NoOutcome> {
+    bench.step("list");
+    let archives = bench.archives(access).await?;
+    let total = archives.len() as u64;
+    let mut pages: Vec<Vec<Facts>> = archives.chunks(PAGE).map(<[Facts]>::to_vec).collect();
+    if pages.is_empty() {
+        // That nothing is there is to be said as well.
+        pages.push(Vec::new());
+    }
+    let last = pages.len().saturating_sub(1);
+    for (n, archives) in pages.into_iter().enumerate() {
+        let page = u32::try_from(n).unwrap_or(u32::MAX);
+        let report =
+            NodeReport::Scanned { job: bench.job, epoch: bench.epoch, page, archives, last: n == last };
+        let id = format!("{}-{}-page-{page}", bench.job, bench.epoch);
+        tell(bench, &id, &report).await?;
+    }
+    Ok(finished(JobResult::ScanRepository { archives: total }, Findings::default(), Vec::new()))
+}
+
+async fn tell(bench: &Bench<'_>, id: &str, report: &NodeReport) -> Result<(), NoOutcome> {
+    while let Err(fault) = bench.bus.report(id, report, None).await {
+        if !fault.is_transient() {
+            return Err(Failure::new(FailureCode::Unknown, fault.to_string()).into());
+        }
+        if let Some(why) = bench.control.why() {
+            return Err(NoOutcome::Stopped(why));
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+    }
+    Ok(())
+}

@@ -1,0 +1,63 @@
+//! Ending children that an earlier life of this executor has left.
+//!
+//! The kernel ends them with us. This is for what it could not: a child that was just being started.
+
+use crate::child::start_time;
+use rustix::process::{Pid, Signal, kill_process_group};
+use std::path::Path;
+use std::time::Duration;
+
+/// Ends every noted child that still is the one that was noted.
+pub async fn end_all(notes: &Path) -> anyhow::Result<()> {
+    for entry in std::fs::read_dir(notes)? {
+        let entry = entry?;
+        let noted = std::fs::read_to_string(entry.path()).unwrap_or_default();
+        let pid: Option<u32> = entry.file_name().to_str().and_then(|n| n.parse().ok());
+        if let Some(pid) = pid {
+            end(pid, &noted).await?;
+        }
+        std::fs::remove_file(entry.path())?;
+    }
+    Ok(())
+}
+
+async fn end(pid: u32, noted: &str) -> anyhow::Result<()> {
+    let lives = || start_time(pid).is_some_and(|start| start == noted);
+    let Some(group) = i32::try_from(pid).ok().and_then(Pid::from_raw).filter(|_| lives()) else {
+        return Ok(());
+    };
+    tracing::warn!(pid, "a child of an earlier life still runs; it is ended");
+    // It may end by itself this moment.
+    let _ = kill_process_group(group, Signal::KILL);
+    for _ in 0..100 {
+        if !lives() {
+            return Ok(());
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    anyhow::bail!("process {pid} of an earlier life does not end; end it before this executor is started")
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+    use std::os::unix::process::CommandExt;
+    use std::process::Command;
+
+    #[tokio::test]
+    async fn only_the_very_process_that_was_noted_is_ended() {
+        let notes = tempfile::tempdir().unwrap();
+        let mut ours = Command::new("sleep").arg("1000").process_group(0).spawn().unwrap();
+        let mut others = Command::new("sleep").arg("1000").process_group(0).spawn().unwrap();
+        std::fs::write(notes.path().join(ours.id().to_string()), start_time(ours.id()).unwrap()).unwrap();
+        std::fs::write(notes.path().join(others.id().to_string()), "12345").unwrap();
+        let reaping = std::thread::spawn(move || ours.wait().unwrap());
+        end_all(notes.path()).await.unwrap();
+        assert!(!reaping.join().unwrap().success());
+        assert!(others.try_wait().unwrap().is_none(), "a process with a reused number was ended");
+        others.kill().unwrap();
+        others.wait().unwrap();
+        assert_eq!(std::fs::read_dir(notes.path()).unwrap().count(), 0);
+    }
+}

@@ -1,0 +1,69 @@
+//! Scratch folders of restores: made beside their target, gone with the restore, and noted so that what a killed
+//! executor has left is found.
+
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use strongroom_domain::JobId;
+
+/// A scratch folder. Dropped, it is removed.
+pub struct Scratch {
+    path: PathBuf,
+    note: PathBuf,
+}
+
+impl Scratch {
+    /// Makes one inside `folder`, on its file system, for nobody else to see.
+    pub fn make(folder: &Path, job: JobId, notes: &Path) -> std::io::Result<Self> {
+        let path = folder.join(format!(".strongroom-restore-{job}"));
+        let note = notes.join(job.to_string());
+        // Noted first: a folder that is not noted would stay for ever.
+        std::fs::write(&note, path.as_os_str().as_encoded_bytes())?;
+        remove(&path)?;
+        std::fs::DirBuilder::new().mode(0o700).create(&path)?;
+        Ok(Self { path, note })
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        match remove(&self.path) {
+            Ok(()) => {
+                let _ = std::fs::remove_file(&self.note);
+            }
+            // The note stays, and the next start tries again.
+            Err(e) => {
+                tracing::warn!(path = %self.path.display(), error = %e, "a scratch folder was not removed")
+            }
+        }
+    }
+}
+
+/// Removes what restores of an earlier life have left.
+pub fn clear(notes: &Path) {
+    let notes = std::fs::read_dir(notes).into_iter().flatten().flatten();
+    for note in notes {
+        let path = std::fs::read(note.path()).unwrap_or_default();
+        let path = PathBuf::from(std::ffi::OsString::from(String::from_utf8_lossy(&path).into_owned()));
+        let ours =
+            path.file_name().and_then(|n| n.to_str()).is_some_and(|n| n.starts_with(".strongroom-restore-"));
+        let removed = if ours { remove(&path) } else { Ok(()) };
+        match removed {
+            Ok(()) => {
+                let _ = std::fs::remove_file(note.path());
+            }
+            Err(e) => tracing::warn!(path = %path.display(), error = %e, "a scratch folder was not removed"),
+        }
+    }
+}
+
+fn remove(path: &Path) -> std::io::Result<()> {
+    match std::fs::remove_dir_all(path) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(e),
+        _ => Ok(()),
+    }
+}

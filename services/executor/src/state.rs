@@ -1,0 +1,61 @@
+//! The state folder: one executor works in it, and it is what makes this executor itself.
+//!
+//! The accident that this file prevents is P4: two containers with the same borg host id took each other's live lock for
+//! dead. The host id is drawn once and kept, and the folder is locked by whoever works in it.
+
+use age::x25519::Identity;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use strongroom_service::{file, identity, settings};
+use uuid::Uuid;
+
+/// The folder, locked.
+pub struct State {
+    folder: PathBuf,
+    /// What secrets for this node are encrypted to.
+    pub identity: Identity,
+    /// Borg's `BORG_HOST_ID`.
+    pub host_id: String,
+    /// New at each start.
+    pub boot: String,
+    _lock: File,
+}
+
+impl State {
+    /// Locks it, and makes what is missing.
+    pub fn open(folder: &Path) -> anyhow::Result<Self> {
+        let lock = settings::lock_folder(folder)?;
+        let folder = folder.canonicalize()?;
+        for name in ["children", "restores", "borg"] {
+            std::fs::create_dir_all(folder.join(name))?;
+        }
+        let file = folder.join("borg-host-id");
+        let host_id = match std::fs::read_to_string(&file) {
+            Ok(text) => text.trim().to_owned(),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+                let id = format!("strongroom-{}", Uuid::now_v7());
+                file::write_private(&file, id.as_bytes())?;
+                id
+            }
+            Err(e) => return Err(e.into()),
+        };
+        anyhow::ensure!(!host_id.is_empty(), "{} is empty; restore it, or remove it", file.display());
+        let identity = identity::open(&folder)?;
+        Ok(Self { identity, host_id, boot: Uuid::now_v7().to_string(), folder, _lock: lock })
+    }
+
+    /// Where children that run are noted.
+    pub fn children(&self) -> PathBuf {
+        self.folder.join("children")
+    }
+
+    /// Where restores that run are noted.
+    pub fn restores(&self) -> PathBuf {
+        self.folder.join("restores")
+    }
+
+    /// Borg's base folder: its cache, and which repositories it has seen.
+    pub fn borg_base(&self) -> PathBuf {
+        self.folder.join("borg")
+    }
+}
