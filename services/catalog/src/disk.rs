@@ -4,8 +4,7 @@
 //! cuts, so whatever it holds is either whole up to its own checkpoint or thrown away and made again. Its bugs show as
 //! panics, which are damage to us.
 
-use crate::core::store::{Base, Key, StoreError, Visit, Writes};
-use std::ops::Bound;
+use crate::core::store::{Base, Key, Start, StoreError, Visit, Writes};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -73,12 +72,9 @@ impl Base for Disk {
         self.db.contains_key(key).map_err(|e| store_error(&e))
     }
 
-    fn scan(&self, prefix: &[u8], after: Option<&[u8]>, visit: &mut Visit<'_>) -> Result<(), StoreError> {
-        let from = match after {
-            Some(after) if after >= prefix => Bound::Excluded(after),
-            _ => Bound::Included(prefix),
-        };
-        for pair in self.db.range::<&[u8], _>((from, Bound::Unbounded)) {
+    fn scan(&self, prefix: &[u8], start: Option<Start<'_>>, visit: &mut Visit<'_>) -> Result<(), StoreError> {
+        let from = Start::bound(start, prefix);
+        for pair in self.db.range::<&[u8], _>((from, std::ops::Bound::Unbounded)) {
             let (key, value) = pair.map_err(|e| store_error(&e))?;
             if !key.starts_with(prefix) || visit(&key, &value)?.is_break() {
                 break;

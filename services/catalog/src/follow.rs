@@ -15,7 +15,7 @@ use tokio::task::JoinHandle;
 use tracing::Span;
 
 /// Messages that are written together while the views are behind.
-const BATCH: usize = 1000;
+const BATCH: usize = 2000;
 /// How often it is looked whether the log is still the same one.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
 /// How long to wait after the log could not be read.

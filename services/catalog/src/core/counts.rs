@@ -1,6 +1,6 @@
 //! How many records each index leads to, for metrics: kept beside the views, counted anew at start.
 
-use super::key::{ALL_ARCHIVES, JOBS_BY_PHASE, SUFFIX};
+use super::key::{ALL_ARCHIVES, JOBS_BY_PHASE, NUMBER, SUFFIX};
 use super::store::{Base, StoreError};
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -14,15 +14,17 @@ impl Counts {
     pub fn of(base: &dyn Base) -> Result<Self, StoreError> {
         let mut counts = Self::default();
         for prefix in [JOBS_BY_PHASE, ALL_ARCHIVES] {
-            base.scan(prefix, None, &mut |key, _| {
-                counts.change(key.get(..key.len().saturating_sub(SUFFIX)).unwrap_or_default(), 1);
+            base.scan(prefix, None, &mut |key, block| {
+                let index = key.get(..key.len().saturating_sub(NUMBER)).unwrap_or_default();
+                let entries = i64::try_from(block.len() / SUFFIX).unwrap_or(i64::MAX);
+                counts.change(index, entries);
                 Ok(ControlFlow::Continue(()))
             })?;
         }
         Ok(counts)
     }
 
-    /// A record more or less in this index.
+    /// Records more or less in this index.
     pub fn change(&mut self, index: &[u8], by: i64) {
         if !index.starts_with(JOBS_BY_PHASE) && index != ALL_ARCHIVES {
             return;

@@ -5,7 +5,7 @@
 
 use super::framed;
 use super::list::{self, RawPage, Refused};
-use super::store::{Base, Key, StoreError};
+use super::store::{Base, Key, Start, StoreError};
 use std::collections::HashSet;
 use std::ops::ControlFlow;
 use strongroom_domain::Rejection;
@@ -104,7 +104,7 @@ pub fn browse(base: &dyn Base, question: &BrowseQuestion) -> Result<RawPage, Ref
     };
     let mut page = RawPage::default();
     let mut last = String::new();
-    base.scan(&prefix, after.as_deref(), &mut |key, value| {
+    base.scan(&prefix, after.as_deref().map(Start::After), &mut |key, value| {
         if page.len() == limit || !page.push(value) {
             page.continued(last.clone());
             return Ok(ControlFlow::Break(()));

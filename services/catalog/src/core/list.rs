@@ -4,8 +4,8 @@
 //! message, or when its filters have passed over very much: it then still says where the next one begins.
 
 use super::framed;
-use super::key::{By, Listed, SUFFIX, split_suffix};
-use super::store::{Base, Key, StoreError};
+use super::key::{By, Listed, SUFFIX, Suffix, id_of};
+use super::store::{Base, Key, Start, StoreError};
 use std::ops::ControlFlow;
 use strongroom_domain::Rejection;
 use strongroom_domain::view::ListQuestion;
@@ -14,7 +14,7 @@ use strongroom_domain::view::ListQuestion;
 const LIMIT: (u32, u32) = (50, 500);
 /// How many bytes of items fit into one message beside the rest (NATS allows 1 MB).
 const PAGE_BYTES: usize = 700 * 1024;
-/// How many index keys one question may pass over.
+/// How many entries of an index one question may pass over.
 const LOOKED_AT: usize = 50_000;
 
 /// Why there is no answer.
@@ -121,53 +121,90 @@ pub fn newest_first(base: &dyn Base, listed: Listed, question: &ListQuestion) ->
         Some((first, others)) => (first.clone(), others.to_vec()),
         None => (listed.index(By::All, ""), Vec::new()),
     };
-    let after = match &question.after {
-        Some(text) => Some([&*walked, &*cursor(text)?].concat()),
-        None => None,
-    };
+    let after = question.after.as_deref().map(cursor).transpose()?;
+    let from = after.map(|after| listed.block(&walked, &after));
+    let mut others: Vec<Lookup> = others.into_iter().map(Lookup::new).collect();
     let mut page = RawPage::default();
     let mut looked_at = 0;
-    let mut last: Option<Vec<u8>> = None;
-    base.scan(&walked, after.as_deref(), &mut |key, _| {
-        let (suffix, id) =
-            split_suffix(key).ok_or_else(|| StoreError::Damaged("an index key is too short".into()))?;
+    let mut last = after.unwrap_or_default();
+    let mut visit = |suffix: &Suffix| -> Result<ControlFlow<()>, StoreError> {
         if page.len() == limit || looked_at == LOOKED_AT {
-            page.continued(hex(last.as_deref().unwrap_or_default()));
+            page.continued(hex(&last));
             return Ok(ControlFlow::Break(()));
         }
         looked_at += 1;
-        for other in &others {
-            if !base.holds(&[other, suffix].concat())? {
-                last = Some(suffix.to_vec());
+        for other in &mut others {
+            if !other.holds(base, listed, suffix)? {
+                last = *suffix;
                 return Ok(ControlFlow::Continue(()));
             }
         }
+        let id = id_of(suffix);
         let record = base
             .get(&listed.record(id))?
             .ok_or_else(|| StoreError::Damaged(format!("an index leads to {id}, which is not there")))?;
         if !page.push(framed::shown(&record)?) {
-            page.continued(hex(last.as_deref().unwrap_or_default()));
+            page.continued(hex(&last));
             return Ok(ControlFlow::Break(()));
         }
-        last = Some(suffix.to_vec());
+        last = *suffix;
+        Ok(ControlFlow::Continue(()))
+    };
+    base.scan(&walked, from.as_deref().map(Start::At), &mut |_, block| {
+        for suffix in entries(block)?.iter().filter(|s| after.is_none_or(|after| **s > after)) {
+            if visit(suffix)?.is_break() {
+                return Ok(ControlFlow::Break(()));
+            }
+        }
         Ok(ControlFlow::Continue(()))
     })?;
     Ok(page.encode()?)
+}
+
+/// Whether another index holds an entry, too. Neighbours are mostly in the same block, which is read once.
+struct Lookup {
+    index: Key,
+    block: Option<(Key, Vec<u8>)>,
+}
+
+impl Lookup {
+    fn new(index: Key) -> Self {
+        Self { index, block: None }
+    }
+
+    fn holds(&mut self, base: &dyn Base, listed: Listed, suffix: &Suffix) -> Result<bool, StoreError> {
+        let key = listed.block(&self.index, suffix);
+        let block = match self.block.take().filter(|(read, _)| *read == key) {
+            Some((_, block)) => block,
+            None => base.get(&key)?.unwrap_or_default(),
+        };
+        let holds = entries(&block)?.binary_search(suffix).is_ok();
+        self.block = Some((key, block));
+        Ok(holds)
+    }
+}
+
+fn entries(block: &[u8]) -> Result<&[Suffix], StoreError> {
+    match block.as_chunks::<SUFFIX>() {
+        (entries, []) => Ok(entries),
+        _ => Err(StoreError::Damaged("a block of an index is cut".into())),
+    }
 }
 
 fn hex(bytes: &[u8]) -> String {
     strongroom_bus::envelope::hex(bytes)
 }
 
-/// Reads a cursor: the end of the last index key of the page before, in hex.
-fn cursor(text: &str) -> Result<Vec<u8>, Rejection> {
+/// Reads a cursor: the last entry of the page before, in hex.
+fn cursor(text: &str) -> Result<Suffix, Rejection> {
     let bad = || Rejection::field("after", "must be the 'next' of an earlier page of the same list");
     if text.len() != 2 * SUFFIX || !text.bytes().all(|b| b.is_ascii_hexdigit()) {
         return Err(bad());
     }
-    (0..SUFFIX)
-        .map(|i| {
-            text.get(2 * i..2 * i + 2).and_then(|pair| u8::from_str_radix(pair, 16).ok()).ok_or_else(bad)
-        })
-        .collect()
+    let mut suffix = [0; SUFFIX];
+    for (i, byte) in suffix.iter_mut().enumerate() {
+        let pair = text.get(2 * i..2 * i + 2);
+        *byte = pair.and_then(|pair| u8::from_str_radix(pair, 16).ok()).ok_or_else(bad)?;
+    }
+    Ok(suffix)
 }

@@ -1,8 +1,7 @@
 //! The store as a map in memory: the twin of sled, for tests of everything that is pure.
 
-use super::store::{Base, Key, StoreError, Visit, Writes};
+use super::store::{Base, Key, Start, StoreError, Visit, Writes};
 use std::collections::BTreeMap;
-use std::ops::Bound;
 
 /// A map.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -34,12 +33,9 @@ impl Base for Memory {
         Ok(self.0.contains_key(key))
     }
 
-    fn scan(&self, prefix: &[u8], after: Option<&[u8]>, visit: &mut Visit<'_>) -> Result<(), StoreError> {
-        let from = match after {
-            Some(after) if after >= prefix => Bound::Excluded(after),
-            _ => Bound::Included(prefix),
-        };
-        let range = self.0.range::<[u8], _>((from, Bound::Unbounded));
+    fn scan(&self, prefix: &[u8], start: Option<Start<'_>>, visit: &mut Visit<'_>) -> Result<(), StoreError> {
+        let from = Start::bound(start, prefix);
+        let range = self.0.range::<[u8], _>((from, std::ops::Bound::Unbounded));
         for (key, value) in range.take_while(|(key, _)| key.starts_with(prefix)) {
             if visit(key, value)?.is_break() {
                 break;

@@ -1,14 +1,14 @@
 //! The changes of a batch, in memory, over the store beneath.
 //!
-//! A record that many events of a batch change is read once and written once. Index keys follow from the record alone
-//! and are written as the difference between before and after, so no view can forget one.
+//! A record that many events of a batch change is read once and written once. Where it stands in indexes follows from the
+//! record alone and is written as the difference between before and after, so no view can forget one.
 
 use super::counts::Counts;
-use super::key::SUFFIX;
+use super::key::{Listed, SUFFIX, Suffix};
 use super::store::{Base, Key, StoreError, Writes};
 use std::any::Any;
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, HashMap};
 
 /// Something that a view keeps.
 pub trait Record: AnyRecord + Sized {
@@ -21,9 +21,26 @@ pub trait AnyRecord: Any + Send {
     /// Its bytes: the same for the same record, always.
     fn encode(&self) -> Result<Vec<u8>, StoreError>;
 
-    /// The index keys that lead to it.
-    fn index(&self) -> Vec<Key> {
-        Vec::new()
+    /// Where it stands in indexes.
+    fn places(&self) -> Option<Places> {
+        None
+    }
+}
+
+/// Where a record stands in indexes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Places {
+    /// What sort of record it is.
+    pub listed: Listed,
+    /// Its entry, the same in each.
+    pub suffix: Suffix,
+    /// The indexes.
+    pub indexes: Vec<Key>,
+}
+
+impl Places {
+    fn hold(places: Option<&Self>, index: &[u8], suffix: &Suffix) -> bool {
+        places.is_some_and(|p| p.suffix == *suffix && p.indexes.iter().any(|i| i == index))
     }
 }
 
@@ -35,9 +52,9 @@ pub struct Overlay<'a> {
 
 #[derive(Default)]
 struct Slot {
-    /// Whether it stands in the store, and its index keys there.
+    /// Whether it stands in the store, and where in indexes.
     existed: bool,
-    indexed: Vec<Key>,
+    places: Option<Places>,
     now: Option<Box<dyn AnyRecord>>,
     changed: bool,
 }
@@ -86,24 +103,32 @@ impl<'a> Overlay<'a> {
         }
     }
 
-    /// What is to be written, sorted by key; `counts` follows the index keys.
+    /// What is to be written, sorted by key; `counts` follows the indexes.
     pub fn into_writes(self, counts: &mut Counts) -> Result<Writes, StoreError> {
-        let mut writes = Writes::with_capacity(self.slots.len() * 4);
+        let mut writes = Writes::with_capacity(self.slots.len() * 2);
+        let mut blocks: BTreeMap<Key, BTreeMap<Suffix, bool>> = BTreeMap::new();
         for (key, slot) in self.slots.into_iter().filter(|(_, slot)| slot.changed) {
-            let indexed = slot.now.as_ref().map(|record| record.index()).unwrap_or_default();
-            for gone in slot.indexed.iter().filter(|k| !indexed.contains(k)) {
-                counts.change(group(gone), -1);
-                writes.push((gone.clone(), None));
-            }
-            for new in indexed.into_iter().filter(|k| !slot.indexed.contains(k)) {
-                counts.change(group(&new), 1);
-                writes.push((new, Some(Vec::new())));
-            }
+            let now = slot.now.as_ref().and_then(|record| record.places());
+            let mut change = |from: Option<&Places>, to: Option<&Places>, added: bool| {
+                let Some(from) = from else { return };
+                for index in from.indexes.iter().filter(|i| !Places::hold(to, i, &from.suffix)) {
+                    counts.change(index, if added { 1 } else { -1 });
+                    let block = from.listed.block(index, &from.suffix);
+                    blocks.entry(block).or_default().insert(from.suffix, added);
+                }
+            };
+            change(slot.places.as_ref(), now.as_ref(), false);
+            change(now.as_ref(), slot.places.as_ref(), true);
             match slot.now {
                 Some(record) => writes.push((key, Some(record.encode()?))),
                 None if slot.existed => writes.push((key, None)),
                 None => {}
             }
+        }
+        for (key, changes) in blocks {
+            let before = self.base.get(&key)?.unwrap_or_default();
+            let after = merge(&before, &changes)?;
+            writes.push((key, (!after.is_empty()).then_some(after)));
         }
         writes.sort_unstable_by(|a, b| a.0.cmp(&b.0));
         Ok(writes)
@@ -117,8 +142,8 @@ impl<'a> Overlay<'a> {
                     None => Slot::default(),
                     Some(bytes) => {
                         let record = T::decode(&bytes)?;
-                        let indexed = record.index();
-                        Slot { existed: true, indexed, now: Some(Box::new(record)), changed: false }
+                        let places = record.places();
+                        Slot { existed: true, places, now: Some(Box::new(record)), changed: false }
                     }
                 };
                 Ok(free.insert(slot))
@@ -127,9 +152,21 @@ impl<'a> Overlay<'a> {
     }
 }
 
-/// An index key without its end: which index it is in.
-fn group(key: &[u8]) -> &[u8] {
-    key.get(..key.len().saturating_sub(SUFFIX)).unwrap_or_default()
+/// A block after these entries came (`true`) or went.
+fn merge(before: &[u8], changes: &BTreeMap<Suffix, bool>) -> Result<Vec<u8>, StoreError> {
+    let (entries, []) = before.as_chunks::<SUFFIX>() else {
+        return Err(StoreError::Damaged("a block of an index is cut".into()));
+    };
+    let mut after = Vec::with_capacity(before.len() + changes.len() * SUFFIX);
+    let mut kept = entries.iter().filter(|e| !changes.contains_key(*e)).peekable();
+    for (new, _) in changes.iter().filter(|(_, added)| **added) {
+        while let Some(entry) = kept.next_if(|entry| *entry < new) {
+            after.extend_from_slice(entry);
+        }
+        after.extend_from_slice(new);
+    }
+    kept.for_each(|entry| after.extend_from_slice(entry));
+    Ok(after)
 }
 
 fn wrong_sort() -> StoreError {

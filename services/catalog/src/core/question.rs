@@ -4,12 +4,13 @@ use super::framed;
 use super::key::{self, Listed};
 use super::list::{self, RawPage, Refused};
 use super::overlay::Record;
-use super::store::{Base, StoreError};
+use super::store::{Base, Start, StoreError};
 use super::view::archives::ArchiveRecord;
 use super::view::definitions::Spec;
+use super::view::jobs::JobRecord;
 use std::ops::ControlFlow;
 use strongroom_bus::Question;
-use strongroom_domain::view::{Archive, Definition, Job, ListQuestion, Node};
+use strongroom_domain::view::{Archive, Definition, ListQuestion, Node};
 use strongroom_domain::{
     ArchiveId, JobId, Kind, Rejection, channel, destination, id, plan, repository, server, token,
 };
@@ -30,8 +31,9 @@ pub fn answer(base: &dyn Base, view: &str, question: &Question) -> Result<Vec<u8
         "archives" => list::newest_first(base, Listed::Archives, &question.read()?),
         "job" => {
             let id: JobId = question.read()?;
-            let job = base.get(&Listed::Jobs.record(id.0))?.map(|b| Job::decode(&b)).transpose()?;
-            Ok(framed::value(&job)?)
+            let bytes = base.get(&Listed::Jobs.record(id.0))?;
+            let record = bytes.map(|bytes| JobRecord::decode(&bytes)).transpose()?;
+            Ok(framed::value(&record.map(|record| record.job))?)
         }
         "archive" => Ok(framed::value(&archive(base, question.read()?)?)?),
         "nodes" => nodes(base),
@@ -102,7 +104,7 @@ fn definitions<T: Spec + Filter>(base: &dyn Base, question: &Question) -> Result
     let filtered = question.server.is_some() || question.repository.is_some();
     let mut page = RawPage::default();
     let mut last = String::new();
-    base.scan(&prefix, after.as_deref(), &mut |key, value| {
+    base.scan(&prefix, after.as_deref().map(Start::After), &mut |key, value| {
         if filtered {
             let found: Definition<T> = framed::read(value)?;
             let fits = |asked: Option<&str>, has: Option<&str>| asked.is_none_or(|a| has == Some(a));

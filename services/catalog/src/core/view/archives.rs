@@ -4,17 +4,17 @@
 //! aggregate is folded later than the others, so nothing here depends on which is heard first: what each says is
 //! weighed by its sequence. A deletion voids all that was said before it.
 
-use super::jobs::{id_of, never_requested};
+use super::jobs::{JobRecord, id_of, never_requested};
 use super::{FoldError, View};
 use crate::core::framed;
-use crate::core::key::{By, Listed, suffix};
-use crate::core::overlay::{AnyRecord, Overlay, Record};
-use crate::core::store::{Key, StoreError};
+use crate::core::key::{By, Listed, number_of, suffix};
+use crate::core::overlay::{AnyRecord, Overlay, Places, Record};
+use crate::core::store::StoreError;
 use serde::{Deserialize, Serialize};
 use strongroom_bus::Recorded;
 use strongroom_domain::archive::{Adopted, Facts, IndexFacts};
 use strongroom_domain::job::{Completeness, JobResult, JobSpec, Requested, Succeeded};
-use strongroom_domain::view::{Archive, Job};
+use strongroom_domain::view::Archive;
 use strongroom_domain::{ArchiveId, Event, Kind, NodeId};
 
 /// The view.
@@ -139,20 +139,18 @@ impl AnyRecord for ArchiveRecord {
         framed::encode(&shown, &kept)
     }
 
-    fn index(&self) -> Vec<Key> {
+    fn places(&self) -> Option<Places> {
         // None of what is indexed differs between the word and what is shown.
-        let Some((_, archive)) = self.made.as_ref().or(self.adopted.as_ref()) else { return Vec::new() };
-        let mut keys = vec![
-            Listed::Archives.index(By::All, ""),
-            Listed::Archives.index(By::Server, archive.server.as_str()),
-            Listed::Archives.index(By::Repository, archive.repository.as_str()),
+        let (_, archive) = self.made.as_ref().or(self.adopted.as_ref())?;
+        let listed = Listed::Archives;
+        let mut indexes = vec![
+            listed.index(By::All, ""),
+            listed.index(By::Server, archive.server.as_str()),
+            listed.index(By::Repository, archive.repository.as_str()),
         ];
-        keys.extend(archive.plan.as_ref().map(|plan| Listed::Archives.index(By::Plan, plan.as_str())));
-        let suffix = suffix(archive.facts.started_at, archive.id.0);
-        for key in &mut keys {
-            key.extend_from_slice(&suffix);
-        }
-        keys
+        indexes.extend(archive.plan.as_ref().map(|plan| listed.index(By::Plan, plan.as_str())));
+        let suffix = suffix(number_of(archive.facts.started_at), archive.id.0);
+        Some(Places { listed, suffix, indexes })
     }
 }
 
@@ -193,7 +191,9 @@ fn job_succeeded(views: &mut Overlay<'_>, event: &Recorded, succeeded: &Succeede
     }
     let job = id_of(event)?;
     let requested = views
-        .look(Listed::Jobs.record(job.0), |job: Option<&Job>| job.map(|job| job.requested.clone()))?
+        .look(Listed::Jobs.record(job.0), |job: Option<&JobRecord>| {
+            job.map(|record| record.job.requested.clone())
+        })?
         .ok_or_else(|| never_requested(event))?;
     match (&outcome.result, &requested.spec) {
         (JobResult::Backup { archive: facts, .. }, _) => {

@@ -3,8 +3,8 @@
 use super::{FoldError, View};
 use crate::core::framed;
 use crate::core::key::{By, Listed, suffix};
-use crate::core::overlay::{AnyRecord, Overlay, Record};
-use crate::core::store::{Key, StoreError};
+use crate::core::overlay::{AnyRecord, Overlay, Places, Record};
+use crate::core::store::StoreError;
 use serde::{Deserialize, Serialize};
 use strongroom_bus::Recorded;
 use strongroom_domain::failure::Finding;
@@ -50,11 +50,11 @@ impl View for Jobs {
                 traceparent: event.context.traceparent.clone(),
                 waiting: None,
             };
-            return Ok(views.put(key, job)?);
+            return Ok(views.put(key, JobRecord { sequence: event.sequence, job })?);
         }
-        views.edit(key, |place: &mut Option<Job>| match place {
-            Some(job) => {
-                evolve(job, event);
+        views.edit(key, |place: &mut Option<JobRecord>| match place {
+            Some(record) => {
+                evolve(&mut record.job, event);
                 Ok(())
             }
             None => Err(never_requested(event)),
@@ -138,51 +138,59 @@ fn note(job: &mut Job, text: String) {
     job.notes.push(text);
 }
 
+/// A job with its place among the others.
+#[derive(Debug, Clone, PartialEq)]
+pub struct JobRecord {
+    /// The sequence of its request.
+    pub sequence: u64,
+    /// The job.
+    pub job: Job,
+}
+
 /// What lists leave out.
 #[derive(Serialize, Deserialize)]
 struct Rest {
+    sequence: u64,
     findings: Vec<Finding>,
     log_tail: Vec<String>,
 }
 
-impl AnyRecord for Job {
+impl AnyRecord for JobRecord {
     fn encode(&self) -> Result<Vec<u8>, StoreError> {
-        let rest = Rest { findings: self.findings.clone(), log_tail: self.log_tail.clone() };
-        let mut shown = self.clone();
-        shown.findings.clear();
-        shown.log_tail.clear();
+        let mut shown = self.job.clone();
+        let rest = Rest {
+            sequence: self.sequence,
+            findings: std::mem::take(&mut shown.findings),
+            log_tail: std::mem::take(&mut shown.log_tail),
+        };
         if let Some(failure) = &mut shown.failure {
             failure.log_tail.clear();
         }
         framed::encode(&shown, &rest)
     }
 
-    fn index(&self) -> Vec<Key> {
-        let requested = &self.requested;
-        let phase = self.phase.to_string();
-        let mut keys = vec![
-            Listed::Jobs.index(By::All, ""),
-            Listed::Jobs.index(By::Server, requested.server.as_str()),
-            Listed::Jobs.index(By::Repository, requested.spec.repository().as_str()),
-            Listed::Jobs.index(By::Phase, &phase),
+    fn places(&self) -> Option<Places> {
+        let requested = &self.job.requested;
+        let listed = Listed::Jobs;
+        let mut indexes = vec![
+            listed.index(By::All, ""),
+            listed.index(By::Server, requested.server.as_str()),
+            listed.index(By::Repository, requested.spec.repository().as_str()),
+            listed.index(By::Phase, &self.job.phase.to_string()),
         ];
-        keys.extend(requested.spec.plan().map(|plan| Listed::Jobs.index(By::Plan, plan.as_str())));
-        let suffix = suffix(self.requested_at, self.id.0);
-        for key in &mut keys {
-            key.extend_from_slice(&suffix);
-        }
-        keys
+        indexes.extend(requested.spec.plan().map(|plan| listed.index(By::Plan, plan.as_str())));
+        Some(Places { listed, suffix: suffix(self.sequence, self.job.id.0), indexes })
     }
 }
 
-impl Record for Job {
+impl Record for JobRecord {
     fn decode(bytes: &[u8]) -> Result<Self, StoreError> {
-        let (mut job, rest): (Self, Rest) = framed::decode(bytes)?;
+        let (mut job, rest): (Job, Rest) = framed::decode(bytes)?;
         if let Some(failure) = &mut job.failure {
             failure.log_tail.clone_from(&rest.log_tail);
         }
         job.findings = rest.findings;
         job.log_tail = rest.log_tail;
-        Ok(job)
+        Ok(Self { sequence: rest.sequence, job })
     }
 }
