@@ -1,0 +1,61 @@
+//! What all requests share.
+
+use crate::auth::Tokens;
+use crate::live::Live;
+use crate::metrics::Metrics;
+use crate::problem::Problem;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use strongroom_bus::{Bus, Position};
+use strongroom_service::{Shutdown, trace};
+use tokio::sync::Semaphore;
+
+/// Requests that are worked on at once; more wait.
+const AT_ONCE: usize = 256;
+/// Streams of events that are open at once; more are refused.
+pub const STREAMS: usize = 64;
+
+/// The gateway at work.
+pub struct App {
+    /// The log.
+    pub bus: Bus,
+    /// Who may come in.
+    pub tokens: Tokens,
+    /// What is going on.
+    pub live: Live,
+    /// Numbers.
+    pub metrics: Metrics,
+    /// Room for requests.
+    pub room: Semaphore,
+    /// Room for streams.
+    pub streams: std::sync::Arc<Semaphore>,
+    /// When it ends.
+    pub shutdown: Shutdown,
+}
+
+impl App {
+    /// One that has heard nothing yet.
+    pub fn new(bus: Bus, shutdown: Shutdown) -> Self {
+        Self {
+            tokens: Tokens::new(),
+            live: Live::new(),
+            metrics: Metrics::install(),
+            room: Semaphore::new(AT_ONCE),
+            streams: std::sync::Arc::new(Semaphore::new(STREAMS)),
+            bus,
+            shutdown,
+        }
+    }
+
+    /// Asks a service; the answer comes with the position that it speaks for.
+    pub async fn ask<Q: Serialize, A: DeserializeOwned>(
+        &self,
+        service: &str,
+        view: &str,
+        question: &Q,
+        at_least: Option<Position>,
+    ) -> Result<(A, Position), Problem> {
+        let traceparent = trace::traceparent(&tracing::Span::current());
+        Ok(self.bus.ask(service, view, question, at_least, traceparent).await?)
+    }
+}

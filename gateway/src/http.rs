@@ -1,0 +1,328 @@
+//! One request from its bytes to its answer: room, span, authorisation, dispatch, numbers.
+
+use crate::app::App;
+use crate::auth::Caller;
+use crate::body::{self, LIMIT};
+use crate::problem::Problem;
+use crate::route::{Definitions, Route};
+use crate::{events, health, resources};
+use bytes::{Buf, Bytes};
+use futures::{Stream, TryStreamExt};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use strongroom_bus::{Context, Position};
+use strongroom_domain::token::Scope;
+use strongroom_service::trace;
+use tracing::Instrument;
+use warp::Filter;
+use warp::http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
+use warp::reply::{Reply, Response as WarpResponse};
+
+/// The header of log positions.
+pub const POSITION: &str = "strongroom-position";
+/// How long a body may take to come.
+const BODY_WITHIN: Duration = Duration::from_secs(30);
+
+/// A request that was let in.
+pub struct Request {
+    /// Its method.
+    pub method: Method,
+    /// Its path.
+    pub path: String,
+    /// Its query, decoded.
+    pub query: Vec<(String, String)>,
+    /// Its headers.
+    pub headers: HeaderMap,
+    /// Its body.
+    pub body: Bytes,
+    /// Who asks.
+    pub caller: Caller,
+    /// The position that the answer must have reached.
+    pub at_least: Option<Position>,
+}
+
+/// A good answer: a status, a body, headers.
+pub struct Good {
+    /// The status.
+    pub status: StatusCode,
+    /// The body; nothing for 204.
+    pub body: Option<serde_json::Value>,
+    /// The position that it speaks for, or that was reached.
+    pub position: Option<Position>,
+    /// More headers.
+    pub headers: Vec<(header::HeaderName, String)>,
+}
+
+impl Good {
+    /// An answer with a body.
+    pub fn new(status: StatusCode, body: serde_json::Value) -> Self {
+        Self { status, body: Some(body), position: None, headers: Vec::new() }
+    }
+
+    /// 200 with a body that speaks for a position.
+    pub fn at(position: Position, body: serde_json::Value) -> Self {
+        Self { position: Some(position), ..Self::new(StatusCode::OK, body) }
+    }
+
+    /// With a header.
+    pub fn with(mut self, name: header::HeaderName, value: impl Into<String>) -> Self {
+        self.headers.push((name, value.into()));
+        self
+    }
+
+    fn response(self) -> Response<Vec<u8>> {
+        let mut response = Response::new(self.body.map(|b| b.to_string().into_bytes()).unwrap_or_default());
+        *response.status_mut() = self.status;
+        let headers = response.headers_mut();
+        if self.status != StatusCode::NO_CONTENT {
+            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        }
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        let position = self.position.map(|p| (header::HeaderName::from_static(POSITION), p.to_string()));
+        for (name, value) in self.headers.into_iter().chain(position) {
+            if let Ok(value) = HeaderValue::from_str(&value) {
+                headers.insert(name, value);
+            }
+        }
+        response
+    }
+}
+
+impl Request {
+    /// What surrounds a fact that follows from this request.
+    pub fn context(&self, correlation: Option<String>) -> Context {
+        Context {
+            actor: format!("token:{}", self.caller.token),
+            correlation,
+            causation: None,
+            traceparent: trace::traceparent(&tracing::Span::current()),
+        }
+    }
+
+    /// A value of the query.
+    pub fn query(&self, name: &str) -> Option<&str> {
+        self.query.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_str())
+    }
+
+    /// A header's text.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).and_then(|v| v.to_str().ok())
+    }
+
+    /// A seed for ids: the same for the same request repeated with its `Idempotency-Key`, else new.
+    pub fn command(&self) -> String {
+        match self.header("idempotency-key").filter(|key| !key.is_empty()) {
+            Some(key) => format!("http/{}/{}/{}/{key}", self.caller.token, self.method, self.path),
+            None => format!("http/{}", uuid::Uuid::now_v7()),
+        }
+    }
+}
+
+/// Serves until shutdown, and lets open requests end.
+pub async fn serve(app: Arc<App>, listener: tokio::net::TcpListener) {
+    let shutdown = app.shutdown.clone();
+    let filter = warp::method()
+        .and(warp::path::full())
+        .and(warp::query::raw().or_else(|_| async { Ok::<_, warp::Rejection>((String::new(),)) }))
+        .and(warp::header::headers_cloned())
+        .and(warp::body::stream())
+        .then(move |method: Method, path: warp::path::FullPath, query: String, headers: HeaderMap, body| {
+            let app = app.clone();
+            async move { answer(app, method, path.as_str().to_owned(), query, headers, body).await }
+        });
+    let ending = async move { shutdown.cancelled().await };
+    warp::serve(filter).incoming(listener).graceful(ending).run().await;
+}
+
+async fn answer<S, B>(
+    app: Arc<App>,
+    method: Method,
+    path: String,
+    query: String,
+    headers: HeaderMap,
+    body: S,
+) -> WarpResponse
+where
+    S: Stream<Item = Result<B, warp::Error>> + Send + 'static,
+    B: Buf + Send,
+{
+    let began = Instant::now();
+    let span = tracing::info_span!("http", method = %method, path, status = tracing::field::Empty);
+    trace::continue_from(&span, headers.get("traceparent").and_then(|v| v.to_str().ok()));
+    let name = Route::find(&path).map_or("none", |route| route.name());
+    let is_head = method == Method::HEAD;
+    let label = method.as_str().to_owned();
+    let mut response = async {
+        match handle(app.clone(), method, path, query, headers, body).await {
+            Ok(response) => response,
+            Err(problem) => problem.response().into_response(),
+        }
+    }
+    .instrument(span.clone())
+    .await;
+    if is_head {
+        *response.body_mut() = Response::new(String::new()).into_response().into_body();
+    }
+    span.record("status", response.status().as_u16());
+    app.metrics.request(&label, name, response.status().as_u16(), began.elapsed());
+    response
+}
+
+async fn handle<S, B>(
+    app: Arc<App>,
+    method: Method,
+    path: String,
+    query: String,
+    headers: HeaderMap,
+    body: S,
+) -> Result<WarpResponse, Problem>
+where
+    S: Stream<Item = Result<B, warp::Error>> + Send + 'static,
+    B: Buf + Send,
+{
+    let no_path = || Problem::new(StatusCode::NOT_FOUND, "not_found", format!("there is nothing at {path}"));
+    let route = Route::find(&path).ok_or_else(no_path)?;
+    // HEAD is GET without the body.
+    let known = route.methods().contains(&method);
+    if !known {
+        let allowed: Vec<&str> = route.methods().iter().map(Method::as_str).collect();
+        let detail = format!("{path} has no {method}; it has {}", allowed.join(", "));
+        return Err(Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail)
+            .with(header::ALLOW, allowed.join(", ")));
+    }
+    match route {
+        Route::Alive => return Ok(Response::new("alive\n").into_response()),
+        Route::Ready => return Ok(health::ready(&app).await.response().into_response()),
+        _ => {}
+    }
+    let caller = app.tokens.admit(&app.bus, &headers).await?;
+    let needed = scope(&route, &method);
+    if caller.scope < needed {
+        let detail = format!("this needs a token with the scope '{needed}'; yours has '{}'", caller.scope);
+        return Err(Problem::new(StatusCode::FORBIDDEN, "forbidden", detail));
+    }
+    let _room = app.room.acquire().await.map_err(|_| shutting_down())?;
+    let body = tokio::time::timeout(BODY_WITHIN, collect(&headers, body)).await.map_err(|_| {
+        Problem::new(StatusCode::REQUEST_TIMEOUT, "timeout", "the body of the request did not come in time")
+    })??;
+    let at_least = match headers.get(POSITION) {
+        Some(value) => Some(body::position(value)?),
+        None => None,
+    };
+    let query = url::form_urlencoded::parse(query.as_bytes()).into_owned().collect();
+    let request =
+        Request { method: method.clone(), path: path.clone(), query, headers, body, caller, at_least };
+    dispatch(&app, &route, &request).await
+}
+
+fn shutting_down() -> Problem {
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "the gateway is ending")
+        .with(header::RETRY_AFTER, "1")
+}
+
+async fn collect<S, B>(headers: &HeaderMap, body: S) -> Result<Bytes, Problem>
+where
+    S: Stream<Item = Result<B, warp::Error>>,
+    B: Buf,
+{
+    let too_large = || {
+        let detail = format!("the body is larger than {LIMIT} bytes");
+        // What was not read makes the connection useless for another request.
+        Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", detail).with(header::CONNECTION, "close")
+    };
+    let told = headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<u64>().ok());
+    if told.is_some_and(|n| n > LIMIT as u64) {
+        return Err(too_large());
+    }
+    let mut out = Vec::new();
+    let mut body = std::pin::pin!(body);
+    let cut = |_| Problem::new(StatusCode::BAD_REQUEST, "cut_off", "the body of the request was cut off");
+    while let Some(mut part) = body.try_next().await.map_err(cut)? {
+        if out.len() + part.remaining() > LIMIT {
+            return Err(too_large());
+        }
+        out.extend_from_slice(&part.copy_to_bytes(part.remaining()));
+    }
+    Ok(out.into())
+}
+
+/// What a token must be allowed to do for this.
+fn scope(route: &Route<'_>, method: &Method) -> Scope {
+    if matches!(*method, Method::GET | Method::HEAD) {
+        return Scope::Read;
+    }
+    match route {
+        Route::Run(_)
+        | Route::Pause(_)
+        | Route::Resume(_)
+        | Route::Init(_)
+        | Route::Scan(_)
+        | Route::TestChannel(_)
+        | Route::Cancel(_)
+        | Route::Retry(_)
+        | Route::Index(_)
+        | Route::Restore(_) => Scope::Operate,
+        _ => Scope::Admin,
+    }
+}
+
+async fn dispatch(app: &Arc<App>, route: &Route<'_>, request: &Request) -> Result<WarpResponse, Problem> {
+    use resources::{archives, channels, definition, jobs, plans, repositories, system, tokens};
+    let good = match route {
+        Route::Events => return events::stream(app, request).await,
+        Route::Metrics => return Ok(health::metrics(app).await),
+        Route::Alive | Route::Ready => return Err(Problem::not_found("path", &request.path)),
+        Route::Version => Ok(system::version()),
+        Route::List(kind) => match kind {
+            Definitions::Servers => definition::list::<resources::servers::Servers>(app, request).await,
+            Definitions::Destinations => {
+                definition::list::<resources::destinations::Destinations>(app, request).await
+            }
+            Definitions::Repositories => definition::list::<repositories::Repositories>(app, request).await,
+            Definitions::Plans => definition::list::<plans::Plans>(app, request).await,
+            Definitions::Channels => definition::list::<channels::Channels>(app, request).await,
+        },
+        Route::One(kind, id) => match kind {
+            Definitions::Servers => definition::one::<resources::servers::Servers>(app, request, id).await,
+            Definitions::Destinations => {
+                definition::one::<resources::destinations::Destinations>(app, request, id).await
+            }
+            Definitions::Repositories => {
+                definition::one::<repositories::Repositories>(app, request, id).await
+            }
+            Definitions::Plans => definition::one::<plans::Plans>(app, request, id).await,
+            Definitions::Channels => definition::one::<channels::Channels>(app, request, id).await,
+        },
+        Route::Run(id) => plans::run(app, request, id).await,
+        Route::Pause(id) => plans::pause(app, request, id).await,
+        Route::Resume(id) => plans::resume(app, request, id).await,
+        Route::Init(id) => repositories::init(app, request, id).await,
+        Route::Scan(id) => repositories::scan(app, request, id).await,
+        Route::TestChannel(id) => channels::test(app, id).await,
+        Route::Tokens => tokens::all(app, request).await,
+        Route::Token(id) => tokens::one(app, request, id).await,
+        Route::Jobs => jobs::list(app, request).await,
+        Route::Job(id) => jobs::show(app, request, id).await,
+        Route::Cancel(id) => jobs::cancel(app, request, id).await,
+        Route::Retry(id) => jobs::retry(app, request, id).await,
+        Route::JobLog(id) => jobs::log(app, request, id).await,
+        Route::Archives => archives::list(app, request).await,
+        Route::Archive(id) if request.method == Method::DELETE => archives::delete(app, request, id).await,
+        Route::Archive(id) => archives::show(app, request, id).await,
+        Route::Files(id) => archives::files(app, request, id).await,
+        Route::Index(id) => archives::index(app, request, id).await,
+        Route::Restore(id) => archives::restore(app, request, id).await,
+        Route::Nodes => system::nodes(app, request).await,
+        Route::Quarantine => system::quarantine(app, request).await,
+        Route::Redrive(id) => system::redrive(app, id).await,
+        Route::Capabilities => system::capabilities(app).await,
+    };
+    Ok(good?.response().into_response())
+}
+
+impl Good {
+    /// For those that are no part of the dispatch.
+    pub fn into_response(self) -> Response<Vec<u8>> {
+        self.response()
+    }
+}

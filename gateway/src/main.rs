@@ -1,0 +1,32 @@
+//! The gateway as a process of its own.
+
+use clap::Parser;
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use strongroom_bus::Bus;
+use strongroom_gateway::{Config, run};
+use strongroom_service::ServiceArgs;
+
+/// The HTTP API.
+#[derive(Parser)]
+#[command(name = "strongroom-gateway", version)]
+struct Args {
+    #[command(flatten)]
+    service: ServiceArgs,
+    /// Where it listens.
+    #[arg(long, env = "STRONGROOM_LISTEN", default_value = "127.0.0.1:8420")]
+    listen: SocketAddr,
+}
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    strongroom_service::main("strongroom-gateway", async |shutdown| {
+        let bus = Bus::connect(&args.service.connection("gateway")).await?;
+        let state_dir = args.service.state_dir.clone();
+        let token = state_dir.join("token");
+        if !token.exists() {
+            println!("the first administrator's token will be in {}", token.display());
+        }
+        run(Config { listen: args.listen, state_dir, on_listening: None }, bus, shutdown).await
+    })
+}

@@ -1,0 +1,12 @@
+//! The things of the API, a file each.
+
+pub mod archives;
+pub mod channels;
+pub mod definition;
+pub mod destinations;
+pub mod jobs;
+pub mod plans;
+pub mod repositories;
+pub mod servers;
+pub mod system;
+pub mod tokens;

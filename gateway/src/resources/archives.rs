@@ -1,0 +1,209 @@
+//! Archives: stored backups.
+
+use super::jobs::list_question;
+use super::plans::Nothing;
+use super::repositories::reach_named;
+use crate::app::App;
+use crate::http::{Good, Request};
+use crate::problem::Problem;
+use crate::{body, work};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use strongroom_bus::Position;
+use strongroom_domain::archive::Target;
+use strongroom_domain::definition::check_absolute_path;
+use strongroom_domain::job::{Conflict, JobSpec, Phase, Requested, RestoreSpec, RestoreTarget, Trigger};
+use strongroom_domain::view::{Archive, Browse, BrowseQuestion, Job, ListQuestion, Page};
+use strongroom_domain::{ArchiveId, FieldError, Rejection};
+
+#[derive(Debug, Serialize, Deserialize)]
+struct RestoreBody {
+    #[serde(default)]
+    paths: Vec<String>,
+    target: RestoreTarget,
+    #[serde(default)]
+    on_conflict: Conflict,
+}
+
+/// `GET /archives`.
+pub async fn list(app: &App, request: &Request) -> Result<Good, Problem> {
+    let question = list_question(request, false)?;
+    let (page, position): (Page<Archive>, _) =
+        app.ask("catalog", "archives", &question, request.at_least.clone()).await?;
+    Ok(Good::at(position, work::page(&page)))
+}
+
+/// `GET /archives/{id}`.
+pub async fn show(app: &App, request: &Request, id: &str) -> Result<Good, Problem> {
+    let (archive, position) = find(app, id, request.at_least.clone()).await?;
+    Ok(Good::at(position, json!(archive)))
+}
+
+async fn find(app: &App, id: &str, at_least: Option<Position>) -> Result<(Archive, Position), Problem> {
+    let archive: ArchiveId = id.parse().map_err(|_| Problem::not_found("archive", id))?;
+    let (found, position): (Option<Archive>, _) = app.ask("catalog", "archive", &archive, at_least).await?;
+    Ok((found.ok_or_else(|| Problem::not_found("archive", id))?, position))
+}
+
+/// `GET /archives/{id}/files`.
+pub async fn files(app: &App, request: &Request, id: &str) -> Result<Good, Problem> {
+    let archive: ArchiveId = id.parse().map_err(|_| Problem::not_found("archive", id))?;
+    let question = BrowseQuestion {
+        archive,
+        path: request.query("path").unwrap_or_default().to_owned(),
+        after: request.query("after").map(str::to_owned),
+        limit: body::limit(request, 1000)?,
+    };
+    let (browse, position): (Browse, _) =
+        app.ask("catalog", "browse", &question, request.at_least.clone()).await?;
+    match browse {
+        Browse::Ready { page } => Ok(Good::at(position, work::page(&page))),
+        Browse::None => {
+            let detail = format!("the archive has no file index; POST /api/v1/archives/{id}/index makes one");
+            Err(Problem::conflict("no_index", detail))
+        }
+    }
+}
+
+/// `POST /archives/{id}/index`.
+pub async fn index(app: &App, request: &Request, id: &str) -> Result<Good, Problem> {
+    body::read::<Nothing>(request)?;
+    let (archive, _) = find(app, id, request.at_least.clone()).await?;
+    ask(app, request, &archive, |access, archive, _| Ok(JobSpec::IndexArchive { access, archive })).await
+}
+
+/// `POST /archives/{id}/restore`.
+pub async fn restore(app: &App, request: &Request, id: &str) -> Result<Good, Problem> {
+    let wanted: RestoreBody = body::read(request)?;
+    let (archive, _) = find(app, id, request.at_least.clone()).await?;
+    if archive.missing {
+        return Err(Problem::conflict(
+            "archive_missing",
+            "a scan did not find this archive in its repository",
+        ));
+    }
+    ask(app, request, &archive, |access, archive, roots| {
+        check(&wanted, roots)?;
+        let RestoreBody { paths, target, on_conflict } = wanted;
+        let allowed_roots = roots.to_vec();
+        Ok(JobSpec::Restore(RestoreSpec { access, archive, paths, target, on_conflict, allowed_roots }))
+    })
+    .await
+}
+
+/// What can be seen without looking at the server: the node looks again, with links resolved.
+fn check(wanted: &RestoreBody, roots: &[String]) -> Result<(), Problem> {
+    let mut problems = Vec::new();
+    for (n, path) in wanted.paths.iter().enumerate() {
+        let normal = !path.is_empty()
+            && !path.starts_with('/')
+            && path.split('/').all(|p| !matches!(p, "" | "." | ".."));
+        if !normal {
+            let message = "must be a path as the archive has it: without a leading slash and without '..'";
+            problems.push(FieldError::new(format!("paths[{n}]"), message));
+        }
+    }
+    if roots.is_empty() {
+        problems.push(FieldError::new(
+            "target",
+            "nothing can be restored onto this server: it has no restore_roots",
+        ));
+    }
+    let inside = |path: &str| {
+        roots.iter().any(|root| {
+            let root = root.trim_end_matches('/');
+            path == root || path.strip_prefix(root).is_some_and(|rest| rest.starts_with('/'))
+        })
+    };
+    match &wanted.target {
+        RestoreTarget::Folder { path } => {
+            check_absolute_path(&mut problems, "target.path", path);
+            if problems.is_empty() && !inside(path.trim_end_matches('/')) {
+                let message = format!("must lie in one of the server's restore_roots: {}", roots.join(", "));
+                problems.push(FieldError::new("target.path", message));
+            }
+        }
+        RestoreTarget::Original => {
+            if wanted.paths.is_empty() {
+                problems.push(FieldError::new("paths", "must name what goes back over the original"));
+            }
+            for (n, path) in wanted.paths.iter().enumerate() {
+                if problems.is_empty() && !inside(&format!("/{path}")) {
+                    let message =
+                        format!("must lie in one of the server's restore_roots: {}", roots.join(", "));
+                    problems.push(FieldError::new(format!("paths[{n}]"), message));
+                }
+            }
+        }
+    }
+    if problems.is_empty() { Ok(()) } else { Err(Rejection::Invalid { fields: problems }.into()) }
+}
+
+/// `DELETE /archives/{id}`.
+pub async fn delete(app: &App, request: &Request, id: &str) -> Result<Good, Problem> {
+    let (_, last) = app.bus.log_state().await?;
+    let at = app.bus.position(last);
+    let (archive, _) = find(app, id, Some(at.clone())).await?;
+    for phase in [Phase::Waiting, Phase::Running] {
+        let question = ListQuestion {
+            repository: Some(archive.repository.clone()),
+            phase: Some(phase),
+            limit: Some(500),
+            ..ListQuestion::default()
+        };
+        let (open, _): (Page<Job>, _) = app.ask("catalog", "jobs", &question, Some(at.clone())).await?;
+        let same = open.items.iter().find(|job| {
+            matches!(&job.requested.spec, JobSpec::DeleteArchive { archive: target, .. } if target.id == archive.id)
+        });
+        if let Some(job) = same {
+            let detail = format!("job {} deletes this archive already", job.id);
+            return Err(Problem::conflict("being_deleted", detail));
+        }
+    }
+    ask(app, request, &archive, |access, archive, _| Ok(JobSpec::DeleteArchive { access, archive })).await
+}
+
+/// Asks for work on an archive, by the server that it belongs to.
+async fn ask(
+    app: &App,
+    request: &Request,
+    archive: &Archive,
+    spec: impl FnOnce(strongroom_domain::repository::Access, Target, &[String]) -> Result<JobSpec, Problem>,
+) -> Result<Good, Problem> {
+    let (access, server, definition) = reach_named(app, archive.repository.as_str()).await?;
+    let target =
+        Target { id: archive.id, name: archive.facts.name.clone(), borg_id: archive.facts.borg_id.clone() };
+    let spec = spec(access, target, &definition.restore_roots)?;
+    let requested =
+        Requested { spec, server, node: definition.node, trigger: Trigger::Manual, deadline_s: None };
+    work::ask(app, request, requested).await
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    fn fields(body: serde_json::Value) -> Vec<String> {
+        let wanted: RestoreBody = serde_json::from_value(body).unwrap();
+        match check(&wanted, &["/srv/restore".to_owned(), "/home/".to_owned()]) {
+            Ok(()) => Vec::new(),
+            Err(problem) => problem.errors.into_iter().map(|e| e.field).collect(),
+        }
+    }
+
+    #[test]
+    fn a_target_outside_of_the_roots_is_refused_by_name() {
+        let to = |path: &str| json!({ "target": { "type": "folder", "path": path } });
+        assert_eq!(fields(to("/srv/restore/x")), Vec::<String>::new());
+        assert_eq!(fields(to("/home")), Vec::<String>::new());
+        for outside in ["/srv/restored", "/etc", "relative", "/srv/restore/../x"] {
+            assert_eq!(fields(to(outside)), ["target.path"], "{outside}");
+        }
+        let back = |path: &str| json!({ "paths": [path], "target": { "type": "original" } });
+        assert_eq!(fields(back("home/u/x")), Vec::<String>::new());
+        assert_eq!(fields(back("etc/passwd")), ["paths[0]"]);
+        assert_eq!(fields(json!({ "target": { "type": "original" } })), ["paths"]);
+        assert_eq!(fields(back("/home/u")), ["paths[0]"]);
+    }
+}

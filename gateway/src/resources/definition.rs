@@ -1,0 +1,363 @@
+//! What all definitions have in common: list, show, define, retire; versions as ETags; what uses what.
+
+use crate::app::App;
+use crate::body;
+use crate::http::{Good, Request};
+use crate::problem::Problem;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value, json};
+use strongroom_bus::{History, NewEvent, Position};
+use strongroom_domain::definition::{Definition, Precondition, Retired, Validate};
+use strongroom_domain::id::is_slug;
+use strongroom_domain::view::{self, ListQuestion, Page};
+use strongroom_domain::{Aggregate, Event, EventId, FieldError, Kind, Rejection};
+use strongroom_service::clock;
+use warp::http::{Method, StatusCode, header};
+
+/// A kind of definition.
+pub trait Resource: Sized + Send + Sync {
+    /// How it is defined.
+    type Spec: Clone + PartialEq + Validate + Serialize + DeserializeOwned + Send + Sync + 'static;
+    /// Its kind of aggregate.
+    const KIND: Kind;
+    /// Its place in the API, which is also the catalog's view of all of them.
+    const PLURAL: &'static str;
+    /// The catalog's view of one.
+    const SINGULAR: &'static str;
+    /// Fields of the spec that are the gateway's business and nobody else's, as JSON pointers.
+    const HIDDEN: &'static [&'static str] = &[];
+
+    /// The spec of an event that defines one.
+    fn pick(event: &Event) -> Option<Self::Spec>;
+    /// The event that defines one.
+    fn defined(spec: Self::Spec) -> Event;
+    /// The event that retires one.
+    fn retired(retired: Retired) -> Event;
+
+    /// Makes a spec of what was sent: checks what it refers to, seals secrets. `old` is the present definition.
+    fn prepare(
+        app: &App,
+        request: &Request,
+        id: &str,
+        fields: Map<String, Value>,
+        old: Option<&Self::Spec>,
+    ) -> impl Future<Output = Result<Prepared<Self::Spec>, Problem>> + Send;
+
+    /// What refers to it; nothing, when it may go.
+    fn users(
+        _app: &App,
+        _id: &str,
+        _at: Position,
+    ) -> impl Future<Output = Result<Vec<String>, Problem>> + Send {
+        std::future::ready(Ok(Vec::new()))
+    }
+
+    /// What follows when it was defined for the first time; what is to be answered besides.
+    fn created(
+        _app: &App,
+        _request: &Request,
+        _id: &str,
+        _spec: &Self::Spec,
+        _version: u64,
+    ) -> impl Future<Output = Result<Followed, Problem>> + Send {
+        std::future::ready(Ok(Followed::default()))
+    }
+
+    /// What is shown besides the spec.
+    fn extras(_id: &str, _spec: &Self::Spec) -> Map<String, Value> {
+        Map::new()
+    }
+}
+
+/// A spec that may be written, and what is shown once.
+pub struct Prepared<T> {
+    /// The spec.
+    pub spec: T,
+    /// What is answered this once and kept nowhere.
+    pub shown_once: Map<String, Value>,
+}
+
+impl<T> From<T> for Prepared<T> {
+    fn from(spec: T) -> Self {
+        Self { spec, shown_once: Map::new() }
+    }
+}
+
+/// What followed from a definition.
+#[derive(Default)]
+pub struct Followed {
+    /// What is to be answered besides.
+    pub shown: Map<String, Value>,
+    /// The position of what was written.
+    pub sequence: Option<u64>,
+}
+
+/// `GET` and `POST` of the collection.
+pub async fn list<R: Resource>(app: &App, request: &Request) -> Result<Good, Problem> {
+    if request.method == Method::POST {
+        let mut fields = body::object(request)?;
+        let id = body::take_text(&mut fields, "id")?.ok_or_else(|| Problem::field("id", "is needed"))?;
+        return define::<R>(app, request, &id, fields, Precondition::Absent).await;
+    }
+    let question = ListQuestion {
+        after: request.query("after").map(str::to_owned),
+        limit: body::limit(request, 500)?,
+        ..ListQuestion::default()
+    };
+    let (page, position): (Page<view::Definition<R::Spec>>, _) =
+        app.ask("catalog", R::PLURAL, &question, request.at_least.clone()).await?;
+    let items: Vec<Value> = page.items.iter().map(show::<R>).collect();
+    Ok(Good::at(position, json!({ "items": items, "next": page.next })))
+}
+
+/// `GET`, `PUT` and `DELETE` of one.
+pub async fn one<R: Resource>(app: &App, request: &Request, id: &str) -> Result<Good, Problem> {
+    let precondition = precondition(request)?;
+    match request.method {
+        Method::PUT => {
+            let mut fields = body::object(request)?;
+            if let Some(named) = body::take_text(&mut fields, "id")?
+                && named != id
+            {
+                return Err(Problem::field("id", format!("must be '{id}', as the path says")));
+            }
+            define::<R>(app, request, id, fields, precondition).await
+        }
+        Method::DELETE => retire::<R>(app, request, id, precondition).await,
+        _ => {
+            known_id::<R>(id)?;
+            let (found, position): (Option<view::Definition<R::Spec>>, _) =
+                app.ask("catalog", R::SINGULAR, &id, request.at_least.clone()).await?;
+            let found = found.ok_or_else(|| Problem::not_found(R::SINGULAR, id))?;
+            Ok(Good::at(position, show::<R>(&found)).with(header::ETAG, etag(found.version)))
+        }
+    }
+}
+
+async fn define<R: Resource>(
+    app: &App,
+    request: &Request,
+    id: &str,
+    fields: Map<String, Value>,
+    precondition: Precondition,
+) -> Result<Good, Problem> {
+    if !is_slug(id) {
+        return Err(Problem::field(
+            "id",
+            "must be 1 to 63 of a-z, 0-9 and '-', and begin with a letter or a digit",
+        ));
+    }
+    let aggregate = Aggregate::new(R::KIND, id);
+    let history = app.bus.journal().load(&aggregate).await?;
+    let event_id = event_id(request);
+    let repeated = history.events.iter().any(|e| e.id == event_id);
+    let before = fold::<R>(&history);
+    if !repeated {
+        // Looked at before anything is sealed, so that a refused request stores no secret.
+        before_prepare(&before, precondition, R::SINGULAR, id)?;
+    }
+    let prepared = if repeated {
+        let spec = history.events.iter().find(|e| e.id == event_id).and_then(|e| R::pick(&e.event));
+        spec.ok_or_else(|| {
+            Problem::conflict("idempotency_key_reused", "this key was used for another request")
+        })?
+        .into()
+    } else {
+        R::prepare(app, request, id, fields, before.spec.as_ref()).await?
+    };
+    let Prepared { spec, shown_once } = prepared;
+    let at = clock::now();
+    let context = request.context(Some(event_id.to_string()));
+    let mut is_new = before.spec.is_none();
+    let decided = app.bus.journal().decide(&aggregate, &context, |history| {
+        let new = NewEvent { id: event_id, at, event: R::defined(spec.clone()) };
+        if history.events.iter().any(|e| e.id == event_id) {
+            return Ok(Some(new));
+        }
+        let now = fold::<R>(history);
+        now.check_define(&spec, precondition, R::SINGULAR, id)?;
+        // What was prepared was prepared for what was there then.
+        if now.version != before.version {
+            return Err(Rejection::Changed { current: now.version });
+        }
+        is_new = now.spec.is_none();
+        Ok(Some(new))
+    });
+    let (appended, _) = decided.await?;
+    let head = appended.map(|a| a.head).unwrap_or_default();
+    let mut sequence = head.sequence;
+    let mut shown = shown_once;
+    if is_new || repeated {
+        let followed = R::created(app, request, id, &spec, head.version).await?;
+        sequence = followed.sequence.unwrap_or(sequence);
+        shown.extend(followed.shown);
+    }
+    let definition = view::Definition {
+        id: id.to_owned(),
+        version: head.version,
+        paused: before.paused,
+        defined_at: history.events.first().map_or(at, |e| e.at),
+        changed_at: at,
+        spec,
+    };
+    let mut body = show::<R>(&definition);
+    if let Value::Object(fields) = &mut body {
+        fields.extend(shown);
+    }
+    let status = if is_new { StatusCode::CREATED } else { StatusCode::OK };
+    let mut good = Good::new(status, body).with(header::ETAG, etag(head.version));
+    good.position = Some(app.bus.position(sequence));
+    if is_new {
+        good = good.with(header::LOCATION, format!("/api/v1/{}/{id}", R::PLURAL));
+    }
+    Ok(good)
+}
+
+/// The checks that need no spec.
+fn before_prepare<T>(
+    before: &Definition<T>,
+    precondition: Precondition,
+    kind: &str,
+    id: &str,
+) -> Result<(), Rejection> {
+    match precondition {
+        Precondition::Absent if before.spec.is_some() => {
+            Err(Rejection::Exists { kind: kind.to_owned(), id: id.to_owned() })
+        }
+        Precondition::Version(v) if before.spec.is_none() || before.version != v => {
+            Err(Rejection::Changed { current: before.version })
+        }
+        _ => Ok(()),
+    }
+}
+
+async fn retire<R: Resource>(
+    app: &App,
+    request: &Request,
+    id: &str,
+    precondition: Precondition,
+) -> Result<Good, Problem> {
+    known_id::<R>(id)?;
+    let aggregate = Aggregate::new(R::KIND, id);
+    let before = fold::<R>(&app.bus.journal().load(&aggregate).await?);
+    before.check_retire(precondition, R::SINGULAR, id)?;
+    let (_, last) = app.bus.log_state().await?;
+    let users = R::users(app, id, app.bus.position(last)).await?;
+    if !users.is_empty() {
+        let detail =
+            format!("{} '{id}' is used by {}; delete or change that first", R::SINGULAR, users.join(", "));
+        return Err(Problem::conflict("in_use", detail));
+    }
+    let (event_id, at) = (event_id(request), clock::now());
+    let context = request.context(Some(event_id.to_string()));
+    let decided = app.bus.journal().decide(&aggregate, &context, |history| {
+        fold::<R>(history).check_retire(precondition, R::SINGULAR, id)?;
+        Ok::<_, Rejection>(Some(NewEvent { id: event_id, at, event: R::retired(Retired::default()) }))
+    });
+    let (appended, _) = decided.await?;
+    let mut good = Good::new(StatusCode::NO_CONTENT, Value::Null);
+    good.body = None;
+    good.position = appended.map(|a| app.bus.position(a.head.sequence));
+    Ok(good)
+}
+
+/// The present definition, read from the log itself; a rejection of this field when there is none.
+pub async fn referred<R: Resource>(app: &App, field: &str, id: &str) -> Result<R::Spec, Problem> {
+    let missing = || Problem::field(field, format!("there is no {} '{id}'", R::SINGULAR));
+    present::<R>(app, id).await?.spec.ok_or_else(missing)
+}
+
+/// The present definition, read from the log itself; 404 when there is none.
+pub async fn existing<R: Resource>(app: &App, id: &str) -> Result<R::Spec, Problem> {
+    present::<R>(app, id).await?.spec.ok_or_else(|| Problem::not_found(R::SINGULAR, id))
+}
+
+/// The state of a definition, read from the log itself.
+pub async fn present<R: Resource>(app: &App, id: &str) -> Result<Definition<R::Spec>, Problem> {
+    known_id::<R>(id)?;
+    Ok(fold::<R>(&app.bus.journal().load(&Aggregate::new(R::KIND, id)).await?))
+}
+
+/// The state that a history tells.
+pub fn fold<R: Resource>(history: &History) -> Definition<R::Spec> {
+    let mut definition = Definition::default();
+    for recorded in &history.events {
+        definition.evolve(&recorded.event, R::pick);
+    }
+    definition
+}
+
+/// All definitions of a kind, page by page; for looking who uses what.
+pub async fn all<R: Resource>(app: &App, at: &Position) -> Result<Vec<view::Definition<R::Spec>>, Problem> {
+    let mut items = Vec::new();
+    let mut question = ListQuestion { limit: Some(500), ..ListQuestion::default() };
+    loop {
+        let (page, _): (Page<view::Definition<R::Spec>>, _) =
+            app.ask("catalog", R::PLURAL, &question, Some(at.clone())).await?;
+        items.extend(page.items);
+        if page.next.is_none() {
+            return Ok(items);
+        }
+        question.after = page.next;
+    }
+}
+
+fn show<R: Resource>(definition: &view::Definition<R::Spec>) -> Value {
+    let mut spec = serde_json::to_value(&definition.spec).unwrap_or_default();
+    for pointer in R::HIDDEN {
+        if let Some((parent, field)) = pointer.rsplit_once('/')
+            && let Some(Value::Object(parent)) = spec.pointer_mut(parent)
+        {
+            parent.remove(field);
+        }
+    }
+    let mut body = json!({
+        "id": definition.id, "version": definition.version, "paused": definition.paused,
+        "defined_at": definition.defined_at, "changed_at": definition.changed_at,
+    });
+    if let (Value::Object(body), Value::Object(spec)) = (&mut body, spec) {
+        body.extend(spec);
+        body.extend(R::extras(&definition.id, &definition.spec));
+    }
+    body
+}
+
+fn known_id<R: Resource>(id: &str) -> Result<(), Problem> {
+    if is_slug(id) { Ok(()) } else { Err(Problem::not_found(R::SINGULAR, id)) }
+}
+
+/// The id of the fact that a request leads to: the same when the request is repeated with its key.
+pub fn event_id(request: &Request) -> EventId {
+    EventId::of_command(&request.command(), 0)
+}
+
+/// A version as an entity tag (RFC 9110, 8.8.3).
+pub fn etag(version: u64) -> String {
+    format!("\"{version}\"")
+}
+
+fn precondition(request: &Request) -> Result<Precondition, Problem> {
+    if request.header("if-none-match").is_some_and(|v| v.trim() == "*") {
+        return Ok(Precondition::Absent);
+    }
+    match request.header("if-match").map(str::trim) {
+        None => Ok(Precondition::Any),
+        Some("*") => Ok(Precondition::Any),
+        Some(tag) => match tag.trim_matches('"').parse() {
+            Ok(version) => Ok(Precondition::Version(version)),
+            Err(_) => {
+                let detail = "If-Match must be an ETag that an answer gave";
+                Err(Problem::new(StatusCode::PRECONDITION_FAILED, "changed", detail))
+            }
+        },
+    }
+}
+
+/// A field that a kind does not let people change.
+pub fn immutable(field: &str) -> Problem {
+    let mut problem =
+        Problem::conflict("immutable", format!("{field} was chosen once and cannot be changed"));
+    problem.errors = vec![FieldError::new(field, "cannot be changed; define another one instead")];
+    problem
+}

@@ -1,0 +1,187 @@
+//! Jobs: what was asked for, how it goes, how it ended.
+
+use super::plans;
+use crate::app::App;
+use crate::body;
+use crate::http::{Good, Request};
+use crate::problem::Problem;
+use crate::work::{self, job_id};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use strongroom_bus::{NewEvent, Position};
+use strongroom_domain::admission::Waiting;
+use strongroom_domain::definition::check_text;
+use strongroom_domain::job::{JobSpec, Phase, Requested, State, Trigger};
+use strongroom_domain::view::{Job, ListQuestion, Page};
+use strongroom_domain::wire::{Progress, Status};
+use strongroom_domain::{Aggregate, JobId, Kind, Rejection};
+use strongroom_service::clock;
+use warp::http::{StatusCode, header};
+
+#[derive(Debug, Serialize, Deserialize)]
+struct CancelBody {
+    #[serde(default)]
+    reason: Option<String>,
+}
+
+/// `GET /jobs`.
+pub async fn list(app: &App, request: &Request) -> Result<Good, Problem> {
+    let question = list_question(request, true)?;
+    let (page, position): (Page<Job>, _) =
+        app.ask("catalog", "jobs", &question, request.at_least.clone()).await?;
+    Ok(Good::at(position, work::page(&page)))
+}
+
+/// The filters of a list.
+pub fn list_question(request: &Request, with_phase: bool) -> Result<ListQuestion, Problem> {
+    for (name, _) in &request.query {
+        let known = matches!(name.as_str(), "plan" | "server" | "repository" | "after" | "limit");
+        if !known && !(with_phase && name == "phase") {
+            return Err(Problem::field(name, "is no filter of this list"));
+        }
+    }
+    Ok(ListQuestion {
+        plan: body::query(request, "plan")?,
+        server: body::query(request, "server")?,
+        repository: body::query(request, "repository")?,
+        phase: if with_phase { body::query(request, "phase")? } else { None },
+        after: request.query("after").map(str::to_owned),
+        limit: body::limit(request, 500)?,
+    })
+}
+
+/// `GET /jobs/{id}`.
+pub async fn show(app: &App, request: &Request, id: &str) -> Result<Good, Problem> {
+    let (job, position) = find(app, job_id(id)?, request.at_least.clone()).await?;
+    let progress = progress(app, &job).await;
+    let mut body = json!(with_reason(app, job).await);
+    if let (Some(progress), Value::Object(fields)) = (progress, &mut body) {
+        fields.insert("progress".into(), json!(progress));
+    }
+    Ok(Good::at(position, body))
+}
+
+async fn find(app: &App, id: JobId, at_least: Option<Position>) -> Result<(Job, Position), Problem> {
+    let (job, position): (Option<Job>, _) = app.ask("catalog", "job", &id, at_least).await?;
+    Ok((job.ok_or_else(|| Problem::not_found("job", &id.to_string()))?, position))
+}
+
+/// Why it waits; a scheduler that does not answer is no reason to say nothing about the job.
+async fn with_reason(app: &App, mut job: Job) -> Job {
+    if job.phase == Phase::Waiting {
+        let asked: Result<(Vec<(JobId, Waiting)>, _), _> = app.ask("scheduler", "waiting", &(), None).await;
+        if let Ok((waiting, _)) = asked {
+            job.waiting = waiting.into_iter().find(|(id, _)| *id == job.id).map(|(_, why)| why);
+        }
+    }
+    job
+}
+
+async fn progress(app: &App, job: &Job) -> Option<Progress> {
+    if job.phase != Phase::Running {
+        return None;
+    }
+    match app.bus.last_progress(&job.requested.node, job.id).await {
+        Ok(Some(Status::Progress(progress))) => Some(progress),
+        _ => None,
+    }
+}
+
+/// `POST /jobs/{id}/cancel`.
+pub async fn cancel(app: &App, request: &Request, id: &str) -> Result<Good, Problem> {
+    let CancelBody { reason } = body::read(request)?;
+    let mut problems = Vec::new();
+    check_text(&mut problems, "reason", reason.as_deref().unwrap_or_default(), 500);
+    if !problems.is_empty() {
+        return Err(Rejection::Invalid { fields: problems }.into());
+    }
+    let job = job_id(id)?;
+    let aggregate = Aggregate::new(Kind::Job, job);
+    let (event_id, at) = (super::definition::event_id(request), clock::now());
+    let context = request.context(Some(job.to_string()));
+    let decided = app.bus.journal().decide(&aggregate, &context, |history| {
+        let mut events = history.events.iter();
+        let first = events.next().and_then(|e| State::begin(&e.event, e.at));
+        let mut state = first.ok_or_else(|| Rejection::NotFound { kind: "job".into(), id: id.into() })?;
+        events.for_each(|e| state.evolve(&e.event, e.at));
+        let event = state.request_cancel(reason.clone())?;
+        Ok(event.map(|event| NewEvent { id: event_id, at, event }))
+    });
+    let (appended, history) = decided.await?;
+    let sequence = appended.map_or(history.head.sequence, |a| a.head.sequence);
+    let body = json!({ "id": job, "cancel_requested": true });
+    let mut good =
+        Good::new(StatusCode::ACCEPTED, body).with(header::LOCATION, format!("/api/v1/jobs/{job}"));
+    good.position = Some(app.bus.position(sequence));
+    Ok(good)
+}
+
+/// `POST /jobs/{id}/retry`.
+pub async fn retry(app: &App, request: &Request, id: &str) -> Result<Good, Problem> {
+    body::read::<plans::Nothing>(request)?;
+    // The log itself says how it ended: a view may be behind.
+    let history = app.bus.journal().load(&Aggregate::new(Kind::Job, job_id(id)?)).await?;
+    let mut events = history.events.iter();
+    let first = events.next().and_then(|e| State::begin(&e.event, e.at));
+    let mut state = first.ok_or_else(|| Problem::not_found("job", id))?;
+    events.for_each(|e| state.evolve(&e.event, e.at));
+    match state.phase {
+        Phase::Waiting | Phase::Running => {
+            return Err(Problem::conflict("not_retryable", "the job has not ended; cancel it first"));
+        }
+        Phase::Complete => {
+            return Err(Problem::conflict("not_retryable", "the job is complete; ask for a new one instead"));
+        }
+        _ => {}
+    }
+    let trigger = Trigger::Retry { of: job_id(id)? };
+    work::ask(app, request, again(app, state.requested, trigger).await?).await
+}
+
+/// The request for the same once more: a backup takes its plan as it is now, the others find their repository as it is
+/// defined now, because what made them fail may have been corrected.
+async fn again(app: &App, before: Requested, trigger: Trigger) -> Result<Requested, Problem> {
+    if let JobSpec::Backup(backup) = &before.spec {
+        match plans::request_run(app, backup.plan.as_str(), trigger.clone()).await {
+            Ok(requested) => return Ok(requested),
+            Err(problem) if problem.status == StatusCode::NOT_FOUND => {}
+            Err(problem) => return Err(problem),
+        }
+    }
+    let mut requested = Requested { trigger, ..before };
+    let repository = requested.spec.repository().to_string();
+    let (now, server, definition) = match super::repositories::reach_named(app, &repository).await {
+        Ok(found) => found,
+        Err(problem) if problem.status == StatusCode::NOT_FOUND => {
+            let detail = format!("repository '{repository}' is not defined any more");
+            return Err(Problem::conflict("not_retryable", detail));
+        }
+        Err(problem) => return Err(problem),
+    };
+    match &mut requested.spec {
+        JobSpec::Backup(spec) => spec.access = now,
+        JobSpec::Restore(spec) => {
+            spec.access = now;
+            if server == requested.server {
+                spec.allowed_roots.clone_from(&definition.restore_roots);
+            }
+        }
+        JobSpec::InitRepository { access }
+        | JobSpec::ScanRepository { access }
+        | JobSpec::DeleteArchive { access, .. }
+        | JobSpec::IndexArchive { access, .. } => *access = now,
+    }
+    if server == requested.server {
+        requested.node = definition.node;
+    }
+    Ok(requested)
+}
+
+/// `GET /jobs/{id}/log`.
+pub async fn log(app: &App, request: &Request, id: &str) -> Result<Good, Problem> {
+    let (job, position) = find(app, job_id(id)?, request.at_least.clone()).await?;
+    let live = progress(app, &job).await.map(|p| p.log_tail);
+    let failed = job.failure.as_ref().map(|f| f.log_tail.clone()).filter(|lines| !lines.is_empty());
+    let lines = live.or(failed).unwrap_or(job.log_tail);
+    Ok(Good::at(position, json!({ "id": job.id, "phase": job.phase, "lines": lines })))
+}

@@ -1,0 +1,204 @@
+//! Repositories: borg repositories inside destinations, made by a job.
+
+use super::definition::{Followed, Prepared, Resource, all, existing, immutable, referred};
+use super::destinations::Destinations;
+use super::plans::Plans;
+use super::servers::Servers;
+use crate::app::App;
+use crate::http::{Good, Request};
+use crate::problem::Problem;
+use crate::{body, seal, work};
+use serde_json::{Map, Value, json};
+use strongroom_bus::Position;
+use strongroom_domain::definition::Retired;
+use strongroom_domain::job::{JobSpec, Requested, Trigger};
+use strongroom_domain::repository::{self, Access};
+use strongroom_domain::{Aggregate, Event, EventId, JobId, Kind, RepositoryId, SecretRef, ServerId, server};
+
+/// The kind.
+pub struct Repositories;
+
+impl Resource for Repositories {
+    type Spec = repository::Spec;
+    const KIND: Kind = Kind::Repository;
+    const PLURAL: &'static str = "repositories";
+    const SINGULAR: &'static str = "repository";
+    const HIDDEN: &'static [&'static str] = &["/passphrase"];
+
+    fn pick(event: &Event) -> Option<repository::Spec> {
+        if let Event::RepositoryDefined(spec) = event { Some(spec.clone()) } else { None }
+    }
+
+    fn defined(spec: repository::Spec) -> Event {
+        Event::RepositoryDefined(spec)
+    }
+
+    fn retired(retired: Retired) -> Event {
+        Event::RepositoryRetired(retired)
+    }
+
+    async fn prepare(
+        app: &App,
+        _request: &Request,
+        id: &str,
+        mut fields: Map<String, Value>,
+        old: Option<&repository::Spec>,
+    ) -> Result<Prepared<repository::Spec>, Problem> {
+        let given = body::take_text(&mut fields, "passphrase")?;
+        let generate = body::take_flag(&mut fields, "generate_passphrase")?;
+        let mut spec: repository::Spec = body::understand(fields)?;
+        if let Some(old) = old {
+            for (field, same) in [
+                ("encryption", old.encryption == spec.encryption),
+                ("server", old.server == spec.server),
+                ("destination", old.destination == spec.destination),
+            ] {
+                if !same {
+                    return Err(immutable(field));
+                }
+            }
+        }
+        let server = referred::<Servers>(app, "server", spec.server.as_str()).await?;
+        referred::<Destinations>(app, "destination", spec.destination.as_str()).await?;
+        let mut shown_once = Map::new();
+        spec.passphrase = match (given, generate, spec.encryption.needs_passphrase()) {
+            (Some(_), _, false) | (_, true, false) => {
+                return Err(Problem::field("passphrase", "must be absent without encryption"));
+            }
+            (None, false, false) => None,
+            (Some(_), true, true) => {
+                return Err(Problem::field(
+                    "generate_passphrase",
+                    "must be absent when a passphrase is given",
+                ));
+            }
+            (None, true, true) if old.is_some() => {
+                let message = "is for a new repository: borg keeps the one that this one was made with";
+                return Err(Problem::field("generate_passphrase", message));
+            }
+            (Some(text), false, true) => Some(sealed(app, id, &server, &checked(text)?).await?),
+            (None, true, true) => {
+                let text = seal::draw_passphrase();
+                let reference = sealed(app, id, &server, &text).await?;
+                shown_once.insert("passphrase".into(), json!(text));
+                Some(reference)
+            }
+            (None, false, true) => match old.and_then(|o| o.passphrase.clone()) {
+                Some(kept) => Some(kept),
+                None => {
+                    return Err(Problem::field(
+                        "passphrase",
+                        "is needed for this encryption; or 'generate_passphrase': true",
+                    ));
+                }
+            },
+        };
+        Ok(Prepared { spec, shown_once })
+    }
+
+    async fn users(app: &App, id: &str, at: Position) -> Result<Vec<String>, Problem> {
+        let plans = all::<Plans>(app, &at).await?;
+        let mut users: Vec<String> = plans
+            .iter()
+            .filter(|p| p.spec.repository.as_str() == id)
+            .map(|p| format!("plan '{}'", p.id))
+            .collect();
+        users.extend(work::open_jobs_of_repository(app, id, at).await?);
+        Ok(users)
+    }
+
+    async fn created(
+        app: &App,
+        request: &Request,
+        id: &str,
+        spec: &repository::Spec,
+        version: u64,
+    ) -> Result<Followed, Problem> {
+        let id: RepositoryId = id.parse().map_err(|_| Problem::not_found(Self::SINGULAR, id))?;
+        // The same from every repetition of this request, and from one after a crash in between.
+        let job = JobId(EventId::of_command(&format!("init/{id}/{version}"), 0).0);
+        let requested = request_init(app, &id, spec).await?;
+        let sequence = work::request(app, request, job, requested).await?;
+        let shown = json!({ "init_job": { "id": job, "url": format!("/api/v1/jobs/{job}") } });
+        let Value::Object(shown) = shown else { return Ok(Followed::default()) };
+        Ok(Followed { shown, sequence: Some(sequence) })
+    }
+}
+
+async fn request_init(app: &App, id: &RepositoryId, spec: &repository::Spec) -> Result<Requested, Problem> {
+    let (access, server) = reach(app, id, spec).await?;
+    let spec_ = JobSpec::InitRepository { access };
+    Ok(Requested {
+        spec: spec_,
+        server: spec.server.clone(),
+        node: server.node,
+        trigger: Trigger::System,
+        deadline_s: None,
+    })
+}
+
+/// How a node finds a repository, and the server that it belongs to.
+pub async fn reach(
+    app: &App,
+    id: &RepositoryId,
+    spec: &repository::Spec,
+) -> Result<(Access, server::Spec), Problem> {
+    let server = referred::<Servers>(app, "server", spec.server.as_str()).await?;
+    let destination = referred::<Destinations>(app, "destination", spec.destination.as_str()).await?;
+    let access = Access {
+        repository: id.clone(),
+        location: destination.location.repository_path(&spec.server, id),
+        encryption: spec.encryption,
+        passphrase: spec.passphrase.clone(),
+    };
+    Ok((access, server))
+}
+
+/// The same, for a repository by its name.
+pub async fn reach_named(app: &App, id: &str) -> Result<(Access, ServerId, server::Spec), Problem> {
+    let spec = existing::<Repositories>(app, id).await?;
+    let id: RepositoryId = id.parse().map_err(|_| Problem::not_found(Repositories::SINGULAR, id))?;
+    let (access, server) = reach(app, &id, &spec).await?;
+    Ok((access, spec.server, server))
+}
+
+/// `POST /repositories/{id}/init`.
+pub async fn init(app: &App, request: &Request, id: &str) -> Result<Good, Problem> {
+    let spec = existing::<Repositories>(app, id).await?;
+    let id: RepositoryId = id.parse().map_err(|_| Problem::not_found(Repositories::SINGULAR, id))?;
+    let requested = Requested { trigger: Trigger::Manual, ..request_init(app, &id, &spec).await? };
+    work::ask(app, request, requested).await
+}
+
+/// `POST /repositories/{id}/scan`.
+pub async fn scan(app: &App, request: &Request, id: &str) -> Result<Good, Problem> {
+    let (access, server, definition) = reach_named(app, id).await?;
+    let spec = JobSpec::ScanRepository { access };
+    let requested =
+        Requested { spec, server, node: definition.node, trigger: Trigger::Manual, deadline_s: None };
+    work::ask(app, request, requested).await
+}
+
+async fn sealed(app: &App, id: &str, server: &server::Spec, text: &str) -> Result<SecretRef, Problem> {
+    let history = app.bus.journal().load(&Aggregate::new(Kind::Node, &server.node)).await?;
+    let joined = history.events.iter().rev().find_map(|e| match &e.event {
+        Event::NodeJoined(joined) => Some(joined.age_recipient.clone()),
+        _ => None,
+    });
+    let recipient = joined.ok_or_else(|| {
+        let detail = format!(
+            "node '{}' has never come up, so there is no key to encrypt the passphrase to; start its executor first",
+            server.node
+        );
+        Problem::conflict("node_unknown", detail)
+    })?;
+    seal::store(&app.bus, &format!("repository-{id}"), text, &recipient).await
+}
+
+/// A passphrase that borg can be given: one line of text.
+fn checked(text: String) -> Result<String, Problem> {
+    if text.is_empty() || text.len() > 1024 || text.chars().any(char::is_control) {
+        return Err(Problem::field("passphrase", "must be 1 to 1024 bytes without control characters"));
+    }
+    Ok(text)
+}

@@ -1,0 +1,173 @@
+//! Asking for work: the request in the log, 202 with the job, or its end when somebody wants to wait.
+
+use crate::app::App;
+use crate::http::{Good, Request};
+use crate::problem::Problem;
+use serde_json::{Value, json};
+use std::time::Duration;
+use strongroom_bus::{AppendError, Head, NewEvent, Position};
+use strongroom_domain::job::{Phase, Requested};
+use strongroom_domain::view::{Job, ListQuestion, Page};
+use strongroom_domain::{Aggregate, Event, EventId, JobId, Kind};
+use strongroom_service::clock;
+use tokio::time::Instant;
+use warp::http::{HeaderName, StatusCode, header};
+
+/// The longest time that a request may wait for the end of its job.
+const LONGEST_WAIT_S: u64 = 120;
+
+/// Asks for a job, under an id that a repeated request has again.
+pub async fn ask(app: &App, request: &Request, requested: Requested) -> Result<Good, Problem> {
+    let job = JobId(EventId::of_command(&request.command(), 1).0);
+    let sequence = self::request(app, request, job, requested.clone()).await?;
+    answer(app, request, job, &requested, sequence).await
+}
+
+/// Writes the request for a job; one that is there already is as good. Gives the sequence of what was written.
+pub async fn request(app: &App, request: &Request, job: JobId, requested: Requested) -> Result<u64, Problem> {
+    let aggregate = Aggregate::new(Kind::Job, job);
+    let new = NewEvent {
+        id: EventId::of_command(&format!("request/{job}"), 0),
+        at: clock::now(),
+        event: Event::JobRequested(requested),
+    };
+    let context = request.context(Some(job.to_string()));
+    match app.bus.journal().append(&aggregate, &Head::default(), &new, &context).await {
+        Ok(appended) => Ok(appended.head.sequence),
+        // It was asked for before, under the same key.
+        Err(AppendError::Conflict) => Ok(app.bus.journal().load(&aggregate).await?.head.sequence),
+        Err(AppendError::Fault(fault)) => Err(fault.into()),
+    }
+}
+
+/// 202 with the job, or 200 with its end when the request prefers to wait for that (RFC 7240).
+async fn answer(
+    app: &App,
+    request: &Request,
+    job: JobId,
+    requested: &Requested,
+    sequence: u64,
+) -> Result<Good, Problem> {
+    let location = format!("/api/v1/jobs/{job}");
+    if let Some(wait) = wait_of(request) {
+        if let Some((ended, position)) = wait_for_end(app, job, sequence, wait).await? {
+            let good = Good::at(position, json!(ended)).with(header::LOCATION, location);
+            return Ok(
+                good.with(HeaderName::from_static("preference-applied"), format!("wait={}", wait.as_secs()))
+            );
+        }
+    }
+    let mut good =
+        Good::new(StatusCode::ACCEPTED, json!(asked(job, requested))).with(header::LOCATION, location);
+    good.position = Some(app.bus.position(sequence));
+    Ok(good)
+}
+
+/// A job that was just asked for.
+fn asked(id: JobId, requested: &Requested) -> Job {
+    Job {
+        id,
+        kind: requested.spec.kind().to_owned(),
+        phase: Phase::Waiting,
+        requested: requested.clone(),
+        requested_at: clock::now(),
+        started_at: None,
+        ended_at: None,
+        attempts: 0,
+        cancel_requested: false,
+        result: None,
+        findings: Vec::new(),
+        incomplete_total: 0,
+        benign_total: 0,
+        failure: None,
+        notes: Vec::new(),
+        log_tail: Vec::new(),
+        traceparent: None,
+        waiting: None,
+    }
+}
+
+fn wait_of(request: &Request) -> Option<Duration> {
+    let preferences = request.header("prefer")?.split([',', ';']);
+    let wait =
+        preferences.filter_map(|p| p.trim().strip_prefix("wait=")).find_map(|n| n.trim().parse::<u64>().ok());
+    wait.map(|seconds| Duration::from_secs(seconds.min(LONGEST_WAIT_S)))
+}
+
+async fn wait_for_end(
+    app: &App,
+    job: JobId,
+    sequence: u64,
+    wait: Duration,
+) -> Result<Option<(Job, Position)>, Problem> {
+    let end = Instant::now() + wait;
+    let mut ended = app.live.ended_jobs();
+    let mut at_least = sequence;
+    loop {
+        let asked = app.ask("catalog", "job", &job, Some(app.bus.position(at_least))).await;
+        match asked {
+            Ok((Some(job), position)) => {
+                let job: Job = job;
+                if job.phase.is_terminal() {
+                    return Ok(Some((job, position)));
+                }
+            }
+            Ok((None, _)) => {}
+            Err(problem) if problem.status == StatusCode::SERVICE_UNAVAILABLE => {}
+            Err(problem) => return Err(problem),
+        }
+        let mut look_again = Instant::now() + Duration::from_secs(1);
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep_until(end) => return Ok(None),
+                () = tokio::time::sleep_until(look_again) => break,
+                heard = ended.recv() => match heard {
+                    Ok((id, at)) if id == job => {
+                        at_least = at;
+                        break;
+                    }
+                    Ok(_) => {}
+                    // Too much was heard to be remembered: it is looked at instead.
+                    Err(tokio::sync::broadcast::error::RecvError::Lagged(_)) => break,
+                    Err(tokio::sync::broadcast::error::RecvError::Closed) => {
+                        look_again = look_again.min(Instant::now() + Duration::from_millis(200));
+                        tokio::time::sleep_until(look_again).await;
+                        break;
+                    }
+                },
+            }
+        }
+    }
+}
+
+/// Jobs of a repository that have not ended, as a person would name them.
+pub async fn open_jobs_of_repository(app: &App, id: &str, at: Position) -> Result<Vec<String>, Problem> {
+    let question = ListQuestion { repository: id.parse().ok(), ..ListQuestion::default() };
+    open_jobs(app, question, at).await
+}
+
+/// Jobs of a plan that have not ended, as a person would name them.
+pub async fn open_jobs_of_plan(app: &App, id: &str, at: Position) -> Result<Vec<String>, Problem> {
+    let question = ListQuestion { plan: id.parse().ok(), ..ListQuestion::default() };
+    open_jobs(app, question, at).await
+}
+
+async fn open_jobs(app: &App, question: ListQuestion, at: Position) -> Result<Vec<String>, Problem> {
+    let mut open = Vec::new();
+    for phase in [Phase::Waiting, Phase::Running] {
+        let question = ListQuestion { phase: Some(phase), limit: Some(5), ..question.clone() };
+        let (page, _): (Page<Job>, _) = app.ask("catalog", "jobs", &question, Some(at.clone())).await?;
+        open.extend(page.items.iter().map(|job| format!("job {} ({})", job.id, job.kind)));
+    }
+    Ok(open)
+}
+
+/// A job by the id in a path.
+pub fn job_id(id: &str) -> Result<JobId, Problem> {
+    id.parse().map_err(|_| Problem::not_found("job", id))
+}
+
+/// A page as it is answered.
+pub fn page<T: serde::Serialize>(page: &Page<T>) -> Value {
+    json!({ "items": page.items, "next": page.next })
+}
