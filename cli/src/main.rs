@@ -1,3 +1,31 @@
-//! The strongroom binary: hosts everything on one machine, and is a client of the HTTP API.
+//! The `strongroom` binary: hosts everything on one machine (`up`), and is a client of the HTTP API for everything else.
 
-fn main() {}
+mod args;
+mod client;
+mod commands;
+mod demo;
+mod exit;
+mod output;
+mod provision;
+mod up;
+mod wait;
+
+use clap::Parser;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let cli = args::Cli::parse();
+    // One TLS implementation for all HTTP in this process; a second call finds it there.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    match cli.command {
+        args::Command::Up(args) => up::main(args),
+        args::Command::Demo(args) => demo::main(args),
+        args::Command::Provision(args) => provision::main(&args),
+        args::Command::Completions { shell } => {
+            let mut command = <args::Cli as clap::CommandFactory>::command();
+            clap_complete::generate(shell, &mut command, "strongroom", &mut std::io::stdout());
+            ExitCode::SUCCESS
+        }
+        args::Command::Client(command) => commands::main(command, &cli.connection, cli.output),
+    }
+}

@@ -1,0 +1,272 @@
+//! The HTTP client: finds the server and the token, sends one request, reads the answer or the problem.
+
+use serde::Deserialize;
+use serde_json::Value;
+use std::path::PathBuf;
+
+/// Where the server is and who asks. Each has a place where it is looked for when it is not given.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Connection {
+    /// Address of the API; else the one that `strongroom up` left in the data folder.
+    #[arg(long, env = "STRONGROOM_URL", global = true, help_heading = "Connection")]
+    pub url: Option<String>,
+    /// File that holds the token; else $STRONGROOM_TOKEN, else the administrator's in the data folder. There is no
+    /// option for the token itself: what stands on a command line can be read by every user of the machine.
+    #[arg(long, env = "STRONGROOM_TOKEN_FILE", global = true, help_heading = "Connection")]
+    pub token_file: Option<PathBuf>,
+    /// Data folder of a `strongroom up` on this machine.
+    #[arg(long, env = "STRONGROOM_DATA", global = true, help_heading = "Connection")]
+    pub data: Option<PathBuf>,
+}
+
+impl Connection {
+    /// The data folder: the given one, else the system's for root, else one in the home folder.
+    pub fn data_folder(&self) -> PathBuf {
+        self.data.clone().unwrap_or_else(default_data)
+    }
+}
+
+fn default_data() -> PathBuf {
+    let home = std::env::var_os("HOME").map(PathBuf::from).unwrap_or_default();
+    if rustix::process::geteuid().is_root() {
+        PathBuf::from("/var/lib/strongroom")
+    } else {
+        let base = std::env::var_os("XDG_DATA_HOME").map(PathBuf::from);
+        base.unwrap_or_else(|| home.join(".local/share")).join("strongroom")
+    }
+}
+
+/// Why there is no good answer.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// The server answered with a problem (RFC 9457).
+    #[error("{0}")]
+    Problem(Problem),
+    /// No token was found.
+    #[error("no token: {0}; set STRONGROOM_TOKEN or give --token-file")]
+    NoToken(String),
+    /// Nobody answers there.
+    #[error("{url} does not answer: {problem}; is 'strongroom up' running there?")]
+    Unreachable {
+        /// Where.
+        url: String,
+        /// What went wrong.
+        problem: String,
+    },
+    /// What was asked for makes no sense.
+    #[error("{0}")]
+    Usage(String),
+    /// Anything else.
+    #[error("{0}")]
+    Other(String),
+}
+
+/// A problem as the API tells it.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct Problem {
+    /// HTTP status.
+    pub status: u16,
+    /// Stable code.
+    pub code: String,
+    /// One line.
+    pub title: String,
+    /// What happened and what to do.
+    pub detail: Option<String>,
+    /// The fields that are wrong.
+    pub errors: Vec<FieldProblem>,
+}
+
+/// A field that is wrong.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct FieldProblem {
+    /// Where.
+    pub field: String,
+    /// What.
+    pub message: String,
+}
+
+impl std::fmt::Display for Problem {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} ({})", self.detail.as_deref().unwrap_or(&self.title), self.code)?;
+        for error in &self.errors {
+            write!(f, "\n  {}: {}", error.field, error.message)?;
+        }
+        Ok(())
+    }
+}
+
+/// An answer.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    /// The body; null when there is none.
+    pub body: Value,
+    /// The log position that it speaks for, or that a write has reached.
+    pub position: Option<String>,
+    /// The version of a definition.
+    pub etag: Option<String>,
+}
+
+/// A client of one server.
+#[derive(Clone)]
+pub struct Client {
+    http: reqwest::Client,
+    url: String,
+    token: String,
+}
+
+/// The header of log positions.
+pub const POSITION: &str = "strongroom-position";
+
+impl Client {
+    /// Finds address and token.
+    pub fn new(connection: &Connection) -> Result<Self, ClientError> {
+        let data = connection.data_folder();
+        let url = match &connection.url {
+            Some(url) => url.clone(),
+            None => std::fs::read_to_string(data.join("address"))
+                .unwrap_or_else(|_| format!("http://{}", crate::args::DEFAULT_LISTEN)),
+        };
+        let token = match (&connection.token_file, std::env::var("STRONGROOM_TOKEN")) {
+            (Some(file), _) => read_token(file)?,
+            (None, Ok(token)) if !token.trim().is_empty() => token,
+            _ => read_token(&data.join("gateway/token"))?,
+        };
+        Self::with(url.trim(), token.trim())
+    }
+
+    /// A client of this address with this token.
+    pub fn with(url: &str, token: &str) -> Result<Self, ClientError> {
+        let http = reqwest::Client::builder()
+            .connect_timeout(std::time::Duration::from_secs(5))
+            .build()
+            .map_err(|e| ClientError::Other(e.to_string()))?;
+        Ok(Self { http, url: url.trim_end_matches('/').to_owned(), token: token.to_owned() })
+    }
+
+    /// The address.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// A request to a path below `/api/v1`.
+    pub fn request(&self, method: reqwest::Method, path: &str) -> reqwest::RequestBuilder {
+        self.http.request(method, format!("{}/api/v1{path}", self.url)).bearer_auth(&self.token)
+    }
+
+    /// Sends it and reads the answer.
+    pub async fn send(&self, request: reqwest::RequestBuilder) -> Result<Answer, ClientError> {
+        let response = self.open(request).await?;
+        let header =
+            |name: &str| response.headers().get(name).and_then(|v| v.to_str().ok()).map(str::to_owned);
+        let (position, etag) = (header(POSITION), header("etag"));
+        let text = response.text().await.map_err(|e| self.unreachable(&e))?;
+        let body = if text.is_empty() {
+            Value::Null
+        } else {
+            serde_json::from_str(&text).unwrap_or(Value::String(text))
+        };
+        Ok(Answer { body, position, etag })
+    }
+
+    /// Sends it and gives the response when it is a good one.
+    pub async fn open(&self, request: reqwest::RequestBuilder) -> Result<reqwest::Response, ClientError> {
+        let response = request.send().await.map_err(|e| self.unreachable(&e))?;
+        let status = response.status();
+        if status.is_success() {
+            return Ok(response);
+        }
+        let text = response.text().await.unwrap_or_default();
+        let mut problem: Problem = serde_json::from_str(&text).unwrap_or_default();
+        problem.status = status.as_u16();
+        if problem.title.is_empty() {
+            problem.title = format!("the server answered {status}");
+        }
+        Err(ClientError::Problem(problem))
+    }
+
+    fn unreachable(&self, error: &reqwest::Error) -> ClientError {
+        // The innermost cause says it best: "connection refused".
+        let mut cause: &dyn std::error::Error = error;
+        while let Some(inner) = cause.source() {
+            cause = inner;
+        }
+        ClientError::Unreachable { url: self.url.clone(), problem: cause.to_string() }
+    }
+
+    /// Reads.
+    pub async fn get(&self, path: &str) -> Result<Answer, ClientError> {
+        self.send(self.request(reqwest::Method::GET, path)).await
+    }
+
+    /// Reads what has seen this position.
+    pub async fn get_at(&self, path: &str, position: Option<&str>) -> Result<Answer, ClientError> {
+        let mut request = self.request(reqwest::Method::GET, path);
+        if let Some(position) = position {
+            request = request.header(POSITION, position);
+        }
+        self.send(request).await
+    }
+
+    /// Asks for something; the key makes a repeated request one.
+    pub async fn post(&self, path: &str, body: &Value) -> Result<Answer, ClientError> {
+        let key = uuid::Uuid::now_v7().to_string();
+        let mut tries = 0;
+        loop {
+            let request =
+                self.request(reqwest::Method::POST, path).header("idempotency-key", &key).json(body);
+            match self.send(request).await {
+                // The same key again: a request whose answer was lost is not done twice.
+                Err(ClientError::Problem(p)) if p.status == 503 && tries < 5 => tries += 1,
+                other => return other,
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+        }
+    }
+
+    /// Defines.
+    pub async fn put(&self, path: &str, body: &Value, if_match: Option<&str>) -> Result<Answer, ClientError> {
+        let mut request = self.request(reqwest::Method::PUT, path).json(body);
+        if let Some(version) = if_match {
+            request = request.header("if-match", version);
+        }
+        self.send(request).await
+    }
+
+    /// Deletes.
+    pub async fn delete(&self, path: &str, if_match: Option<&str>) -> Result<Answer, ClientError> {
+        let mut request = self.request(reqwest::Method::DELETE, path);
+        if let Some(version) = if_match {
+            request = request.header("if-match", version);
+        }
+        self.send(request).await
+    }
+
+    /// All items of a list, page by page, at most `limit`.
+    pub async fn list(&self, path: &str, limit: usize) -> Result<Vec<Value>, ClientError> {
+        let mut items = Vec::new();
+        let mut after: Option<String> = None;
+        while items.len() < limit {
+            let mut query: Vec<(&str, String)> = vec![("limit", (limit - items.len()).min(200).to_string())];
+            query.extend(after.take().map(|a| ("after", a)));
+            let request = self.request(reqwest::Method::GET, path).query(&query);
+            let answer = self.send(request).await?;
+            match answer.body.get("items").and_then(Value::as_array) {
+                Some(page) => items.extend(page.iter().cloned()),
+                None => return Err(ClientError::Other("the answer is no list".into())),
+            }
+            after = answer.body.get("next").and_then(Value::as_str).map(str::to_owned);
+            if after.is_none() {
+                break;
+            }
+        }
+        Ok(items)
+    }
+}
+
+fn read_token(file: &std::path::Path) -> Result<String, ClientError> {
+    std::fs::read_to_string(file)
+        .map(|t| t.trim().to_owned())
+        .map_err(|e| ClientError::NoToken(format!("{}: {e}", file.display())))
+}

@@ -1,0 +1,200 @@
+//! `strongroom archives`.
+
+use super::definitions::escape;
+use super::{Outcome, Session, jobs};
+use crate::args::Output;
+use crate::client::ClientError;
+use crate::output::Format::{Bytes, Duration, Plain, Rate, Time};
+use crate::output::{self, Column};
+use clap::Subcommand;
+use serde_json::{Value, json};
+
+const COLUMNS: &[Column] = &[
+    ("id", "/id", Plain),
+    ("plan", "/plan", Plain),
+    ("server", "/server", Plain),
+    ("repository", "/repository", Plain),
+    ("made", "/facts/started_at", Time),
+    ("files", "/facts/stats/files", Plain),
+    ("original", "/facts/stats/original_size_bytes", Bytes),
+    ("new", "/facts/stats/deduplicated_size_bytes", Bytes),
+    ("incomplete", "/incomplete", Plain),
+    ("missing", "/missing", Plain),
+];
+
+const FIELDS: &[Column] = &[
+    ("id", "/id", Plain),
+    ("name", "/facts/name", Plain),
+    ("borg id", "/facts/borg_id", Plain),
+    ("plan", "/plan", Plain),
+    ("server", "/server", Plain),
+    ("repository", "/repository", Plain),
+    ("job", "/job", Plain),
+    ("host", "/facts/hostname", Plain),
+    ("began", "/facts/started_at", Time),
+    ("ended", "/facts/ended_at", Time),
+    ("files", "/facts/stats/files", Plain),
+    ("original", "/facts/stats/original_size_bytes", Bytes),
+    ("compressed", "/facts/stats/compressed_size_bytes", Bytes),
+    ("new in repository", "/facts/stats/deduplicated_size_bytes", Bytes),
+    ("repository size", "/facts/stats/repository_size_bytes", Bytes),
+    ("duration", "/facts/stats/duration_ms", Duration),
+    ("average rate", "/facts/stats/average_rate_bytes_per_s", Rate),
+    ("entries in index", "/facts/index/entries", Plain),
+    ("incomplete", "/incomplete", Plain),
+    ("missing", "/missing", Plain),
+    ("comment", "/facts/comment", Plain),
+];
+
+const ENTRIES: &[Column] = &[
+    ("mode", "/mode", Plain),
+    ("owner", "/user", Plain),
+    ("group", "/group", Plain),
+    ("size", "/size_bytes", Bytes),
+    ("changed", "/modified_at", Time),
+    ("path", "/path", Plain),
+];
+
+/// What can be done with them.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// The newest ones.
+    List {
+        /// Of this plan.
+        #[arg(long)]
+        plan: Option<String>,
+        /// Of this server.
+        #[arg(long)]
+        server: Option<String>,
+        /// In this repository.
+        #[arg(long)]
+        repository: Option<String>,
+        /// How many at most.
+        #[arg(long, default_value_t = 50)]
+        limit: usize,
+    },
+    /// One of them, with all of borg's numbers.
+    Show {
+        /// Its id.
+        id: String,
+    },
+    /// A folder of one.
+    Browse {
+        /// Its id.
+        id: String,
+        /// Which folder; the top when absent.
+        #[arg(default_value = "")]
+        path: String,
+        /// How many entries at most.
+        #[arg(long, default_value_t = 1000)]
+        limit: usize,
+    },
+    /// Bring files back. Nothing that stands there is overwritten unless `--on-conflict overwrite` says so.
+    Restore {
+        /// Its id.
+        id: String,
+        /// A path in the archive; give it once for each. All, when absent.
+        #[arg(long = "path")]
+        paths: Vec<String>,
+        /// Restore below this folder of the server.
+        #[arg(long, required_unless_present = "original", conflicts_with = "original")]
+        to: Option<String>,
+        /// Restore to where the files came from.
+        #[arg(long)]
+        original: bool,
+        /// When something stands there: fail, keep_both or overwrite.
+        #[arg(long, default_value = "fail")]
+        on_conflict: String,
+        /// Wait until it is done, with a progress bar.
+        #[arg(long)]
+        wait: bool,
+    },
+    /// Make its file index, when it has none.
+    Index {
+        /// Its id.
+        id: String,
+        /// Wait until it is done.
+        #[arg(long)]
+        wait: bool,
+    },
+    /// Delete it from the repository. It cannot be brought back.
+    Delete {
+        /// Its id.
+        id: String,
+        /// Do not ask.
+        #[arg(long)]
+        yes: bool,
+        /// Wait until it is done.
+        #[arg(long)]
+        wait: bool,
+    },
+}
+
+/// Does it.
+pub async fn run(command: Command, session: &Session) -> Outcome {
+    match command {
+        Command::List { plan, server, repository, limit } => {
+            let filters = [("plan", plan), ("server", server), ("repository", repository)];
+            let path = format!("/archives{}", jobs::query(filters));
+            let items = session.client.list(&path, limit).await?;
+            output::list(session.output, &items, COLUMNS);
+            Ok(None)
+        }
+        Command::Show { id } => {
+            let archive = session.client.get(&at(&id)).await?.body;
+            output::one(session.output, &archive, FIELDS);
+            Ok(None)
+        }
+        Command::Browse { id, path, limit } => {
+            let path = format!("{}/files?path={}", at(&id), escape(&path));
+            let items = session.client.list(&path, limit).await?;
+            output::list(session.output, &items, ENTRIES);
+            Ok(None)
+        }
+        Command::Restore { id, paths, to, original, on_conflict, wait } => {
+            let target = match to {
+                Some(path) if !original => json!({ "type": "folder", "path": path }),
+                _ => json!({ "type": "original" }),
+            };
+            // The archive knows paths without the leading slash; people copy them with it.
+            let paths: Vec<&str> = paths.iter().map(|p| p.trim_start_matches('/')).collect();
+            let body = json!({ "paths": paths, "target": target, "on_conflict": on_conflict });
+            let answer = session.client.post(&format!("{}/restore", at(&id)), &body).await?;
+            jobs::asked(session, &answer, wait).await
+        }
+        Command::Index { id, wait } => {
+            let answer = session.client.post(&format!("{}/index", at(&id)), &json!({})).await?;
+            jobs::asked(session, &answer, wait).await
+        }
+        Command::Delete { id, yes, wait } => {
+            if !yes {
+                confirm(session, &id)?;
+            }
+            let answer = session.client.delete(&at(&id), None).await?;
+            jobs::asked(session, &answer, wait).await
+        }
+    }
+}
+
+fn confirm(session: &Session, id: &str) -> Result<(), ClientError> {
+    use std::io::IsTerminal;
+    if session.output == Output::Json || !std::io::stdin().is_terminal() {
+        return Err(ClientError::Usage("deleting an archive needs --yes when nobody can be asked".into()));
+    }
+    eprint!("delete archive {id} for ever? Write its id to confirm: ");
+    let mut line = String::new();
+    std::io::stdin().read_line(&mut line).map_err(|e| ClientError::Usage(e.to_string()))?;
+    if line.trim() == id { Ok(()) } else { Err(ClientError::Usage("not confirmed; nothing was done".into())) }
+}
+
+fn at(id: &str) -> String {
+    format!("/archives/{}", escape(id))
+}
+
+/// The first regular file of a folder's entries, for the demo.
+pub fn first_file(entries: &[Value]) -> Option<&Value> {
+    entries.iter().find(|e| {
+        e.get("kind").and_then(Value::as_str) == Some("-")
+            && e.get("size_bytes").and_then(Value::as_u64).is_some_and(|n| n > 0)
+    })
+}

@@ -1,0 +1,208 @@
+//! What all definitions have in common: list, show, change, delete.
+
+use super::{Outcome, Session};
+use crate::client::{Answer, ClientError};
+use crate::output::{self, Column};
+use serde_json::{Map, Value};
+
+/// A kind of definition: its path in the API and its columns.
+pub struct Kind {
+    /// `servers`, ...
+    pub path: &'static str,
+    /// The columns of its list.
+    pub columns: &'static [Column],
+}
+
+/// What stands in the API's answer beside the spec.
+const NOT_SPEC: &[&str] = &[
+    "id",
+    "version",
+    "paused",
+    "defined_at",
+    "changed_at",
+    "next_run_at",
+    "init_job",
+    "passphrase",
+    "secret",
+];
+
+impl Kind {
+    /// Prints all.
+    pub async fn list(&self, session: &Session) -> Outcome {
+        let items = session.client.list(&format!("/{}", self.path), usize::MAX).await?;
+        output::list(session.output, &items, self.columns);
+        Ok(None)
+    }
+
+    /// Prints one.
+    pub async fn show(&self, session: &Session, id: &str) -> Outcome {
+        let answer = session.client.get(&self.at(id)).await?;
+        match session.output {
+            crate::args::Output::Json => output::json(&answer.body),
+            crate::args::Output::Table => print_fields(&answer.body, ""),
+        }
+        Ok(None)
+    }
+
+    /// Removes one.
+    pub async fn delete(&self, session: &Session, id: &str) -> Outcome {
+        session.client.delete(&self.at(id), None).await?;
+        if session.output == crate::args::Output::Table {
+            println!("{} '{id}' is deleted", self.path.trim_end_matches('s'));
+        }
+        Ok(None)
+    }
+
+    /// Changes what is given and keeps the rest; defines it when it is not there.
+    pub async fn set(&self, session: &Session, id: &str, changes: Map<String, Value>) -> Outcome {
+        let answer = self.change(session, id, changes).await?;
+        self.say_defined(session, id, &answer);
+        Ok(None)
+    }
+
+    /// The same, without a word.
+    pub async fn change(
+        &self,
+        session: &Session,
+        id: &str,
+        changes: Map<String, Value>,
+    ) -> Result<Answer, ClientError> {
+        let (mut spec, etag) = match session.client.get(&self.at(id)).await {
+            Ok(answer) => (spec_of(&answer.body), answer.etag),
+            Err(ClientError::Problem(p)) if p.status == 404 => (Map::new(), None),
+            Err(e) => return Err(e),
+        };
+        merge(&mut spec, changes);
+        session.client.put(&self.at(id), &Value::Object(spec), etag.as_deref()).await
+    }
+
+    /// Tells that it is defined.
+    pub fn say_defined(&self, session: &Session, id: &str, answer: &Answer) {
+        match session.output {
+            crate::args::Output::Json => output::json(&answer.body),
+            crate::args::Output::Table => println!("{} '{id}' is defined", self.path.trim_end_matches('s')),
+        }
+    }
+
+    /// The path of one.
+    pub fn at(&self, id: &str) -> String {
+        format!("/{}/{}", self.path, escape(id))
+    }
+}
+
+/// An id as a part of a path; what is no id stays one part and is then not found.
+pub fn escape(id: &str) -> String {
+    let mut out = String::new();
+    for byte in id.bytes() {
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.') {
+            out.push(char::from(byte));
+        } else {
+            out.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    out
+}
+
+fn spec_of(body: &Value) -> Map<String, Value> {
+    let mut spec = body.as_object().cloned().unwrap_or_default();
+    for field in NOT_SPEC {
+        spec.remove(*field);
+    }
+    spec
+}
+
+/// Objects are merged field by field; anything else takes the place of what was there. Null removes.
+fn merge(into: &mut Map<String, Value>, changes: Map<String, Value>) {
+    for (field, change) in changes {
+        match (into.get_mut(&field), change) {
+            (Some(Value::Object(there)), Value::Object(change)) => merge(there, change),
+            (_, Value::Null) => {
+                into.remove(&field);
+            }
+            (_, change) => {
+                into.insert(field, change);
+            }
+        }
+    }
+}
+
+fn print_fields(value: &Value, prefix: &str) {
+    let Some(fields) = value.as_object() else { return };
+    for (name, value) in fields {
+        match value {
+            Value::Object(_) => print_fields(value, &format!("{prefix}{name}.")),
+            Value::Null => {}
+            Value::Array(items) if items.is_empty() => {}
+            _ => {
+                let text = output::cell(value, "", output::Format::Plain);
+                println!("{:<32}  {text}", format!("{prefix}{name}"));
+            }
+        }
+    }
+}
+
+/// Collects options that were given into an object.
+#[derive(Default)]
+pub struct Changes(Map<String, Value>);
+
+impl Changes {
+    /// Sets a field, as a path of names, when there is a value.
+    pub fn with<T: serde::Serialize>(mut self, path: &[&str], value: Option<T>) -> Self {
+        if let Some(value) = value.and_then(|v| serde_json::to_value(v).ok())
+            && let Some((last, parents)) = path.split_last()
+        {
+            let mut at = &mut self.0;
+            for parent in parents {
+                let entry = at.entry((*parent).to_owned()).or_insert_with(|| Value::Object(Map::new()));
+                match entry {
+                    Value::Object(inner) => at = inner,
+                    _ => return self,
+                }
+            }
+            at.insert((*last).to_owned(), value);
+        }
+        self
+    }
+
+    /// The same for a list: an empty one was not given.
+    pub fn with_list(self, path: &[&str], values: &[String]) -> Self {
+        self.with(path, (!values.is_empty()).then_some(values))
+    }
+
+    /// The object.
+    pub fn done(self) -> Map<String, Value> {
+        self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_change_keeps_what_it_does_not_name() {
+        let mut spec = spec_of(&json!({
+            "id": "web", "version": 3, "server": "a",
+            "source": { "type": "files", "paths": ["/x"], "excludes": ["*.o"] }
+        }));
+        merge(
+            &mut spec,
+            Changes::default()
+                .with(&["server"], Some("b"))
+                .with::<&str>(&["description"], None)
+                .with_list(&["source", "paths"], &["/y".to_owned()])
+                .done(),
+        );
+        assert_eq!(
+            Value::Object(spec),
+            json!({ "server": "b", "source": { "type": "files", "paths": ["/y"], "excludes": ["*.o"] } })
+        );
+    }
+
+    #[test]
+    fn an_id_cannot_leave_its_place_in_a_path() {
+        assert_eq!(escape("web-1"), "web-1");
+        assert_eq!(escape("a/../b?x#y"), "a%2F..%2Fb%3Fx%23y");
+    }
+}

@@ -1,0 +1,157 @@
+//! `strongroom plans`.
+
+use super::definitions::{Changes, Kind, escape};
+use super::{Outcome, Session, jobs};
+use crate::output::Format::{Plain, Time};
+use clap::Subcommand;
+use serde_json::{Value, json};
+
+/// Plans, as the API has them.
+pub const KIND: Kind = Kind {
+    path: "plans",
+    columns: &[
+        ("name", "/id", Plain),
+        ("server", "/server", Plain),
+        ("repository", "/repository", Plain),
+        ("paths", "/source/paths", Plain),
+        ("schedule", "/schedule/cron", Plain),
+        ("next run", "/next_run_at", Time),
+        ("paused", "/paused", Plain),
+    ],
+};
+
+/// What can be done with them.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// All of them.
+    List,
+    /// One of them.
+    Show {
+        /// Its name.
+        name: String,
+    },
+    /// Define one, or change what is given here.
+    Set(Box<SetArgs>),
+    /// Run it now.
+    Run {
+        /// Its name.
+        name: String,
+        /// Wait until it is done, with a progress bar.
+        #[arg(long)]
+        wait: bool,
+    },
+    /// Keep its schedule silent until it is resumed.
+    Pause {
+        /// Its name.
+        name: String,
+        /// Why, for those who come after.
+        #[arg(long)]
+        reason: String,
+    },
+    /// Let its schedule run again.
+    Resume {
+        /// Its name.
+        name: String,
+    },
+    /// Forget one. Its archives stay.
+    Delete {
+        /// Its name.
+        name: String,
+    },
+}
+
+/// The fields of a plan.
+#[derive(Debug, clap::Args)]
+pub struct SetArgs {
+    /// Its name.
+    name: String,
+    /// Whose data.
+    #[arg(long)]
+    server: Option<String>,
+    /// Into which repository.
+    #[arg(long)]
+    repository: Option<String>,
+    /// An absolute path to protect; give it once for each. The list takes the place of the old one.
+    #[arg(long = "path")]
+    paths: Vec<String>,
+    /// A borg exclude pattern; give it once for each. The list takes the place of the old one.
+    #[arg(long = "exclude")]
+    excludes: Vec<String>,
+    /// Stay on the file system of each path.
+    #[arg(long)]
+    one_file_system: Option<bool>,
+    /// Leave out folders that are tagged as caches.
+    #[arg(long)]
+    exclude_caches: Option<bool>,
+    /// Borg's compression: none, lz4, zstd[,1-22], zlib[,0-9], lzma[,0-6], optionally after `auto,`.
+    #[arg(long)]
+    compression: Option<String>,
+    /// When it runs by itself: five cron fields, or @daily and the like.
+    #[arg(long, conflicts_with = "no_schedule")]
+    cron: Option<String>,
+    /// IANA time zone of the schedule.
+    #[arg(long)]
+    time_zone: Option<String>,
+    /// Never run by itself.
+    #[arg(long)]
+    no_schedule: bool,
+    /// Words for people.
+    #[arg(long)]
+    description: Option<String>,
+}
+
+/// Does it.
+pub async fn run(command: Command, session: &Session) -> Outcome {
+    match command {
+        Command::List => KIND.list(session).await,
+        Command::Show { name } => KIND.show(session, &name).await,
+        Command::Delete { name } => KIND.delete(session, &name).await,
+        Command::Set(args) => KIND.set(session, &args.name, args.changes()).await,
+        Command::Run { name, wait } => {
+            let answer = session.client.post(&format!("/plans/{}/run", escape(&name)), &json!({})).await?;
+            jobs::asked(session, &answer, wait).await
+        }
+        Command::Pause { name, reason } => {
+            let path = format!("/plans/{}/pause", escape(&name));
+            let answer = session.client.post(&path, &json!({ "reason": reason })).await?;
+            tell(session, &answer.body, &format!("plan '{name}' is paused"));
+            Ok(None)
+        }
+        Command::Resume { name } => {
+            let path = format!("/plans/{}/resume", escape(&name));
+            let answer = session.client.post(&path, &json!({})).await?;
+            tell(session, &answer.body, &format!("plan '{name}' is resumed"));
+            Ok(None)
+        }
+    }
+}
+
+fn tell(session: &Session, body: &Value, sentence: &str) {
+    match session.output {
+        crate::args::Output::Json => crate::output::json(body),
+        crate::args::Output::Table => println!("{sentence}"),
+    }
+}
+
+impl SetArgs {
+    fn changes(&self) -> serde_json::Map<String, Value> {
+        let files = !self.paths.is_empty()
+            || !self.excludes.is_empty()
+            || self.one_file_system.is_some()
+            || self.exclude_caches.is_some();
+        Changes::default()
+            .with(&["server"], self.server.as_ref())
+            .with(&["repository"], self.repository.as_ref())
+            .with(&["source", "type"], files.then_some("files"))
+            .with_list(&["source", "paths"], &self.paths)
+            .with_list(&["source", "excludes"], &self.excludes)
+            .with(&["source", "one_file_system"], self.one_file_system)
+            .with(&["source", "exclude_caches"], self.exclude_caches)
+            .with(&["compression"], self.compression.as_ref())
+            .with(&["schedule", "cron"], self.cron.as_ref())
+            .with(&["schedule", "time_zone"], self.time_zone.as_ref())
+            .with(&["schedule"], self.no_schedule.then_some(Value::Null))
+            .with(&["description"], self.description.as_ref())
+            .done()
+    }
+}

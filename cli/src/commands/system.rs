@@ -1,0 +1,116 @@
+//! How the system is: `status`, `nodes`, `events`, `quarantine`.
+
+use super::definitions::escape;
+use super::{Outcome, Session};
+use crate::args::Output;
+use crate::client::ClientError;
+use crate::exit::Exit;
+use crate::output::Format::{Plain, Time};
+use crate::output::{self, printable};
+use clap::Subcommand;
+use eventsource_stream::Eventsource;
+use futures::StreamExt;
+use serde_json::{Value, json};
+
+/// Which events.
+#[derive(Debug, clap::Args)]
+pub struct EventsArgs {
+    /// Begin after this sequence of the log; 0 prints all of it. Only new ones, when absent.
+    #[arg(long)]
+    after: Option<u64>,
+    /// Only what is about this job.
+    #[arg(long)]
+    job: Option<String>,
+}
+
+/// What can be done with what was set aside.
+#[derive(Debug, Subcommand)]
+pub enum QuarantineCommand {
+    /// All of it.
+    List,
+    /// Let the service try again.
+    Redrive {
+        /// Its id, as the list has it.
+        id: String,
+    },
+}
+
+/// `strongroom status`.
+pub async fn status(session: &Session) -> Outcome {
+    let url = format!("{}/readyz", session.client.url());
+    let response = reqwest::get(&url).await.map_err(|e| ClientError::Unreachable {
+        url: session.client.url().to_owned(),
+        problem: e.without_url().to_string(),
+    })?;
+    let ready = response.status().is_success();
+    let body: Value = response.json().await.unwrap_or_default();
+    match session.output {
+        Output::Json => output::json(&body),
+        Output::Table => {
+            println!("{}", if ready { "ready" } else { "not ready" });
+            print_parts(&body);
+        }
+    }
+    Ok((!ready).then_some(Exit::Unavailable))
+}
+
+fn print_parts(body: &Value) {
+    for (name, part) in body.get("parts").and_then(Value::as_object).into_iter().flatten() {
+        let ready = part.get("ready").and_then(Value::as_bool).unwrap_or(false);
+        println!("  {name:<12} {}", if ready { "ready" } else { "not ready" });
+        for problem in part.get("problems").and_then(Value::as_array).into_iter().flatten() {
+            println!("               {}", printable(problem.as_str().unwrap_or_default()));
+        }
+    }
+}
+
+/// `strongroom nodes`.
+pub async fn nodes(session: &Session) -> Outcome {
+    let items = session.client.list("/nodes", usize::MAX).await?;
+    let columns = [
+        ("name", "/id", Plain),
+        ("joined", "/joined_at", Time),
+        ("last heartbeat", "/last_heartbeat_at", Time),
+        ("version", "/joined/version", Plain),
+        ("borg", "/joined/capabilities/borg_version", Plain),
+    ];
+    output::list(session.output, &items, &columns);
+    Ok(None)
+}
+
+/// `strongroom events`.
+pub async fn events(args: &EventsArgs, session: &Session) -> Outcome {
+    let mut query: Vec<(&str, String)> = Vec::new();
+    query.extend(args.after.map(|after| ("after", after.to_string())));
+    query.extend(args.job.clone().map(|job| ("job", job)));
+    let request = session.client.request(reqwest::Method::GET, "/events").query(&query);
+    let mut stream = session.client.open(request).await?.bytes_stream().eventsource();
+    while let Some(event) = stream.next().await {
+        let event = event.map_err(|e| ClientError::Other(e.to_string()))?;
+        let data: Value = serde_json::from_str(&event.data).unwrap_or(Value::String(event.data));
+        let sequence: Option<u64> = event.id.parse().ok();
+        println!("{}", json!({ "sequence": sequence, "event": event.event, "data": data }));
+    }
+    Err(ClientError::Other("the server ended the stream; begin again after the last sequence".into()))
+}
+
+/// `strongroom quarantine`.
+pub async fn quarantine(command: QuarantineCommand, session: &Session) -> Outcome {
+    match command {
+        QuarantineCommand::List => {
+            let items = session.client.list("/quarantine", usize::MAX).await?;
+            let columns = [
+                ("id", "/id", Plain),
+                ("sequence", "/sequence", Plain),
+                ("at", "/at", Time),
+                ("why", "/reason", Plain),
+            ];
+            output::list(session.output, &items, &columns);
+        }
+        QuarantineCommand::Redrive { id } => {
+            session.client.post(&format!("/quarantine/{}/redrive", escape(&id)), &json!({})).await?;
+            println!("{id} was taken in");
+        }
+    }
+    Ok(None)
+}
