@@ -49,13 +49,13 @@ async fn answer(
     sequence: u64,
 ) -> Result<Good, Problem> {
     let location = format!("/api/v1/jobs/{job}");
-    if let Some(wait) = wait_of(request) {
-        if let Some((ended, position)) = wait_for_end(app, job, sequence, wait).await? {
-            let good = Good::at(position, json!(ended)).with(header::LOCATION, location);
-            return Ok(
-                good.with(HeaderName::from_static("preference-applied"), format!("wait={}", wait.as_secs()))
-            );
-        }
+    if let Some(wait) = wait_of(request)
+        && let Some((ended, position)) = wait_for_end(app, job, sequence, wait).await?
+    {
+        let good = Good::at(position, json!(ended)).with(header::LOCATION, location);
+        return Ok(
+            good.with(HeaderName::from_static("preference-applied"), format!("wait={}", wait.as_secs()))
+        );
     }
     let mut good =
         Good::new(StatusCode::ACCEPTED, json!(asked(job, requested))).with(header::LOCATION, location);

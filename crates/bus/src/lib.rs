@@ -35,6 +35,10 @@ pub use work::{Ack, NodeBus, ReportDelivery, WorkDelivery};
 
 use nats::{Connection, NatsLog};
 use std::sync::Arc;
+use std::time::Duration;
+
+/// How long the log may take to answer for the first time.
+const COMING_UP: Duration = Duration::from_secs(120);
 
 /// A connection to the log and to what stands beside it. Cheap to clone.
 #[derive(Clone)]
@@ -50,7 +54,17 @@ impl Bus {
     pub async fn connect(settings: &nats::Settings) -> Result<Self, Fault> {
         let nats = Connection::open(settings).await?;
         let store = NatsLog::new(nats.clone());
-        let (generation, _) = log_store::LogStore::state(&store).await?;
+        let deadline = tokio::time::Instant::now() + COMING_UP;
+        let (generation, _) = loop {
+            match log_store::LogStore::state(&store).await {
+                // A cluster that elects its leaders, or a server that reads its store: it comes up with us.
+                Err(fault) if fault.is_transient() && tokio::time::Instant::now() < deadline => {
+                    tracing::debug!(error = %fault, "the log does not answer yet");
+                    tokio::time::sleep(Duration::from_millis(200)).await;
+                }
+                state => break state?,
+            }
+        };
         Ok(Self {
             nats,
             journal: Journal::new(Arc::new(store), settings.source()),

@@ -43,10 +43,8 @@ mod tests {
         for (again, expected) in
             [(Twice(Some(Default::default())), [1, 1, 3, 3]), (Twice(None), [1, 2, 3, 4])]
         {
-            let mut next = 0;
             let mut came = Vec::new();
-            for _ in 0..4 {
-                next += 1;
+            for next in 1..=4 {
                 let pulled = again.or_pull(|| std::future::ready(Ok(Some(next))));
                 came.extend(pulled.await.unwrap());
             }

@@ -26,9 +26,13 @@ impl Drop for Guard {
 
 /// Starts logging and, when configured, tracing. A second call in one process changes nothing.
 pub fn start(service: &'static str) -> Guard {
+    // The exporter speaks HTTP through a client that asks for a TLS implementation even when it needs none. A second
+    // call finds the first one there.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     let quiet = "info,async_nats=warn,hyper=warn,sled=warn";
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(quiet));
-    let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let colours = std::io::IsTerminal::is_terminal(&std::io::stderr());
+    let layer = tracing_subscriber::fmt::layer().with_ansi(colours).with_writer(std::io::stderr);
     let layer = if std::env::var("STRONGROOM_LOG_FORMAT").is_ok_and(|f| f == "json") {
         layer.json().with_filter(filter).boxed()
     } else {

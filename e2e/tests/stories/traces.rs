@@ -34,7 +34,12 @@ async fn one_trace_goes_through_all_services() -> Result<()> {
             });
             found.then_some(())
         })
-        .await?;
+        .await
+        .map_err(|e| {
+            let lines: Vec<String> =
+                sink.received().iter().map(|r| format!("{} {}", r.line, r.body.len())).collect();
+            anyhow::anyhow!("{e}: {lines:?} {}", fleet.last_words())
+        })?;
     }
     Ok(())
 }

@@ -127,9 +127,10 @@ pub async fn one<R: Resource>(app: &App, request: &Request, id: &str) -> Result<
         Method::DELETE => retire::<R>(app, request, id, precondition).await,
         _ => {
             known_id::<R>(id)?;
-            let (found, position): (Option<view::Definition<R::Spec>>, _) =
-                app.ask("catalog", R::SINGULAR, &id, request.at_least.clone()).await?;
-            let found = found.ok_or_else(|| Problem::not_found(R::SINGULAR, id))?;
+            // The log itself is read: who has just defined something finds it as it is, whatever the views have seen.
+            let history = app.bus.journal().load(&Aggregate::new(R::KIND, id)).await?;
+            let found = shown::<R>(id, &history).ok_or_else(|| Problem::not_found(R::SINGULAR, id))?;
+            let position = app.bus.position(history.head.sequence);
             Ok(Good::at(position, show::<R>(&found)).with(header::ETAG, etag(found.version)))
         }
     }
@@ -286,6 +287,20 @@ pub fn fold<R: Resource>(history: &History) -> Definition<R::Spec> {
         definition.evolve(&recorded.event, R::pick);
     }
     definition
+}
+
+fn shown<R: Resource>(id: &str, history: &History) -> Option<view::Definition<R::Spec>> {
+    let state = fold::<R>(history);
+    // A definition begins anew after each retirement.
+    let retired = history.events.iter().rposition(|e| e.event.retires()).map_or(0, |n| n + 1);
+    Some(view::Definition {
+        id: id.to_owned(),
+        version: state.version,
+        paused: state.paused,
+        defined_at: history.events.get(retired)?.at,
+        changed_at: history.events.last()?.at,
+        spec: state.spec?,
+    })
 }
 
 /// All definitions of a kind, page by page; for looking who uses what.

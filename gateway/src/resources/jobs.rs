@@ -36,7 +36,7 @@ pub async fn list(app: &App, request: &Request) -> Result<Good, Problem> {
 pub fn list_question(request: &Request, with_phase: bool) -> Result<ListQuestion, Problem> {
     for (name, _) in &request.query {
         let known = matches!(name.as_str(), "plan" | "server" | "repository" | "after" | "limit");
-        if !known && !(with_phase && name == "phase") {
+        if !(known || with_phase && name == "phase") {
             return Err(Problem::field(name, "is no filter of this list"));
         }
     }
@@ -63,7 +63,18 @@ pub async fn show(app: &App, request: &Request, id: &str) -> Result<Good, Proble
 
 async fn find(app: &App, id: JobId, at_least: Option<Position>) -> Result<(Job, Position), Problem> {
     let (job, position): (Option<Job>, _) = app.ask("catalog", "job", &id, at_least).await?;
-    Ok((job.ok_or_else(|| Problem::not_found("job", &id.to_string()))?, position))
+    if let Some(job) = job {
+        return Ok((job, position));
+    }
+    // Who has just asked for a job looks for it before the view has seen it: the log itself knows.
+    let missing = || Problem::not_found("job", &id.to_string());
+    let written = app.bus.journal().load(&Aggregate::new(Kind::Job, id)).await?.head.sequence;
+    if written <= position.sequence {
+        return Err(missing());
+    }
+    let at_least = Some(app.bus.position(written));
+    let (job, position): (Option<Job>, _) = app.ask("catalog", "job", &id, at_least).await?;
+    Ok((job.ok_or_else(missing)?, position))
 }
 
 /// Why it waits; a scheduler that does not answer is no reason to say nothing about the job.

@@ -141,7 +141,7 @@ pub async fn pause(app: &App, request: &Request, id: &str) -> Result<Good, Probl
 /// `POST /plans/{id}/resume`.
 pub async fn resume(app: &App, request: &Request, id: &str) -> Result<Good, Problem> {
     body::read::<Nothing>(request)?;
-    change(app, request, id, |now| now.is_some().then(|| Event::PlanResumed(plan::Resumed {}))).await
+    change(app, request, id, |now| now.is_some().then_some(Event::PlanResumed(plan::Resumed {}))).await
 }
 
 async fn change(
