@@ -20,6 +20,8 @@ use warp::reply::{Reply, Response as WarpResponse};
 
 /// The header of log positions.
 pub const POSITION: &str = "strongroom-position";
+/// How much of a body that is too large is still read, so that its sender sees the answer.
+const DRAINED: usize = 64 << 20;
 /// How long a body may take to come.
 const BODY_WITHIN: Duration = Duration::from_secs(30);
 
@@ -231,19 +233,27 @@ where
         Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", detail).with(header::CONNECTION, "close")
     };
     let told = headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<u64>().ok());
-    if told.is_some_and(|n| n > LIMIT as u64) {
+    if told.is_some_and(|n| n > DRAINED as u64) {
         return Err(too_large());
     }
     let mut out = Vec::new();
+    let mut total = 0;
     let mut body = std::pin::pin!(body);
     let cut = |_| Problem::new(StatusCode::BAD_REQUEST, "cut_off", "the body of the request was cut off");
     while let Some(mut part) = body.try_next().await.map_err(cut)? {
-        if out.len() + part.remaining() > LIMIT {
+        total += part.remaining();
+        if total > DRAINED {
             return Err(too_large());
         }
-        out.extend_from_slice(&part.copy_to_bytes(part.remaining()));
+        if total <= LIMIT {
+            out.extend_from_slice(&part.copy_to_bytes(part.remaining()));
+        } else {
+            // Read to its end and thrown away: a client that is still sending would see a broken connection and not
+            // the answer.
+            out = Vec::new();
+        }
     }
-    Ok(out.into())
+    if total > LIMIT { Err(too_large()) } else { Ok(out.into()) }
 }
 
 /// What a token must be allowed to do for this.
