@@ -11,11 +11,15 @@ use crate::client::Connection;
 use anyhow::{Context, bail};
 use std::net::{SocketAddr, TcpListener};
 use std::process::ExitCode;
+use std::time::Duration;
 use strongroom_bus::{Bus, NodeBus};
 use strongroom_domain::NodeId;
 use strongroom_domain::admission::Limits;
 use strongroom_service::Shutdown;
 use tokio::sync::oneshot;
+
+/// How long everything may take to be ready before that is worth a word.
+const READY_WITHIN: Duration = Duration::from_secs(60);
 
 /// The whole command.
 pub fn main(args: UpArgs) -> ExitCode {
@@ -63,7 +67,25 @@ impl Up {
             }
         }
         up.data.write_address(up.address)?;
+        up.wait_until_ready().await;
         Ok(up)
+    }
+
+    /// Waits until all services say that they do their work. One that does not is no reason to end: `status` tells.
+    async fn wait_until_ready(&self) {
+        let url = format!("http://{}/readyz", self.address);
+        let ready = async {
+            while !reqwest::get(&url).await.is_ok_and(|answer| answer.status().is_success()) {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        tokio::select! {
+            () = ready => {}
+            () = self.shutdown.cancelled() => {}
+            () = tokio::time::sleep(READY_WITHIN) => {
+                tracing::warn!("not everything is ready yet; 'strongroom status' says what is not");
+            }
+        }
     }
 
     /// Runs until shutdown, and ends everything.

@@ -6,7 +6,8 @@ use crate::metrics::Metrics;
 use crate::problem::Problem;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use strongroom_bus::{Bus, Position};
+use std::time::Duration;
+use strongroom_bus::{AskError, Bus, Fault, Position};
 use strongroom_service::{Shutdown, trace};
 use tokio::sync::Semaphore;
 
@@ -14,6 +15,13 @@ use tokio::sync::Semaphore;
 const AT_ONCE: usize = 256;
 /// Streams of events that are open at once; more are refused.
 pub const STREAMS: usize = 64;
+
+/// How long a service may take to be started again before a question to it fails.
+const RESTARTING: Duration = Duration::from_secs(3);
+
+fn is_unheard(fault: &Fault) -> bool {
+    fault.is_transient() && fault.to_string().contains("no responders")
+}
 
 /// The gateway at work.
 pub struct App {
@@ -56,6 +64,15 @@ impl App {
         at_least: Option<Position>,
     ) -> Result<(A, Position), Problem> {
         let traceparent = trace::traceparent(&tracing::Span::current());
-        Ok(self.bus.ask(service, view, question, at_least, traceparent).await?)
+        let end = tokio::time::Instant::now() + RESTARTING;
+        loop {
+            match self.bus.ask(service, view, question, at_least.clone(), traceparent.clone()).await {
+                // Nobody has heard the question, so asking it again cannot do anything twice.
+                Err(AskError::Fault(fault)) if is_unheard(&fault) && tokio::time::Instant::now() < end => {
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+                answer => return Ok(answer?),
+            }
+        }
     }
 }

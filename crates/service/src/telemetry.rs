@@ -29,7 +29,7 @@ pub fn start(service: &'static str) -> Guard {
     // The exporter speaks HTTP through a client that asks for a TLS implementation even when it needs none. A second
     // call finds the first one there.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let quiet = "info,async_nats=warn,hyper=warn,sled=warn";
+    let quiet = "info,async_nats=warn,hyper=warn,sled=warn,warp=off";
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(quiet));
     let colours = std::io::IsTerminal::is_terminal(&std::io::stderr());
     let layer = tracing_subscriber::fmt::layer().with_ansi(colours).with_writer(std::io::stderr);
