@@ -83,7 +83,8 @@ pub struct UpArgs {
     /// The borg to use.
     #[arg(long, env = "STRONGROOM_BORG", default_value = "borg")]
     pub borg: PathBuf,
-    /// Size of the log in bytes, decided when the data folder is made; 40 % of the free space, at most 20 GB, when absent.
+    /// Largest size of the log in bytes; can be raised later. 40 % of the free space at the first start, at most 20 GB,
+    /// when absent.
     #[arg(long)]
     pub log_max_bytes: Option<u64>,
 }

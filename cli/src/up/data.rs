@@ -71,10 +71,20 @@ impl DataFolder {
         write_whole(&self.path.join("address"), format!("http://{address}\n").as_bytes())
     }
 
-    /// The settings of the log, decided at the first start.
+    /// The settings of the log, decided at the first start. Its size can be raised later, and never lowered: what it
+    /// holds is held for ever.
     pub fn log_settings(&self, wanted: Option<u64>) -> anyhow::Result<LogSettings> {
         let file = self.path.join("log.json");
-        match std::fs::read(&file) {
+        let mut settings = self.read_or_decide(&file, wanted)?;
+        if let Some(wanted) = wanted.filter(|wanted| *wanted > settings.log_max_bytes) {
+            settings.log_max_bytes = wanted;
+            write_whole(&file, &serde_json::to_vec_pretty(&settings)?)?;
+        }
+        Ok(settings)
+    }
+
+    fn read_or_decide(&self, file: &Path, wanted: Option<u64>) -> anyhow::Result<LogSettings> {
+        match std::fs::read(file) {
             Ok(bytes) => serde_json::from_slice(&bytes).with_context(|| {
                 format!("{} is damaged; restore it, its generation stands in every position", file.display())
             }),
@@ -82,7 +92,7 @@ impl DataFolder {
                 let disk = rustix::fs::statvfs(&self.path).context("asking for free space")?;
                 let free = disk.f_bavail.saturating_mul(disk.f_frsize);
                 let settings = LogSettings::for_free_space(free, wanted, uuid::Uuid::now_v7().to_string());
-                write_whole(&file, &serde_json::to_vec_pretty(&settings)?)?;
+                write_whole(file, &serde_json::to_vec_pretty(&settings)?)?;
                 Ok(settings)
             }
             Err(e) => Err(e).with_context(|| file.display().to_string()),
@@ -116,7 +126,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let data = DataFolder::open(folder.path()).unwrap();
         let first = data.log_settings(None).unwrap();
-        assert_eq!(data.log_settings(Some(7)).unwrap(), first);
+        assert_eq!(data.log_settings(Some(7)).unwrap(), first, "it is never lowered");
+        let more = first.log_max_bytes + 1;
+        assert_eq!(data.log_settings(Some(more)).unwrap().log_max_bytes, more);
+        assert_eq!(data.log_settings(None).unwrap().log_max_bytes, more);
     }
 
     #[test]
