@@ -165,14 +165,16 @@ impl Up {
         let settings = self.log_server.settings("gateway");
         let state_dir = self.data.of("gateway");
         let shutdown_all = self.shutdown.clone();
+        let monitor = self.log_server.monitor().to_owned();
         host::keep(&mut self.services, "gateway", &self.shutdown, move |shutdown| {
             let on_listening = first.lock().ok().and_then(|mut first| first.take());
             let is_first = on_listening.is_some();
             let (settings, state_dir, shutdown_all) =
                 (settings.clone(), state_dir.clone(), shutdown_all.clone());
+            let nats_monitor = Some(monitor.clone());
             async move {
                 let bus = Bus::connect(&settings).await?;
-                let config = strongroom_gateway::Config { listen, state_dir, on_listening };
+                let config = strongroom_gateway::Config { listen, state_dir, nats_monitor, on_listening };
                 let result = strongroom_gateway::run(config, bus, shutdown).await;
                 if is_first && result.is_err() {
                     // It never listened, or not for long: a person who just started it should see that at once.

@@ -27,6 +27,8 @@ fn is_unheard(fault: &Fault) -> bool {
 pub struct App {
     /// The log.
     pub bus: Bus,
+    /// Where nats-server says how it is.
+    pub nats_monitor: Option<String>,
     /// Who may come in.
     pub tokens: Tokens,
     /// What is going on.
@@ -43,8 +45,9 @@ pub struct App {
 
 impl App {
     /// One that has heard nothing yet.
-    pub fn new(bus: Bus, shutdown: Shutdown) -> Self {
+    pub fn new(bus: Bus, nats_monitor: Option<String>, shutdown: Shutdown) -> Self {
         Self {
+            nats_monitor,
             tokens: Tokens::new(),
             live: Live::new(),
             metrics: Metrics::install(),

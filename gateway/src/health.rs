@@ -5,6 +5,7 @@ use crate::http::Good;
 use futures::future::join_all;
 use serde_json::{Map, Value, json};
 use std::time::Duration;
+use strongroom_bus::server::monitor;
 use strongroom_domain::view::Health;
 use warp::http::{Response, StatusCode, header};
 use warp::reply::Reply;
@@ -49,7 +50,14 @@ fn show(health: &Health) -> Value {
 async fn log(app: &App) -> Health {
     let state = tokio::time::timeout(WITHIN, app.bus.log_state()).await;
     let problem = match state {
-        Ok(Ok(_)) => return Health { ready: true, ..Health::default() },
+        Ok(Ok(_)) => match &app.nats_monitor {
+            None => return Health { ready: true, ..Health::default() },
+            Some(address) => match tokio::time::timeout(WITHIN, monitor::check(address)).await {
+                Ok(Ok(())) => return Health { ready: true, ..Health::default() },
+                Ok(Err(unfit)) => unfit.to_string(),
+                Err(_) => format!("nats-server does not say how it is on {address}"),
+            },
+        },
         Ok(Err(fault)) => fault.to_string(),
         Err(_) => "the log does not answer".to_owned(),
     };

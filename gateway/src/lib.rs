@@ -32,6 +32,9 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Where the first administrator's token is written.
     pub state_dir: PathBuf,
+    /// The monitoring address of nats-server (`host:port`): `/readyz` is red when that one must not keep the log. Not
+    /// looked at, when absent.
+    pub nats_monitor: Option<String>,
     /// Told the address once it listens; port 0 is another one by then.
     pub on_listening: Option<oneshot::Sender<SocketAddr>>,
 }
@@ -47,7 +50,7 @@ pub async fn run(config: Config, bus: Bus, shutdown: Shutdown) -> anyhow::Result
     // Whatever ends this ends what it started.
     let shutdown = shutdown.child_token();
     let _ends_with_this = shutdown.clone().drop_guard();
-    let app = Arc::new(App::new(bus, shutdown.clone()));
+    let app = Arc::new(App::new(bus, config.nats_monitor.clone(), shutdown.clone()));
     if let Some(tell) = config.on_listening {
         // Nobody waits any more: it listens all the same.
         let _ = tell.send(address);

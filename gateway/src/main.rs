@@ -16,6 +16,9 @@ struct Args {
     /// Where it listens.
     #[arg(long, env = "STRONGROOM_LISTEN", default_value = "127.0.0.1:8420")]
     listen: SocketAddr,
+    /// The monitoring address of nats-server, host:port; /readyz then checks its version and that it syncs always.
+    #[arg(long, env = "STRONGROOM_NATS_MONITOR")]
+    nats_monitor: Option<String>,
 }
 
 fn main() -> ExitCode {
@@ -27,6 +30,8 @@ fn main() -> ExitCode {
         if !token.exists() {
             println!("the first administrator's token will be in {}", token.display());
         }
-        run(Config { listen: args.listen, state_dir, on_listening: None }, bus, shutdown).await
+        let config =
+            Config { listen: args.listen, state_dir, nats_monitor: args.nats_monitor, on_listening: None };
+        run(config, bus, shutdown).await
     })
 }

@@ -64,6 +64,11 @@ impl LogServer {
         self.settings(&node_user(node))
     }
 
+    /// Where it says how it is.
+    pub fn monitor(&self) -> &str {
+        self.supervisor.monitor()
+    }
+
     /// Ends it.
     pub async fn stop(self) {
         self.supervisor.stop().await;
