@@ -20,6 +20,8 @@ pub async fn act_for_ever(desk: &Desk) {
     if seen.wait_for(|s| s.caught_up).await.is_err() {
         return std::future::pending().await;
     }
+    // What nodes said about attempts meanwhile was not understood: the world did not know of them yet.
+    desk.listens(false);
     let mut wakes = wake::Wakes::default();
     let mut reconcile_at = Instant::now();
     loop {

@@ -4,19 +4,23 @@ use crate::Config;
 use crate::core::World;
 use crate::core::scans::Scans;
 use crate::core::upkeep::Hearing;
+use jiff::Timestamp;
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 use strongroom_bus::Bus;
+use strongroom_domain::{JobId, NodeId};
 use strongroom_service::clock;
 use tokio::sync::{Notify, watch};
 
 /// How far the fold is.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Seen {
-    /// The sequence.
+    /// Up to which sequence the world speaks.
     pub sequence: u64,
     /// Whether the end of the log has been reached since the start.
     pub caught_up: bool,
+    /// How far the log was read, while it is read from its beginning.
+    pub read: u64,
 }
 
 /// The shared state. No lock is ever held while something is waited for.
@@ -61,6 +65,21 @@ impl Desk {
     /// What was heard of nodes.
     pub fn hearing(&self) -> MutexGuard<'_, Hearing> {
         self.hearing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A node was heard, with these attempts of its own. By this clock and not by the node's, which may be wrong.
+    pub fn heard(&self, node: &NodeId, running: &[(JobId, u64)]) {
+        let world = self.world();
+        self.hearing().heard(&world, node, running, clock::now());
+    }
+
+    /// Makes sure that nodes can be heard, before any silence counts.
+    pub fn listens(&self, hears: bool) -> Timestamp {
+        let watch_s = self.config.watch_every.as_secs();
+        let gap_s = (self.config.lease_s / 2).max(2 * watch_s + 1);
+        let now = clock::now();
+        self.hearing().listens(hears && self.bus.is_connected(), now, gap_s);
+        now
     }
 
     /// Scans that run.

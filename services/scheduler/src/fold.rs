@@ -1,19 +1,17 @@
 //! Folding the log into the world.
 
 use crate::core::World;
+use crate::core::fold::Fold;
 use crate::desk::{Desk, Seen};
 use std::time::Duration;
 use strongroom_bus::{Delivery, FollowError, Poison};
 use strongroom_service::clock;
 
-/// After how many events of a long fold the others are told how far it is.
-const TELL_EVERY: u64 = 256;
-
 /// Follows the log for ever; ends with an alarm when the log is damaged.
 pub async fn follow(desk: &Desk) -> anyhow::Result<()> {
     loop {
         let mut follower = desk.bus.follow(0);
-        *desk.world_mut() = World::default();
+        let mut fold = Fold::anew();
         loop {
             let delivery = tokio::select! {
                 delivery = follower.next() => delivery,
@@ -21,20 +19,17 @@ pub async fn follow(desk: &Desk) -> anyhow::Result<()> {
             };
             match delivery {
                 Ok(Delivery::Event(event)) => {
-                    desk.world_mut().apply(&event);
-                    // A fold that is live tells each event; one that catches up tells now and then.
-                    desk.seen.send_if_modified(|seen| {
-                        let tell = seen.caught_up || event.sequence % TELL_EVERY == 0;
-                        seen.sequence = seen.sequence.max(event.sequence);
-                        tell
-                    });
+                    take(desk, &mut fold, event.sequence, |world| world.apply(&event));
                 }
                 Ok(Delivery::Poison(poison)) => {
-                    desk.world_mut().poison(poison.sequence, poison.aggregate.clone());
+                    take(desk, &mut fold, poison.sequence, |world| {
+                        world.poison(poison.sequence, poison.aggregate.clone());
+                    });
                     set_aside(desk, &poison).await;
                 }
                 Ok(Delivery::CaughtUp(sequence)) => {
-                    desk.seen.send_replace(Seen { sequence, caught_up: true });
+                    fold.caught_up(&mut desk.world_mut());
+                    desk.seen.send_replace(Seen { sequence, caught_up: true, read: sequence });
                 }
                 Err(FollowError::Fault(fault)) if fault.is_transient() => {
                     tracing::warn!(error = %fault, "the log cannot be read; it is tried again");
@@ -44,6 +39,18 @@ pub async fn follow(desk: &Desk) -> anyhow::Result<()> {
             }
         }
     }
+}
+
+/// Folds one message and tells how far the fold is.
+fn take(desk: &Desk, fold: &mut Fold, sequence: u64, change: impl FnOnce(&mut World)) {
+    let shows = fold.take(&mut desk.world_mut(), change);
+    desk.seen.send_if_modified(|seen| {
+        seen.read = sequence;
+        if shows {
+            seen.sequence = sequence;
+        }
+        shows
+    });
 }
 
 /// Nothing more is folded before people can see what was set aside: the log cannot be read either while this fails.

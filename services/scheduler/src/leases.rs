@@ -3,14 +3,13 @@
 use crate::core::reports::lease;
 use crate::desk::Desk;
 use std::time::Duration;
-use strongroom_service::clock;
 
 /// Answers for ever.
 pub async fn answer_for_ever(desk: &Desk) {
     loop {
         let served = desk.bus.serve_leases(|node, question| {
             // Who asks is alive, whatever became of its heartbeats.
-            desk.hearing().heard(node, &[(question.job, question.epoch)], clock::now());
+            desk.heard(node, &[(question.job, question.epoch)]);
             lease(&desk.world(), node, question)
         });
         if let Err(fault) = served.await {

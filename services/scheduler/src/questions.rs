@@ -61,8 +61,7 @@ fn health(desk: &Desk) -> Health {
     let world = desk.world();
     let mut problems = Vec::new();
     if !seen.caught_up {
-        problems
-            .push(format!("the log is being read, up to {} so far; nothing is admitted yet", seen.sequence));
+        problems.push(format!("the log is being read, up to {} so far; nothing is admitted yet", seen.read));
     }
     if !desk.bus.is_connected() {
         problems.push("there is no connection to NATS".to_owned());

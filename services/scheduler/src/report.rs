@@ -3,12 +3,12 @@
 //! A report stays in its queue until what follows from it is in the log. One that comes twice finds its fact there; one
 //! that may not be true any more (another attempt has taken over) is refused and leaves no trace but a line in the log.
 
-use crate::core::reports::{JobHistory, is_admitted};
-use crate::core::scans::ScanPage;
-use crate::core::world::{Admission, Cause};
+use crate::core::reports::JobHistory;
+use crate::core::scans::{ScanPage, WrongId, is_news};
+use crate::core::world::{Admission, Cause, Scan};
 use crate::desk::Desk;
 use std::time::Duration;
-use strongroom_bus::{Context, DecideError, Fault, NewEvent, ReportDelivery};
+use strongroom_bus::{Context, DecideError, Fault, NewEvent, Poison, ReportDelivery};
 use strongroom_domain::job::{Refusal, Report};
 use strongroom_domain::wire::NodeReport;
 use strongroom_domain::{Aggregate, ArchiveId, Event, EventId, JobId, Kind, NodeId, node};
@@ -21,18 +21,23 @@ const PULL: Duration = Duration::from_secs(20);
 const REACH: Duration = Duration::from_secs(5);
 /// When a report that could not be taken down is delivered again.
 const LATER: Duration = Duration::from_secs(1);
+/// The same, when only people can help: what it is about is halted, or the log is full.
+const MUCH_LATER: Duration = Duration::from_secs(60);
 
 /// Why a report was not taken down.
 enum Problem {
     /// It may be later.
-    Later(String),
+    Later(String, Duration),
     /// It never will be: it is not true, or not true any more.
     Refused(Refusal),
+    /// It never will be: it cannot be true.
+    Untrue(WrongId),
 }
 
 impl From<Fault> for Problem {
     fn from(fault: Fault) -> Self {
-        Self::Later(fault.to_string())
+        let later = if fault.is_transient() { LATER } else { MUCH_LATER };
+        Self::Later(fault.to_string(), later)
     }
 }
 
@@ -75,20 +80,35 @@ async fn take(desk: &Desk, delivery: &ReportDelivery) {
         Err(problem) => {
             // Nobody can ever read it, and the job that it was about is watched by state and clock.
             tracing::error!(%node, problem, "a node's report cannot be read; it is dropped");
+            remember(desk, node, problem).await;
             Ok(())
         }
     };
     match result {
         Ok(()) | Err(Problem::Refused(Refusal::Duplicate)) => {}
         Err(Problem::Refused(refusal)) => tracing::warn!(%node, %refusal, "a report was refused"),
-        Err(Problem::Later(problem)) => {
+        Err(Problem::Untrue(wrong)) => tracing::warn!(%node, %wrong, "a report was refused"),
+        Err(Problem::Later(problem, later)) => {
             tracing::warn!(%node, problem, "a report could not be taken down; it comes again");
-            delivery.later(LATER).await;
+            delivery.later(later).await;
             return;
         }
     }
     if let Err(fault) = delivery.done().await {
         tracing::debug!(%node, error = %fault, "an ack was lost; the report comes again and is known then");
+    }
+}
+
+/// Lets people see that a node says what cannot be read: one word a node, however often it does.
+async fn remember(desk: &Desk, node: &NodeId, problem: &str) {
+    let poison = Poison {
+        sequence: 0,
+        aggregate: Some(Aggregate::new(Kind::Node, node)),
+        subject: format!("strongroom.report.{node}"),
+        reason: format!("a report of this node cannot be read and was dropped: {problem}"),
+    };
+    if let Err(fault) = desk.bus.quarantine("scheduler", &poison, clock::now()).await {
+        tracing::warn!(%node, error = %fault, "it could not be set down for people to see");
     }
 }
 
@@ -127,7 +147,7 @@ async fn join(desk: &Desk, node: &NodeId, joined: &node::Joined) -> Result<(), P
     };
     let context = Context { actor: format!("node:{node}"), ..Context::default() };
     desk.bus.journal().decide(&aggregate, &context, |_| Ok::<_, Refusal>(Some(new.clone()))).await?;
-    desk.hearing().heard(node, &[], clock::now());
+    desk.heard(node, &[]);
     Ok(())
 }
 
@@ -140,7 +160,7 @@ async fn admission(desk: &Desk, job: JobId, epoch: u64) -> Result<(Admission, Ca
             return Err(Problem::Refused(Refusal::Stale));
         }
         if !desk.reaches(epoch, REACH).await {
-            return Err(Problem::Later(format!("the fold has not come to sequence {epoch}")));
+            return Err(Problem::Later(format!("the fold has not come to sequence {epoch}"), LATER));
         }
     }
     let world = desk.world();
@@ -173,35 +193,40 @@ async fn scanned(desk: &Desk, node: &NodeId, page: ScanPage) -> Result<(), Probl
     // What is known must be all that is known by now: an archive that is folded a moment later would be adopted twice.
     let (_, last) = desk.bus.log_state().await?;
     if !desk.reaches(last.max(page.epoch), REACH).await {
-        return Err(Problem::Later(format!("the fold has not come to sequence {last}")));
+        return Err(Problem::Later(format!("the fold has not come to sequence {last}"), LATER));
     }
-    let (facts, cause) = {
+    let (taken, scan) = {
         let world = desk.world();
-        if !is_admitted(&world, page.job, node, page.epoch) {
-            return Err(Problem::Refused(Refusal::Stale));
-        }
-        let Some(job) = world.jobs.get(&page.job) else { return Err(Problem::Refused(Refusal::Stale)) };
-        let repository = job.state.requested.spec.repository().clone();
-        (desk.scans().take(&world, &repository, &page), job.cause.clone())
+        let scan = world.scan(page.job, node, page.epoch).ok_or(Problem::Refused(Refusal::Stale))?;
+        let taken = desk.scans().take(&world, &scan.repository, &page).map_err(Problem::Untrue)?;
+        (taken, scan)
     };
-    for (archive, event) in facts {
-        write_about_archive(desk, node, page.job, archive, event, &cause).await?;
+    if taken.is_incomplete {
+        tracing::info!(
+            job = %page.job,
+            "not all pages of the scan have come to this scheduler: it declares nothing missing; a later scan does"
+        );
+    }
+    for (archive, event) in taken.facts {
+        write_about_archive(desk, &scan, archive, event).await?;
     }
     Ok(())
 }
 
 async fn write_about_archive(
     desk: &Desk,
-    node: &NodeId,
-    job: JobId,
+    scan: &Scan,
     archive: ArchiveId,
     event: Event,
-    cause: &Cause,
 ) -> Result<(), Problem> {
-    let context = cause.context(format!("node:{node}"), trace::traceparent(&tracing::Span::current()));
-    let id = EventId::of_command(&format!("{}/{archive}/{job}", event.type_name()), 0);
+    let traceparent = trace::traceparent(&tracing::Span::current());
+    let context = scan.cause.context(format!("node:{}", scan.node), traceparent);
+    let id = EventId::of_command(&format!("{}/{archive}/{}", event.type_name(), scan.job), 0);
     let new = NewEvent { id, at: clock::now(), event };
     let aggregate = Aggregate::new(Kind::Archive, archive);
-    desk.bus.journal().decide(&aggregate, &context, |_| Ok::<_, Refusal>(Some(new.clone()))).await?;
+    let decided = desk.bus.journal().decide(&aggregate, &context, |history| {
+        Ok::<_, Refusal>(is_news(&history.events, scan.epoch).then(|| new.clone()))
+    });
+    decided.await?;
     Ok(())
 }

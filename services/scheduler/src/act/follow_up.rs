@@ -34,7 +34,11 @@ pub async fn append(
 
 /// Asks for the jobs of triggers that fired.
 pub async fn requests_of_triggers(desk: &Desk) -> bool {
-    let fired: Vec<_> = desk.world().fired.iter().map(|(job, fired)| (*job, fired.clone())).collect();
+    let fired: Vec<_> = {
+        let world = desk.world();
+        let fired = world.fired.iter().filter(|(job, _)| !world.is_halted(Kind::Job, job));
+        fired.map(|(job, fired)| (*job, fired.clone())).collect()
+    };
     let mut wrote = false;
     for (job, fired) in fired {
         match fired.request {
@@ -58,7 +62,11 @@ pub async fn requests_of_triggers(desk: &Desk) -> bool {
 
 /// Writes down archives that were deleted, and drops their indexes.
 pub async fn deletions(desk: &Desk) -> bool {
-    let deletions: Vec<_> = desk.world().deletions.iter().map(|(job, d)| (*job, d.clone())).collect();
+    let deletions: Vec<_> = {
+        let world = desk.world();
+        let deletions = world.deletions.iter().filter(|(_, d)| !world.is_halted(Kind::Archive, d.archive));
+        deletions.map(|(job, d)| (*job, d.clone())).collect()
+    };
     let mut wrote = false;
     for (job, deletion) in deletions {
         if let Err(fault) = desk.bus.purge_index(&deletion.archive.to_string()).await {
@@ -86,9 +94,10 @@ pub async fn deletions(desk: &Desk) -> bool {
 
 /// Writes what state and clock say about open jobs.
 pub async fn upkeep(desk: &Desk) -> bool {
+    let now = desk.listens(true);
     let facts = {
-        let (world, hearing) = (desk.world(), desk.hearing().clone());
-        let facts = upkeep_of(&world, &hearing, clock::now(), desk.config.lease_s);
+        let world = desk.world();
+        let facts = upkeep_of(&world, &desk.hearing(), now, desk.config.lease_s);
         let cause = |job: &JobId| world.jobs.get(job).map(|j| j.cause.clone()).unwrap_or_default();
         facts.into_iter().map(|f| (cause(&f.job), f)).collect::<Vec<_>>()
     };

@@ -4,10 +4,10 @@ use crate::desk::Desk;
 use std::collections::HashMap;
 use std::time::Duration;
 use strongroom_bus::Fault;
-use strongroom_domain::JobId;
 use strongroom_domain::job::{JobSpec, Phase};
 use strongroom_domain::queue::Admitted;
 use strongroom_domain::wire::{SealedSecret, WorkItem};
+use strongroom_domain::{JobId, Kind};
 use tokio::time::Instant;
 
 /// The longest time between two wake-ups for the same admission: a node that is busy for days needs no more.
@@ -48,7 +48,10 @@ impl Wakes {
             self.0.retain(|(job, epoch), _| {
                 world.jobs.get(job).and_then(|j| j.admission.as_ref()).is_some_and(|a| a.epoch == *epoch)
             });
-            let admitted = world.jobs.iter().filter(|(_, job)| job.state.phase == Phase::Waiting);
+            let admitted = world
+                .jobs
+                .iter()
+                .filter(|(id, job)| job.state.phase == Phase::Waiting && !world.is_halted(Kind::Job, id));
             let admitted = admitted.filter_map(|(id, job)| {
                 let admission = job.admission.clone()?;
                 Some((*id, admission, job.state.requested.spec.clone(), job.cause.traceparent.clone()))

@@ -5,7 +5,7 @@ use super::world::OpenJob;
 use std::collections::HashSet;
 use strongroom_domain::admission::{Holder, Limits, Waiter, Waiting, admit};
 use strongroom_domain::job::Phase;
-use strongroom_domain::{Aggregate, JobId, Kind, NodeId};
+use strongroom_domain::{JobId, Kind, NodeId};
 
 /// Who may start, in that order, and why each of the others waits. `silent` are nodes that nothing was heard of: a job
 /// for one of them waits without holding a slot that others could use.
@@ -26,7 +26,7 @@ pub fn decide(
     let (mut waiters, mut waiting) = (Vec::new(), Vec::new());
     for (id, job) in world.jobs.iter().filter(|(_, job)| waits(job)) {
         let requested = &job.state.requested;
-        if world.halted.contains(&Aggregate::new(Kind::Job, id)) {
+        if world.is_halted(Kind::Job, id) {
             continue;
         }
         if silent.contains(&requested.node) {

@@ -8,7 +8,7 @@ use super::world::Admission;
 use strongroom_bus::Recorded;
 use strongroom_domain::job::{self, Refusal, Report};
 use strongroom_domain::wire::{LeaseAnswer, LeaseQuestion};
-use strongroom_domain::{Aggregate, Event, JobId, Kind, NodeId};
+use strongroom_domain::{Event, JobId, Kind, NodeId};
 
 /// A job as its own events tell it.
 pub struct JobHistory {
@@ -71,7 +71,7 @@ pub fn lease(world: &World, node: &NodeId, question: &LeaseQuestion) -> LeaseAns
     if world.sequence < question.epoch {
         return LeaseAnswer::Held;
     }
-    if world.halted.contains(&Aggregate::new(Kind::Job, question.job)) {
+    if world.is_halted(Kind::Job, question.job) {
         return LeaseAnswer::Held;
     }
     match world.jobs.get(&question.job) {

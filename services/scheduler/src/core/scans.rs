@@ -1,10 +1,12 @@
 //! What a scan of a repository means for the archives that are known.
 //!
 //! The accident that this prevents: an archive that is told to be missing while it is there (its backup ended during
-//! the scan, a page of the scan was lost), or that is believed to be there while it is gone.
+//! the scan, a page of the scan was lost), or that is believed to be there while it is gone (it was deleted after the
+//! scan had seen it).
 
 use super::World;
 use std::collections::{BTreeMap, HashMap, HashSet};
+use strongroom_bus::Recorded;
 use strongroom_domain::archive::{Adopted, Facts, Found, Missing};
 use strongroom_domain::{ArchiveId, Event, JobId, PlanId, RepositoryId};
 
@@ -21,6 +23,32 @@ pub struct ScanPage {
     pub archives: Vec<Facts>,
     /// Whether it is the last one.
     pub last: bool,
+}
+
+/// What follows from a page.
+#[derive(Debug, Default, PartialEq)]
+pub struct Taken {
+    /// The facts, by archive.
+    pub facts: Vec<(ArchiveId, Event)>,
+    /// The end of the scan has come, and not all that was before it: nothing can be said to be missing.
+    pub is_incomplete: bool,
+}
+
+/// A page that is not true: an archive's id follows from the repository and from borg's own id, and this one's does not.
+/// Nothing of the page is believed, for what it hides behind a wrong id would be told to be missing.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("page {page} of a scan gives the archive {borg_id:?} an id that is not its own")]
+pub struct WrongId {
+    /// Which page.
+    pub page: u32,
+    /// Which archive, in borg's words.
+    pub borg_id: String,
+}
+
+/// Whether a scan may say something about an archive with this history: what was written after the scan had begun is
+/// newer than what it saw, above all a deletion.
+pub fn is_news(history: &[Recorded], epoch: u64) -> bool {
+    history.iter().all(|e| e.sequence < epoch)
 }
 
 /// The pages of scans that run. In memory only: a scan whose pages were not all seen here declares nothing missing.
@@ -40,14 +68,15 @@ impl Scans {
         world: &World,
         repository: &RepositoryId,
         page: &ScanPage,
-    ) -> Vec<(ArchiveId, Event)> {
-        // A node may call an archive what it wants; its id follows from the repository and borg's own id.
-        let there: Vec<&Facts> =
-            page.archives.iter().filter(|f| f.id == ArchiveId::of(repository, &f.borg_id)).collect();
+    ) -> Result<Taken, WrongId> {
+        let there = &page.archives;
+        if let Some(wrong) = there.iter().find(|f| f.id != ArchiveId::of(repository, &f.borg_id)) {
+            return Err(WrongId { page: page.page, borg_id: wrong.borg_id.chars().take(64).collect() });
+        }
         let deleting = world.being_deleted(repository);
         let known = world.archives.get(repository);
         let mut facts = Vec::new();
-        for archive in &there {
+        for archive in there {
             match known.and_then(|k| k.get(&archive.id)) {
                 None if deleting.contains(&archive.id) => {}
                 None => facts.extend(adopt(world, repository, page.job, archive).map(|e| (archive.id, e))),
@@ -63,7 +92,9 @@ impl Scans {
         if page.last {
             seen.last = Some(page.page);
         }
-        if let Some(all) = seen.all() {
+        let all = seen.all();
+        let is_incomplete = seen.last.is_some() && all.is_none();
+        if let Some(all) = all {
             for (id, known) in known.into_iter().flatten() {
                 // One that came into being while the scan ran may rightly be on no page.
                 if known.since < page.epoch && !known.missing && !all.contains(id) && !deleting.contains(id) {
@@ -72,12 +103,12 @@ impl Scans {
                 }
             }
         }
-        facts
+        Ok(Taken { facts, is_incomplete })
     }
 
-    /// Forgets scans of jobs that have ended.
+    /// Forgets scans of which no page can come any more.
     pub fn forget(&mut self, world: &World) {
-        self.0.retain(|(job, _), _| world.jobs.contains_key(job));
+        self.0.retain(|(job, _), _| world.knows_scan(*job));
     }
 }
 

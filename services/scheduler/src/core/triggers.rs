@@ -9,7 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 use strongroom_bus::Head;
 use strongroom_domain::cron::{CatchUp, Overlap, Schedule};
 use strongroom_domain::schedule::{Fired, SkipReason, Skipped};
-use strongroom_domain::{Event, EventId, JobId, PlanId};
+use strongroom_domain::{Event, EventId, JobId, Kind, PlanId};
 
 /// A time that comes this much too late was missed; less is a busy machine.
 pub const GRACE: SignedDuration = SignedDuration::from_secs(60);
@@ -31,7 +31,13 @@ pub struct Due {
 
 /// The next fact that is due for each plan; called again until there is none.
 pub fn due(world: &World, now: Timestamp) -> Vec<Due> {
-    world.plans.iter().filter_map(|(id, plan)| due_of(world, id, plan, now)).collect()
+    deciding(world).filter_map(|(id, plan)| due_of(world, id, plan, now)).collect()
+}
+
+/// Plans whose own history and whose schedule's can be read: half of one could run what was paused, or run it twice.
+fn deciding(world: &World) -> impl Iterator<Item = (&PlanId, &Plan)> {
+    let halted = |id: &PlanId| world.is_halted(Kind::Plan, id) || world.is_halted(Kind::Schedule, id);
+    world.plans.iter().filter(move |(id, _)| !halted(id))
 }
 
 fn due_of(world: &World, id: &PlanId, plan: &Plan, now: Timestamp) -> Option<Due> {
@@ -66,7 +72,7 @@ fn skip_reason(
     until: Timestamp,
 ) -> Option<SkipReason> {
     let spec = plan.spec.schedule.as_ref()?;
-    if plan.paused.is_some() {
+    if plan.paused.is_some() || plan.resumed_at.is_some_and(|resumed| nominal_at <= resumed) {
         return Some(SkipReason::Paused);
     }
     let late = until.duration_since(nominal_at) > GRACE;
@@ -84,7 +90,7 @@ fn skip_reason(
 
 /// When the next nominal time of any plan comes, jitter included.
 pub fn next_at(world: &World) -> Option<Timestamp> {
-    let next = world.plans.iter().filter_map(|(id, plan)| {
+    let next = deciding(world).filter_map(|(id, plan)| {
         let spec = plan.spec.schedule.as_ref()?;
         let last = world.schedules.get(id).and_then(|s| s.last_nominal_at);
         let after = last.map_or(plan.schedule_since, |l| l.max(plan.schedule_since));

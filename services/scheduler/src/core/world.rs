@@ -4,14 +4,17 @@
 //! equally far, the guard of the append lets one of them win.
 
 use jiff::Timestamp;
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use strongroom_bus::{Context, Head, Recorded};
 use strongroom_domain::job::{self, JobResult, JobSpec, Phase, Requested, Trigger};
 use strongroom_domain::repository::Access;
 use strongroom_domain::{
-    Aggregate, ArchiveId, DestinationId, Event, EventId, JobId, NodeId, PlanId, RepositoryId, ServerId,
+    Aggregate, ArchiveId, DestinationId, Event, EventId, JobId, Kind, NodeId, PlanId, RepositoryId, ServerId,
     destination, plan, repository, server,
 };
+
+/// How many scans that were done are remembered, for pages of theirs that come late.
+const SCANS_KEPT: usize = 64;
 
 /// All of it.
 #[derive(Debug, Clone, Default)]
@@ -38,6 +41,8 @@ pub struct World {
     pub archives: HashMap<RepositoryId, HashMap<ArchiveId, KnownArchive>>,
     /// Archives whose deletion was reported and stands in no fact of their own yet, by the job.
     pub deletions: BTreeMap<JobId, Deletion>,
+    /// Scans that were done lately, the newest last.
+    pub scanned: VecDeque<Scan>,
     /// Nodes, by how they last came up.
     pub nodes: HashMap<NodeId, Node>,
     /// Aggregates with a message that cannot be read. Nothing is decided about them.
@@ -51,6 +56,8 @@ pub struct Plan {
     pub spec: plan::Spec,
     /// Why it is paused.
     pub paused: Option<String>,
+    /// When it was last resumed: times up to then belong to the pause, also when nobody looked during it.
+    pub resumed_at: Option<Timestamp>,
     /// Since when its schedule is what it is: earlier times are not its times.
     pub schedule_since: Timestamp,
 }
@@ -154,6 +161,21 @@ pub struct Deletion {
     pub cause: Cause,
 }
 
+/// An attempt at a scan: whose pages are taken.
+#[derive(Debug, Clone)]
+pub struct Scan {
+    /// The job.
+    pub job: JobId,
+    /// Who scans.
+    pub node: NodeId,
+    /// The fencing token.
+    pub epoch: u64,
+    /// What is scanned.
+    pub repository: RepositoryId,
+    /// The request of the scan.
+    pub cause: Cause,
+}
+
 /// A node that came up.
 #[derive(Debug, Clone)]
 pub struct Node {
@@ -177,7 +199,11 @@ impl World {
                 let _ = id.parse().map(|id: PlanId| self.plans.remove(&id));
             }
             Event::PlanPaused(paused) => self.plan(id, |plan| plan.paused = Some(paused.reason.clone())),
-            Event::PlanResumed(_) => self.plan(id, |plan| plan.paused = None),
+            Event::PlanResumed(_) => self.plan(id, |plan| {
+                if plan.paused.take().is_some() {
+                    plan.resumed_at = Some(recorded.at);
+                }
+            }),
             Event::ScheduleFired(fired) => {
                 self.dealt_with(id, fired.nominal_at, recorded);
                 if !self.jobs.contains_key(&fired.job) {
@@ -214,7 +240,7 @@ impl World {
             }
             Event::ArchiveMissing(missing) => self.set_missing(&missing.repository, id, true),
             Event::ArchiveFound(found) => self.set_missing(&found.repository, id, false),
-            event if event.kind() == strongroom_domain::Kind::Job => self.job_event(recorded),
+            event if event.kind() == Kind::Job => self.job_event(recorded),
             _ => {}
         }
     }
@@ -235,7 +261,8 @@ impl World {
                 plan.spec = spec.clone();
             }
             None => {
-                self.plans.insert(id, Plan { spec: spec.clone(), paused: None, schedule_since: at });
+                let spec = spec.clone();
+                self.plans.insert(id, Plan { spec, paused: None, resumed_at: None, schedule_since: at });
             }
         }
     }
@@ -294,6 +321,12 @@ impl World {
             (JobSpec::DeleteArchive { access, archive }, JobResult::DeleteArchive { .. }) => {
                 let (archive, repository) = (archive.id, access.repository.clone());
                 self.deletions.insert(id, Deletion { archive, repository, cause: Cause::of(recorded) });
+            }
+            (JobSpec::ScanRepository { .. }, JobResult::ScanRepository { .. }) => {
+                self.scanned.extend(self.open_scan(id));
+                if self.scanned.len() > SCANS_KEPT {
+                    self.scanned.pop_front();
+                }
             }
             _ => {}
         }
@@ -362,6 +395,36 @@ impl World {
         });
         let done = self.deletions.values().filter(|d| d.repository == *repository).map(|d| d.archive);
         asked.chain(done).collect()
+    }
+
+    /// The attempt at a scan that this page speaks of: one that runs, or was done a moment ago. Schedulers share the reports,
+    /// so one may take the end of a scan down before another has come to its last page.
+    pub fn scan(&self, job: JobId, node: &NodeId, epoch: u64) -> Option<Scan> {
+        let done = || self.scanned.iter().find(|s| s.job == job).cloned();
+        self.open_scan(job).or_else(done).filter(|s| s.node == *node && s.epoch == epoch)
+    }
+
+    /// Whether pages of this scan may still come.
+    pub fn knows_scan(&self, job: JobId) -> bool {
+        self.jobs.contains_key(&job) || self.scanned.iter().any(|s| s.job == job)
+    }
+
+    fn open_scan(&self, id: JobId) -> Option<Scan> {
+        let job = self.jobs.get(&id)?;
+        let JobSpec::ScanRepository { access } = &job.state.requested.spec else { return None };
+        let admission = job.admission.as_ref()?;
+        Some(Scan {
+            job: id,
+            node: admission.node.clone(),
+            epoch: admission.epoch,
+            repository: access.repository.clone(),
+            cause: job.cause.clone(),
+        })
+    }
+
+    /// Whether nothing is decided about this, because a message of it cannot be read.
+    pub fn is_halted(&self, kind: Kind, id: impl std::fmt::Display) -> bool {
+        !self.halted.is_empty() && self.halted.contains(&Aggregate::new(kind, id))
     }
 
     /// How many jobs are in this phase.

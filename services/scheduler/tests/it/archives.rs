@@ -63,3 +63,40 @@ async fn an_archive_is_adopted_missed_found_and_deleted() -> Result<()> {
     assert!(catalog.read_index("n", &archive.to_string(), 1).await?.is_empty(), "its index is still there");
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_deleted_while_a_scan_ran_is_not_adopted_and_a_late_page_is_taken() -> Result<()> {
+    let stage = Stage::set(1, 1).await?;
+    let archive = ArchiveId::of(&"r0".parse()?, "aa");
+    scan(&stage, json!([facts(0, "aa", "by-hand")])).await?;
+
+    let scanning = stage.ask(json!({ "kind": "scan-repository", "access": access(0) })).await?;
+    let scanner = next(&stage, scanning).await?;
+    stage.begin(&scanner).await?;
+    let target = json!({ "id": archive, "name": "by-hand", "borg_id": "aa" });
+    let job = stage.ask(json!({ "kind": "delete-archive", "access": access(0), "archive": target })).await?;
+    let deleter = next(&stage, job).await?;
+    stage.begin(&deleter).await?;
+    stage.end(&deleter).await?;
+    wait_until("the deletion", PATIENCE, async || {
+        (kinds(&stage, archive).await == ["adopted", "deleted"]).then_some(())
+    })
+    .await?;
+
+    // What the scan saw before the deletion is told after it, and even after its own end.
+    stage.end(&scanner).await?;
+    stage.until_types(scanning, &["requested", "started", "succeeded"]).await?;
+    let page = NodeReport::Scanned {
+        job: scanning,
+        epoch: scanner.epoch,
+        page: 0,
+        archives: read(json!([facts(0, "aa", "by-hand"), facts(0, "bb", "other")])),
+        last: true,
+    };
+    stage.report(page).await?;
+    let other = ArchiveId::of(&"r0".parse()?, "bb");
+    wait_until("the page", PATIENCE, async || (kinds(&stage, other).await == ["adopted"]).then_some(()))
+        .await?;
+    assert_eq!(kinds(&stage, archive).await, ["adopted", "deleted"]);
+    Ok(())
+}

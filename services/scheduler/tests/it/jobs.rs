@@ -1,12 +1,12 @@
-use crate::stage::{PATIENCE, Stage, config, read};
+use crate::stage::{BOOT, PATIENCE, Stage, config, read};
 use anyhow::Result;
 use serde_json::json;
 use std::time::Duration;
 use strongroom_bus::Fault;
-use strongroom_domain::Event;
 use strongroom_domain::job::Report;
 use strongroom_domain::view::Health;
-use strongroom_domain::wire::{LeaseAnswer, LeaseQuestion, NodeReport};
+use strongroom_domain::wire::{LeaseAnswer, LeaseQuestion, NodeReport, Status};
+use strongroom_domain::{Event, JobId};
 use strongroom_testkit::wait_until;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -116,6 +116,15 @@ async fn a_node_cannot_end_the_job_of_another() -> Result<()> {
     stage.until_types(job, &["requested", "started", "succeeded"]).await
 }
 
+async fn all_succeeded(stage: &Stage, jobs: &[JobId]) -> bool {
+    for job in jobs {
+        if stage.types(*job).await.last().is_none_or(|t| t != "succeeded") {
+            return false;
+        }
+    }
+    true
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn schedulers_that_are_killed_lose_nothing() -> Result<()> {
     let mut stage = Stage::set(1, 1).await?;
@@ -125,18 +134,18 @@ async fn schedulers_that_are_killed_lose_nothing() -> Result<()> {
         stage.kill_schedulers().await;
         stage.start_scheduler(config()).await?;
     }
-    let mut done = 0;
-    while done < jobs.len() {
-        let (item, delivery) = stage.work().await?;
+    // The last report may be taken down by the next scheduler: then there is no more work, and the end is still to come.
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    while !all_succeeded(&stage, &jobs).await {
+        anyhow::ensure!(tokio::time::Instant::now() < deadline, "not all jobs came to their end");
+        stage.heartbeat(&[]).await;
+        let Some(delivery) = stage.node.next_work(Duration::from_millis(300)).await? else { continue };
+        let item = delivery.item.clone().unwrap();
         stage.begin(&item).await?;
         stage.kill_schedulers().await;
         stage.end(&item).await?;
         stage.start_scheduler(config()).await?;
         delivery.ack.done().await?;
-        done = 0;
-        for job in &jobs {
-            done += usize::from(stage.types(*job).await.last().is_some_and(|t| t == "succeeded"));
-        }
     }
     for job in jobs {
         let ends = stage.types(job).await.iter().filter(|t| *t == "succeeded").count();
@@ -189,4 +198,54 @@ async fn a_secret_goes_with_the_work_and_a_lost_wake_up_is_sent_again() -> Resul
     let quiet: Result<Option<_>, Fault> = stage.node.next_work(Duration::from_millis(10)).await;
     assert!(quiet?.is_none());
     Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_cannot_keep_the_attempt_of_another_alive() -> Result<()> {
+    let stage = Stage::set(1, 1).await?;
+    let job = stage.ask_backup(0).await?;
+    let (item, delivery) = stage.work().await?;
+    stage.begin(&item).await?;
+    delivery.ack.done().await?;
+    let thief = stage.nats.node("other").await?;
+    let running = vec![(job, item.epoch)];
+    wait_until("the silent node to lose its attempt", PATIENCE, async || {
+        thief.lease(&LeaseQuestion { job, epoch: item.epoch }).await.ok()?;
+        let heartbeat = Status::Heartbeat {
+            node: "n".parse().unwrap(),
+            boot: BOOT.into(),
+            at: jiff::Timestamp::UNIX_EPOCH,
+            running: running.clone(),
+        };
+        thief.status("heartbeat", &heartbeat).await;
+        stage.types(job).await.contains(&"lease-expired".to_owned()).then_some(())
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_was_away_for_longer_than_a_lease_costs_no_attempt() -> Result<()> {
+    let mut stage = Stage::set(1, 2).await?;
+    let job = stage.ask_backup(0).await?;
+    let (item, delivery) = stage.work().await?;
+    stage.begin(&item).await?;
+    delivery.ack.done().await?;
+    stage.until_types(job, &["requested", "started"]).await?;
+    stage.heartbeat(&[(job, item.epoch)]).await;
+    stage.nats.kill(0)?;
+    // Time itself is what is tested: nothing else tells that a lease would be over.
+    let lease_is_over = tokio::time::Instant::now() + Duration::from_secs(2 * config().lease_s);
+    tokio::time::sleep_until(lease_is_over).await;
+    stage.nats.start_member(0)?;
+    stage.nats.wait_until_healthy().await?;
+    // The schedulers work again once they have decided about something else, and had the time to do the wrong thing.
+    let marker = stage.ask_backup(0).await?;
+    stage.append(&format!("job.{marker}"), Event::JobCancelRequested(read(json!({})))).await?;
+    wait_until("the schedulers to be back", PATIENCE, async || {
+        stage.heartbeat(&[(job, item.epoch)]).await;
+        (stage.types(marker).await.last()? == "cancelled").then_some(())
+    })
+    .await?;
+    stage.end(&item).await?;
+    stage.until_types(job, &["requested", "started", "succeeded"]).await
 }

@@ -1,5 +1,5 @@
 use super::*;
-use crate::core::scans::{ScanPage, Scans};
+use crate::core::scans::{ScanPage, Scans, WrongId, is_news};
 
 fn scan(given: &mut Given, n: u128) -> u64 {
     given.requested(n, read(json!({ "kind": "scan-repository", "access": access(0) })));
@@ -8,6 +8,10 @@ fn scan(given: &mut Given, n: u128) -> u64 {
 
 fn page(n: u128, epoch: u64, page: u32, archives: Vec<Facts>, last: bool) -> ScanPage {
     ScanPage { job: job(n), epoch, page, archives, last }
+}
+
+fn take(scans: &mut Scans, given: &Given, page: &ScanPage) -> Vec<(ArchiveId, Event)> {
+    scans.take(&given.world, &repository(0), page).unwrap().facts
 }
 
 fn kinds(facts: &[(ArchiveId, Event)]) -> Vec<&'static str> {
@@ -28,13 +32,7 @@ fn what_is_not_known_is_adopted_with_its_plan_when_the_name_says_it() {
     let epoch = scan(&mut given, 9);
     let ours = facts(0, "aa", &format!("web-{}", job(3)));
     let there = vec![ours, facts(0, "bb", "by-hand"), facts(0, "cc", &format!("gone-{}", job(4)))];
-    let mut wrong = facts(0, "dd", "x");
-    wrong.id = ArchiveId::of(&repository(1), "dd");
-    let taken = Scans::default().take(
-        &given.world,
-        &repository(0),
-        &page(9, epoch, 0, [there, vec![wrong]].concat(), true),
-    );
+    let taken = take(&mut Scans::default(), &given, &page(9, epoch, 0, there, true));
     let plans: Vec<Option<String>> = taken
         .iter()
         .map(|(_, e)| match e {
@@ -42,7 +40,7 @@ fn what_is_not_known_is_adopted_with_its_plan_when_the_name_says_it() {
             other => panic!("{other:?}"),
         })
         .collect();
-    assert_eq!(plans, [Some("web".to_owned()), None, None], "one whose id does not fit is left out");
+    assert_eq!(plans, [Some("web".to_owned()), None, None]);
 }
 
 #[test]
@@ -51,13 +49,12 @@ fn what_is_on_no_page_is_missing_once_and_found_again() {
     known(&mut given, "aa");
     let epoch = scan(&mut given, 9);
     let mut scans = Scans::default();
-    let taken = scans.take(&given.world, &repository(0), &page(9, epoch, 0, vec![], true));
+    let taken = take(&mut scans, &given, &page(9, epoch, 0, vec![], true));
     assert_eq!(kinds(&taken), ["missing"]);
     given.event(&format!("archive.{}", taken[0].0), taken[0].1.clone());
-    let again = scans.take(&given.world, &repository(0), &page(9, epoch, 0, vec![], true));
+    let again = take(&mut scans, &given, &page(9, epoch, 0, vec![], true));
     assert_eq!(kinds(&again), Vec::<&str>::new());
-    let back =
-        scans.take(&given.world, &repository(0), &page(9, epoch, 0, vec![facts(0, "aa", "p-x")], true));
+    let back = take(&mut scans, &given, &page(9, epoch, 0, vec![facts(0, "aa", "p-x")], true));
     assert_eq!(kinds(&back), ["found"]);
 }
 
@@ -66,10 +63,10 @@ fn nothing_is_missing_when_a_page_was_not_seen_or_the_archive_is_newer_than_the_
     let mut given = Given::a_fleet();
     let epoch = scan(&mut given, 9);
     known(&mut given, "aa");
-    let taken = Scans::default().take(&given.world, &repository(0), &page(9, epoch, 0, vec![], true));
+    let taken = take(&mut Scans::default(), &given, &page(9, epoch, 0, vec![], true));
     assert_eq!(kinds(&taken), Vec::<&str>::new(), "it came into being while the scan ran");
     let later = scan(&mut given, 10);
-    let taken = Scans::default().take(&given.world, &repository(0), &page(10, later, 1, vec![], true));
+    let taken = take(&mut Scans::default(), &given, &page(10, later, 1, vec![], true));
     assert_eq!(kinds(&taken), Vec::<&str>::new(), "page 0 was not seen by this scheduler");
 }
 
@@ -80,6 +77,71 @@ fn what_a_job_deletes_is_neither_missing_nor_adopted() {
     let target = json!({ "id": ArchiveId::of(&repository(0), "aa"), "name": "p-x", "borg_id": "aa" });
     given.requested(5, read(json!({ "kind": "delete-archive", "access": access(0), "archive": target })));
     let epoch = scan(&mut given, 9);
-    let taken = Scans::default().take(&given.world, &repository(0), &page(9, epoch, 0, vec![], true));
+    let taken = take(&mut Scans::default(), &given, &page(9, epoch, 0, vec![], true));
     assert_eq!(kinds(&taken), Vec::<&str>::new());
+}
+
+#[test]
+fn a_page_with_a_wrong_id_is_not_believed_and_makes_nothing_missing() {
+    let mut given = Given::a_fleet();
+    known(&mut given, "aa");
+    let epoch = scan(&mut given, 9);
+    let mut scans = Scans::default();
+    let mut disguised = facts(0, "aa", "p-x");
+    disguised.id = ArchiveId::of(&repository(1), "aa");
+    let lie = page(9, epoch, 0, vec![facts(0, "bb", "by-hand"), disguised], false);
+    let refused = scans.take(&given.world, &repository(0), &lie);
+    assert_eq!(refused, Err(WrongId { page: 0, borg_id: "aa".into() }));
+    let last = scans.take(&given.world, &repository(0), &page(9, epoch, 1, vec![], true)).unwrap();
+    assert!(last.facts.is_empty() && last.is_incomplete, "{last:?}");
+}
+
+#[test]
+fn pages_may_come_in_any_order_and_twice() {
+    let mut given = Given::a_fleet();
+    known(&mut given, "aa");
+    let epoch = scan(&mut given, 9);
+    let mut scans = Scans::default();
+    let (first, last) = (page(9, epoch, 0, vec![], false), page(9, epoch, 1, vec![], true));
+    for (page, expected, incomplete) in [(&last, 0, true), (&last, 0, true), (&first, 1, false)] {
+        let taken = scans.take(&given.world, &repository(0), page).unwrap();
+        assert_eq!((taken.facts.len(), taken.is_incomplete), (expected, incomplete));
+    }
+}
+
+#[test]
+fn the_last_pages_of_a_scan_may_come_after_its_end_and_from_nobody_else() {
+    let mut given = Given::a_fleet();
+    let epoch = scan(&mut given, 9);
+    given.started(9, epoch);
+    let done = json!({ "epoch": epoch, "outcome": {
+        "result": { "kind": "scan-repository", "archives": 0 }, "completeness": "complete",
+    } });
+    given.event(&format!("job.{}", job(9)), Event::JobSucceeded(read(done)));
+    assert_eq!(given.world.scan(job(9), &node("n"), epoch).unwrap().repository, repository(0));
+    assert!(given.world.scan(job(9), &node("other"), epoch).is_none());
+    assert!(given.world.scan(job(9), &node("n"), epoch + 1).is_none());
+    for n in 100..200 {
+        let epoch = scan(&mut given, n);
+        let done = json!({ "epoch": epoch, "outcome": {
+            "result": { "kind": "scan-repository", "archives": 0 }, "completeness": "complete",
+        } });
+        given.event(&format!("job.{}", job(n)), Event::JobSucceeded(read(done)));
+    }
+    assert!(!given.world.knows_scan(job(9)) && given.world.knows_scan(job(199)), "memory is bounded");
+}
+
+#[test]
+fn a_scan_says_nothing_about_what_was_written_after_it_began() {
+    let mut given = Given::a_fleet();
+    let archive = ArchiveId::of(&repository(0), "aa");
+    let before = scan(&mut given, 9);
+    let deleted = json!({ "job": job(5), "repository": "r0" });
+    given.event(&format!("archive.{archive}"), Event::ArchiveDeleted(read(deleted)));
+    let after = scan(&mut given, 10);
+    let aggregate = Aggregate::new(Kind::Archive, archive);
+    let history: Vec<Recorded> = given.events.iter().filter(|e| e.aggregate == aggregate).cloned().collect();
+    assert!(!is_news(&history, before), "it was seen, and then it was deleted");
+    assert!(is_news(&history, after), "it is there again");
+    assert!(is_news(&[], before));
 }

@@ -83,6 +83,37 @@ fn a_paused_plan_skips_its_times() {
 }
 
 #[test]
+fn a_time_within_a_pause_that_nobody_looked_at_is_not_run_after_it() {
+    let mut given = Given::a_fleet();
+    given.plan("p", daily());
+    given.event("plan.p", Event::PlanPaused(read(json!({ "reason": "holidays" }))));
+    given.after(86_400).event("plan.p", Event::PlanResumed(read(json!({}))));
+    assert_eq!(take_all(&mut given), [("2026-03-01T03:00:00Z".parse().unwrap(), Some(SkipReason::Paused))]);
+    given.after(86_400);
+    assert_eq!(take_all(&mut given), [("2026-03-02T03:00:00Z".parse().unwrap(), None)]);
+    end_all(&mut given);
+    // To resume what runs already takes no time from it.
+    given.after(86_400).event("plan.p", Event::PlanResumed(read(json!({}))));
+    assert_eq!(take_all(&mut given)[0].1, None);
+}
+
+#[test]
+fn a_halted_plan_or_schedule_waits_and_stops_no_other() {
+    for halted in ["plan.p", "schedule.p"] {
+        let mut given = Given::a_fleet();
+        given.plan("p", daily());
+        given.plan("q", daily());
+        given.world.poison(99, Aggregate::parse(halted));
+        given.after(86_400);
+        let plans: Vec<String> = due(&given.world, given.now).iter().map(|d| d.plan.to_string()).collect();
+        assert_eq!(plans, ["q"], "{halted}");
+        let next = due(&given.world, given.now).remove(0);
+        given.event("schedule.q", next.event);
+        assert!(next_at(&given.world).is_some_and(|at| at > given.now), "{halted} is not waited for");
+    }
+}
+
+#[test]
 fn a_clock_that_is_set_back_runs_nothing_again() {
     let mut given = Given::a_fleet();
     given.plan("p", daily());
@@ -98,21 +129,26 @@ proptest! {
     /// However the clock runs and whenever the scheduler looks: each nominal time has exactly one fact, in order.
     #[test]
     fn every_time_becomes_one_fact(
-        steps in proptest::collection::vec((-7200i64..30_000, any::<bool>()), 1..25),
+        start in proptest::sample::select(vec!["2026-03-28T20:00:00Z", "2026-10-24T20:00:00Z"]),
+        steps in proptest::collection::vec((-7200i64..30_000, any::<bool>(), any::<bool>()), 1..25),
         cron in proptest::sample::select(vec!["*/30 * * * *", "0 * * * *", "30 2 * * *", "0 0 * * 1-5"]),
         zone in proptest::sample::select(vec!["UTC", "Europe/Paris", "America/New_York"]),
         catch_up in proptest::sample::select(vec!["skip", "latest", "all"]),
     ) {
         let mut given = Given::a_fleet();
-        given.now = "2026-03-28T20:00:00Z".parse().unwrap();
+        given.now = start.parse().unwrap();
         given.plan("p", json!({ "cron": cron, "time_zone": zone, "catch_up": catch_up }));
         let (from, mut furthest, mut seen) = (given.now, given.now, Vec::new());
-        for (seconds, ends) in steps {
+        for (seconds, ends, restarts) in steps {
             given.after(seconds);
             furthest = furthest.max(given.now);
             seen.extend(take_all(&mut given).into_iter().map(|(at, _)| at));
             if ends {
                 end_all(&mut given);
+            }
+            if restarts {
+                given.world = World::default();
+                given.events.iter().for_each(|event| given.world.apply(event));
             }
         }
         let spec: strongroom_domain::cron::ScheduleSpec = read(json!({ "cron": cron, "time_zone": zone }));
