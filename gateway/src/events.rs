@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use strongroom_bus::{Delivery, Follower, Recorded};
 use strongroom_domain::wire::Progress;
-use strongroom_domain::{Event, JobId, Kind};
+use strongroom_domain::{Event, JobId, Kind, TokenId};
 use strongroom_service::Shutdown;
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
@@ -33,6 +33,7 @@ struct State {
     progress: Receiver<Progress>,
     job: Option<JobId>,
     kinds: Vec<Kind>,
+    token: TokenId,
     shutdown: Shutdown,
     _room: tokio::sync::OwnedSemaphorePermit,
 }
@@ -64,6 +65,7 @@ pub async fn stream(app: &Arc<App>, request: &Request) -> Result<Response, Probl
         progress: app.live.progress(),
         job,
         kinds,
+        token: request.caller.token.clone(),
         shutdown: app.shutdown.clone(),
         _room: room,
     };
@@ -96,6 +98,8 @@ async fn feed(mut state: State, sender: &mpsc::Sender<sse::Event>) {
     loop {
         let next = tokio::select! {
             delivery = state.follower.next() => match delivery {
+                // Who is not let in any more hears nothing more.
+                Ok(Delivery::Event(recorded)) if state.is_revoked_by(&recorded) => return,
                 Ok(Delivery::Event(recorded)) => state.wants(&recorded).then(|| frame(&recorded)),
                 Ok(_) => None,
                 Err(strongroom_bus::FollowError::Fault(fault)) if fault.is_transient() => {
@@ -123,6 +127,10 @@ async fn feed(mut state: State, sender: &mpsc::Sender<sse::Event>) {
 }
 
 impl State {
+    fn is_revoked_by(&self, recorded: &Recorded) -> bool {
+        matches!(recorded.event, Event::TokenRevoked(_)) && recorded.aggregate.id == self.token.as_str()
+    }
+
     fn wants(&self, recorded: &Recorded) -> bool {
         let about = self.job.is_none_or(|job| match &recorded.event {
             Event::QueueAdmitted(admitted) => admitted.job == job,

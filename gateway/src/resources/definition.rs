@@ -7,7 +7,7 @@ use crate::problem::Problem;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
-use strongroom_bus::{History, NewEvent, Position};
+use strongroom_bus::{History, NewEvent, Position, Recorded};
 use strongroom_domain::definition::{Definition, Precondition, Retired, Validate};
 use strongroom_domain::id::is_slug;
 use strongroom_domain::view::{self, ListQuestion, Page};
@@ -170,7 +170,10 @@ async fn define<R: Resource>(
     let Prepared { spec, shown_once } = prepared;
     let at = clock::now();
     let context = request.context(Some(event_id.to_string()));
-    let mut is_new = before.spec.is_none();
+    let mut is_new = match history.events.iter().position(|e| e.id == event_id) {
+        Some(n) => fold_events::<R>(history.events.iter().take(n)).spec.is_none(),
+        None => before.spec.is_none(),
+    };
     let decided = app.bus.journal().decide(&aggregate, &context, |history| {
         let new = NewEvent { id: event_id, at, event: R::defined(spec.clone()) };
         if history.events.iter().any(|e| e.id == event_id) {
@@ -189,7 +192,7 @@ async fn define<R: Resource>(
     let head = appended.map(|a| a.head).unwrap_or_default();
     let mut sequence = head.sequence;
     let mut shown = shown_once;
-    if is_new || repeated {
+    if is_new {
         let followed = R::created(app, request, id, &spec, head.version).await?;
         sequence = followed.sequence.unwrap_or(sequence);
         shown.extend(followed.shown);
@@ -282,8 +285,12 @@ pub async fn present<R: Resource>(app: &App, id: &str) -> Result<Definition<R::S
 
 /// The state that a history tells.
 pub fn fold<R: Resource>(history: &History) -> Definition<R::Spec> {
+    fold_events::<R>(history.events.iter())
+}
+
+fn fold_events<'a, R: Resource>(events: impl Iterator<Item = &'a Recorded>) -> Definition<R::Spec> {
     let mut definition = Definition::default();
-    for recorded in &history.events {
+    for recorded in events {
         definition.evolve(&recorded.event, R::pick);
     }
     definition

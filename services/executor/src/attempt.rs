@@ -56,6 +56,10 @@ async fn attempt(worker: &Worker, item: &WorkItem, shutdown: &Shutdown) -> bool 
         Some(LeaseAnswer::Stale) => return true,
         Some(LeaseAnswer::CancelRequested) => Some(Report::Cancelled),
         Some(LeaseAnswer::Held) => {
+            tokio::select! {
+                () = worker.is_alone(item.job, item.epoch) => {}
+                () = shutdown.cancelled() => return false,
+            }
             let begun =
                 NodeReport::Started { job: item.job, epoch: item.epoch, boot: worker.state.boot.clone() };
             if !tell(worker, item, "started", &begun, shutdown).await {

@@ -239,8 +239,11 @@ pub type LineTaker<'a> = &'a mut (dyn FnMut(String) -> Result<(), Failure> + Sen
 async fn read(stdout: tokio::process::ChildStdout, line: Option<LineTaker<'_>>) -> std::io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     let Some(line) = line else {
-        stdout.take(ANSWER_BYTES).read_to_end(&mut bytes).await?;
-        return Ok(bytes);
+        let mut stdout = stdout;
+        (&mut stdout).take(ANSWER_BYTES).read_to_end(&mut bytes).await?;
+        // Read to its end whatever its size, or borg would wait for us for ever.
+        let more = tokio::io::copy(&mut stdout, &mut tokio::io::sink()).await?;
+        return if more == 0 { Ok(bytes) } else { Err(std::io::Error::other("borg's answer is too large")) };
     };
     let mut lines = FramedRead::new(stdout, LinesCodec::new_with_max_length(LINE_BYTES));
     let mut problem = None;

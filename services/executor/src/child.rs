@@ -76,7 +76,11 @@ impl Running {
         let notes = plan.notes.clone();
         let (tell, told) = tokio::sync::oneshot::channel();
         in_lasting_thread(Box::new(move || {
-            let _ = tell.send(spawn(plan));
+            if let Err(Ok(mut child)) = tell.send(spawn(plan)) {
+                // Nobody waits for it any more, so nobody would end it.
+                let _ = child.kill();
+                let _ = child.wait();
+            }
         }))?;
         let mut child = told.await.map_err(|_| std::io::Error::other("it was not started"))??;
         let (stdout, stderr) = match (child.stdout.take(), child.stderr.take()) {

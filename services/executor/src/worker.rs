@@ -57,6 +57,14 @@ impl Worker {
         true
     }
 
+    /// Waits until no other attempt at this job runs here: one that was overtaken is being ended, and until then its
+    /// child is at work.
+    pub async fn is_alone(&self, job: JobId, epoch: u64) {
+        while self.running().iter().any(|(other, e)| *other == job && *e < epoch) {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
     fn end(&self, attempt: (JobId, u64)) {
         let mut attempts = self.attempts.lock().unwrap_or_else(PoisonError::into_inner);
         attempts.running.retain(|a| *a != attempt);

@@ -70,12 +70,29 @@ impl Placing {
             };
             if metadata.is_dir() && leads_to_folder(&target, &standing) {
                 self.stays_inside(&target)?;
+                self.is_one_file_system(&target)?;
                 self.check(&source, &target, conflicts)?;
             } else if !same(&source, &metadata, &target, &standing).unwrap_or(false) {
                 conflicts.push(target);
             }
         }
         Ok(())
+    }
+
+    /// What is extracted is moved into place and not copied, which goes within one file system only.
+    fn is_one_file_system(&self, target: &Path) -> Result<(), Failure> {
+        let failed = |e: io::Error| file_failure(&target.display().to_string(), &e);
+        let (here, there) =
+            (fs::metadata(&self.from).map_err(failed)?, fs::metadata(target).map_err(failed)?);
+        let above = self.roots.iter().any(|root| root.starts_with(target));
+        if here.dev() == there.dev() || above {
+            return Ok(());
+        }
+        let message = format!(
+            "another file system is mounted at {}; restore what belongs there by itself",
+            target.display()
+        );
+        Err(Failure::new(FailureCode::TargetRefused, message))
     }
 
     fn place_in(&self, from: &Path, to: &Path, placed: &mut Placed) -> Result<(), Failure> {

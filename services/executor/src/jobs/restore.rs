@@ -49,7 +49,7 @@ pub async fn run(bench: &Bench<'_>, spec: &RestoreSpec) -> Result<Finished, NoOu
     let mut findings = Findings::default();
     let mut tail = Vec::new();
     for part in &parts {
-        let scratch = Scratch::make(&part.near, bench.job, &bench.state.restores())
+        let scratch = Scratch::make(&part.near, bench.job, bench.epoch, &bench.state.restores())
             .map_err(|e| file_failure(&part.near.display().to_string(), &e))?;
         let arguments = command::extract(&spec.access, &name, &part.paths);
         let call = Call { folder: Some(scratch.path()), ..bench.call(arguments) };
