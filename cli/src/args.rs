@@ -59,13 +59,13 @@ pub struct UpArgs {
     /// Folder that keeps everything: the log, keys, views. Two processes never share one.
     #[arg(long, env = "STRONGROOM_DATA")]
     pub data: Option<PathBuf>,
-    /// Where the API listens. Port 0 takes any free one; the address is printed and kept in <data>/address.
+    /// Where the API listens. Port 0 takes any free one; the address is printed and kept in the data folder.
     #[arg(long, env = "STRONGROOM_LISTEN", default_value = DEFAULT_LISTEN)]
     pub listen: SocketAddr,
     /// Name of this machine's node.
     #[arg(long, env = "STRONGROOM_NODE", default_value = "local")]
     pub node: NodeId,
-    /// Further nodes whose executors run on other machines; each gets a key in <data>/keys.
+    /// Further nodes whose executors run on other machines; each gets a key in the data folder (keys).
     #[arg(long = "remote-node")]
     pub remote_nodes: Vec<NodeId>,
     /// Where nats-server listens for them. Port 0 takes any free one.

@@ -1,8 +1,8 @@
 //! The one door to NATS.
 //!
-//! Every service sees the log through [`Bus`] and through nothing else. Writing is [`Bus::append`] and
-//! [`Bus::decide`]: guarded by the aggregate's last sequence, safe to repeat, answered for certain. Reading is a
-//! [`Follower`] (in order, without acks, from its own checkpoint), a worker ([`Bus::next_work`],
+//! Every service sees the log through [`Bus`] and through nothing else. Writing is [`Journal::append`] and
+//! [`Journal::decide`]: guarded by the aggregate's last sequence, safe to repeat, answered for certain. Reading is a
+//! [`Follower`] (in order, without acks, from its own checkpoint), a worker ([`NodeBus::next_work`],
 //! [`Bus::next_report`]: durable, acked), or a question ([`Bus::ask`], [`Bus::serve`]). What stands beside the log
 //! (status, secrets, file indexes, quarantine) is never the truth.
 

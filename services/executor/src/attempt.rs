@@ -5,6 +5,7 @@
 
 use crate::control::{Control, NoOutcome, Stop, Stopper, pair};
 use crate::core::progress::Meter;
+use crate::found;
 use crate::jobs::{self, Bench};
 use crate::worker::Worker;
 use age::secrecy::SecretString;
@@ -80,10 +81,15 @@ async fn attempt(worker: &Worker, item: &WorkItem, shutdown: &Shutdown) -> bool 
         tokio::time::sleep(Duration::from_secs(20)).await;
         winding_up.cancel();
     };
-    tokio::select! {
+    let is_last = !matches!(ended, NodeReport::Ended { how: Report::Interrupted { .. }, .. });
+    let told = tokio::select! {
         told = tell(worker, item, "ended", &ended, &winding_up) => told,
         () = until => false,
+    };
+    if told && is_last {
+        found::forget(&worker.state.findings(), item.job);
     }
+    told
 }
 
 /// Does the work under the eyes of the scheduler. `None`: it is not ours any more.

@@ -8,6 +8,7 @@ mod borg;
 mod child;
 mod control;
 pub mod core;
+mod found;
 mod heartbeat;
 mod jobs;
 mod orphans;

@@ -26,7 +26,7 @@ impl State {
     pub fn open(folder: &Path) -> anyhow::Result<Self> {
         let lock = settings::lock_folder(folder)?;
         let folder = folder.canonicalize()?;
-        for name in ["children", "restores", "borg"] {
+        for name in ["children", "restores", "findings", "borg"] {
             std::fs::create_dir_all(folder.join(name))?;
         }
         let file = folder.join("borg-host-id");
@@ -52,6 +52,11 @@ impl State {
     /// Where restores that run are noted.
     pub fn restores(&self) -> PathBuf {
         self.folder.join("restores")
+    }
+
+    /// What was found while archives were made whose jobs have not ended.
+    pub fn findings(&self) -> PathBuf {
+        self.folder.join("findings")
     }
 
     /// Borg's base folder: its cache, and which repositories it has seen.

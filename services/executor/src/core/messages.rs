@@ -4,7 +4,7 @@
 //! files that were "completed with warnings". Exit 0 is done; exit 1 is done with findings, each of which is either
 //! known to be benign or counts as missing data; everything else is a failure.
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use strongroom_domain::failure::{Finding, Severity};
 use strongroom_domain::job::FINDINGS_KEPT;
 use strongroom_domain::{Failure, FailureCode};
@@ -50,7 +50,7 @@ pub enum Exit {
 }
 
 /// Findings, counted in full and kept in part.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Findings {
     /// Those that are kept.
     pub kept: Vec<Finding>,

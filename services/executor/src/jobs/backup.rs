@@ -8,6 +8,7 @@ use crate::borg::NotDone;
 use crate::control::{NoOutcome, Stop};
 use crate::core::messages::Findings;
 use crate::core::{archive, command};
+use crate::found;
 use std::path::Path;
 use std::time::Duration;
 use strongroom_domain::archive::Facts;
@@ -32,16 +33,11 @@ pub async fn run(bench: &Bench<'_>, spec: &BackupSpec) -> Result<Finished, NoOut
     let (recovered, expected, findings, tail) = match created {
         Ok(done) => {
             let id = archive::created_id(&done.stdout).map_err(unreadable)?;
+            found::keep(&bench.state.findings(), bench.job, &done.findings);
             (false, Some(id), done.findings, done.tail)
         }
-        // An earlier attempt made it, and its word was lost. What it found on the way is lost with it.
-        Err(e) if e.says("Archive.AlreadyExists") => {
-            let message =
-                "made by an earlier attempt whose report was lost; what could not be read then is not known";
-            let finding = Finding { severity: Severity::Benign, path: None, message: message.into() };
-            let findings = Findings { kept: vec![finding], incomplete_total: 0, benign_total: 1 };
-            (true, None, findings, Vec::new())
-        }
+        // An earlier attempt made it, and its word was lost.
+        Err(e) if e.says("Archive.AlreadyExists") => (true, None, recalled(bench), Vec::new()),
         Err(NotDone::Stopped(why)) => {
             if why == Stop::Cancel {
                 // Nobody goes on from them: the next job has another name.
@@ -84,6 +80,16 @@ pub async fn run(bench: &Bench<'_>, spec: &BackupSpec) -> Result<Finished, NoOut
         remove_checkpoints(bench, spec, &name).await;
     }
     Ok(finished(JobResult::Backup { archive: facts, recovered }, findings, tail))
+}
+
+/// What the earlier attempt found. When that is not known, nobody can say that the archive is complete.
+fn recalled(bench: &Bench<'_>) -> Findings {
+    found::recall(&bench.state.findings(), bench.job).unwrap_or_else(|| {
+        let message =
+            "made by an earlier attempt whose report was lost: whether all could be read is not known";
+        let finding = Finding { severity: Severity::Incomplete, path: None, message: message.into() };
+        Findings { kept: vec![finding], incomplete_total: 1, benign_total: 0 }
+    })
 }
 
 /// The server, as the repository's place says it: `<destination>/<server>/<repository>`.
