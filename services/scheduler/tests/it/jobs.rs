@@ -86,6 +86,8 @@ async fn what_waits_is_cancelled_at_once_and_what_runs_by_its_node() -> Result<(
     let (item, _) = stage.work().await?;
     assert_eq!(item.job, running);
     stage.begin(&item).await?;
+    // What is admitted and not begun would be cancelled at once as well.
+    stage.until_types(running, &["requested", "started"]).await?;
     for job in [running, waiting] {
         stage.append(&format!("job.{job}"), Event::JobCancelRequested(read(json!({})))).await?;
     }
