@@ -1,0 +1,7 @@
+//! The executor with a real borg on a real nats-server. The tests play the scheduler.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
+
+mod accidents;
+mod failures;
+mod stage;
+mod work;

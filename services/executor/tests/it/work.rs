@@ -1,0 +1,94 @@
+//! Work that goes well.
+
+use crate::stage::{Stage, tree};
+use anyhow::Result;
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use strongroom_domain::view::Entry;
+use strongroom_domain::wire::NodeReport;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_archive_has_its_numbers_its_index_and_its_checkpoints_are_gone() -> Result<()> {
+    let stage = Stage::set().await?;
+    stage.init().await?;
+    let source = tree(40)?;
+    let done = serde_json::to_value(stage.success(stage.backup(source.path())).await?)?;
+    assert_eq!(done["completeness"], "complete", "{done}");
+    let archive = &done["result"]["archive"];
+    assert_eq!(archive["stats"]["files"], 40);
+    let comment: Value = serde_json::from_str(archive["comment"].as_str().unwrap())?;
+    assert_eq!(comment["plan"], "p");
+
+    // As the catalog reads it.
+    let chunks = u32::try_from(archive["index"]["chunks"].as_u64().unwrap())?;
+    let parts =
+        stage.nats.bus("catalog").await?.read_index("n", archive["id"].as_str().unwrap(), chunks).await?;
+    let mut hash = Sha256::new();
+    let mut entries: Vec<Entry> = Vec::new();
+    for part in &parts {
+        hash.update(part);
+        entries.extend(rmp_serde::from_slice::<Vec<Entry>>(&zstd::decode_all(part.as_ref())?)?);
+    }
+    let sha256: String = hash.finalize().iter().map(|b| format!("{b:02x}")).collect();
+    assert_eq!(archive["index"]["sha256"], sha256.as_str());
+    assert_eq!(archive["index"]["entries"], entries.len());
+    let file = entries.iter().find(|e| e.path.ends_with("d1/f6")).unwrap();
+    assert_eq!(file.size_bytes, std::fs::metadata(source.path().join("d1/f6"))?.len());
+    assert!(file.modified_at.parse::<jiff::Timestamp>().is_ok(), "{}", file.modified_at);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_there_is_scanned_and_what_is_deleted_is_gone_twice() -> Result<()> {
+    let stage = Stage::set().await?;
+    stage.init().await?;
+    let source = tree(3)?;
+    let mut archives = Vec::new();
+    for _ in 0..2 {
+        let done = serde_json::to_value(stage.success(stage.backup(source.path())).await?)?;
+        archives.push(done["result"]["archive"].clone());
+    }
+    let scan = json!({ "kind": "scan-repository", "access": stage.access() });
+    let (job, _) = stage.emit(scan).await?;
+    stage.begun(job).await?;
+    let NodeReport::Scanned { archives: seen, last, page, .. } = stage.report().await? else {
+        panic!("no page")
+    };
+    assert_eq!((seen.len(), page, last), (2, 0, true));
+    assert_eq!(serde_json::to_value(seen[0].id)?, archives[0]["id"]);
+    assert!(matches!(stage.report().await?, NodeReport::Ended { .. }));
+
+    let first = &archives[0];
+    let delete = json!({
+        "kind": "delete-archive", "access": stage.access(),
+        "archive": { "id": first["id"], "name": first["name"], "borg_id": first["borg_id"] },
+    });
+    for was_gone in [false, true] {
+        let done = serde_json::to_value(stage.success(delete.clone()).await?.result)?;
+        assert_eq!(done["was_gone"], was_gone);
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_delivery_that_comes_twice_is_done_once() -> Result<()> {
+    let stage = Stage::set().await?;
+    stage.init().await?;
+    let source = tree(3)?;
+    let (job, epoch) = stage.emit(stage.backup(source.path())).await?;
+    stage.end_of(job, epoch).await?;
+    let item = strongroom_domain::wire::WorkItem {
+        job,
+        epoch,
+        attempt: 1,
+        spec: crate::stage::read(stage.backup(source.path())),
+        secrets: Vec::new(),
+    };
+    // Under another message id: the window in which the server itself drops duplicates is no protection.
+    let raw = strongroom_bus::nats::Connection::open(&stage.nats.settings("scheduler")).await?;
+    let payload = strongroom_domain::event::encode_payload(&item)?;
+    raw.client_for_tests().request("strongroom.work.n".to_owned(), payload.into()).await?;
+    let (next, epoch) = stage.emit(stage.backup(source.path())).await?;
+    assert!(matches!(stage.end_of(next, epoch).await?, strongroom_domain::job::Report::Succeeded { .. }));
+    Ok(())
+}
