@@ -7,17 +7,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use strongroom_testkit::lasting;
 
-/// Where cargo has put a binary of this workspace: beside the folder of the test that asks.
+/// Where cargo has put a binary of this workspace: beside whoever asks, or one folder above for a test.
 pub fn binary(name: &str) -> Result<PathBuf> {
-    let test = std::env::current_exe()?;
-    let folder = test.parent().and_then(Path::parent).context("a test lies in target/<profile>/deps")?;
-    let path = folder.join(name);
-    anyhow::ensure!(
-        path.is_file(),
-        "{} is not built; 'cargo build --workspace --bins' does that",
-        path.display()
-    );
-    Ok(path)
+    let asks = std::env::current_exe()?;
+    let folders = asks.ancestors().skip(1).take(2);
+    let found = folders.map(|folder| folder.join(name)).find(|path| path.is_file());
+    found.with_context(|| format!("{name} is not built; 'cargo build --workspace --bins' does that"))
 }
 
 /// A process and how it is started.

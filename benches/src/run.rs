@@ -1,0 +1,146 @@
+//! `strongroom plans run --wait` against bare `borg create` with the same options on the same tree.
+
+use crate::numbers::{median, ratio};
+use anyhow::{Context, Result, ensure};
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use serde_json::{Value, json};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+use strongroom_e2e::Single;
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// Files of the tree.
+    #[arg(long, default_value_t = 20_000)]
+    files: usize,
+    /// Megabytes of the tree.
+    #[arg(long, default_value_t = 2000)]
+    megabytes: usize,
+    /// Rounds of the unchanged run; the median counts.
+    #[arg(long, default_value_t = 5)]
+    rounds: u32,
+}
+
+pub async fn bench(args: &Args) -> Result<()> {
+    let single = Single::start().await?;
+    let (tree, small) = (tempfile::tempdir()?, tempfile::tempdir()?);
+    println!("writing {} files of {} MB together", args.files, args.megabytes);
+    grow(tree.path(), args.files, args.megabytes * 1_000_000)?;
+    grow(small.path(), 1, 1000)?;
+    single.api.define("large", &single.folder().join("large"), &[tree.path()]).await?;
+    single.api.define("small", &single.folder().join("small"), &[small.path()]).await?;
+    let bare = Bare::new(single.folder())?;
+
+    let bare_first = bare.create("first", tree.path())?;
+    let ours_first = ours(&single, "large")?;
+    println!(
+        "first run       borg {bare_first:.2?}, strongroom {ours_first:.2?}, ratio {:.3}",
+        ratio(ours_first, bare_first)
+    );
+    let (mut bare_again, mut ours_again, mut bare_small, mut ours_small) = (vec![], vec![], vec![], vec![]);
+    for round in 0..args.rounds {
+        bare_again.push(bare.create(&format!("again{round}"), tree.path())?);
+        ours_again.push(ours(&single, "large")?);
+        bare_small.push(bare.create(&format!("small{round}"), small.path())?);
+        ours_small.push(ours(&single, "small")?);
+    }
+    let (bare_again, ours_again) = (median(bare_again), median(ours_again));
+    let fixed = median(ours_small).saturating_sub(median(bare_small));
+    println!(
+        "unchanged run   borg {bare_again:.2?}, strongroom {ours_again:.2?}, ratio {:.3}",
+        ratio(ours_again, bare_again)
+    );
+    println!("fixed cost      {fixed:.2?} (a run over one small file, less borg's own time for it)");
+    for (name, ours, bare) in [("first", ours_first, bare_first), ("unchanged", ours_again, bare_again)] {
+        let without = ours.saturating_sub(fixed);
+        println!("{name:<10} less the fixed cost: {:.3} times borg (to reach: 1.03)", ratio(without, bare));
+    }
+    println!("request to borg's start {:.0?} (median; to reach: 150 ms)", to_start(&single).await?);
+    Ok(())
+}
+
+/// From the request's event to that of the attempt's beginning, after which borg is started at once.
+async fn to_start(single: &Single) -> Result<Duration> {
+    let jobs = single.api.list("/jobs?plan=small").await?;
+    let at = |job: &Value, field: &str| -> Option<jiff::Timestamp> { job.get(field)?.as_str()?.parse().ok() };
+    let times = jobs.iter().filter_map(|job| {
+        let took = at(job, "started_at")?.duration_since(at(job, "requested_at")?);
+        Duration::try_from(took).ok()
+    });
+    Ok(median(times.collect()))
+}
+
+fn ours(single: &Single, plan: &str) -> Result<Duration> {
+    let began = Instant::now();
+    let (code, out, err) = single.client(&["plans", "run", plan, "--wait"])?;
+    ensure!(code == 0, "the run ended with {code}: {err}{out}");
+    Ok(began.elapsed())
+}
+
+/// Borg as somebody would run it by hand, with the options that the executor gives it.
+struct Bare {
+    repository: String,
+    base: String,
+}
+
+impl Bare {
+    fn new(folder: &Path) -> Result<Self> {
+        let path = |name: &str| folder.join(name).display().to_string();
+        let bare = Self { repository: path("bare"), base: path("bare-base") };
+        bare.borg(&["init", "--encryption", "repokey-blake2", &bare.repository])?;
+        Ok(bare)
+    }
+
+    fn create(&self, name: &str, tree: &Path) -> Result<Duration> {
+        let archive = format!("{}::{name}", self.repository);
+        let comment = json!({ "strongroom": 0 }).to_string().replace('{', "{{").replace('}', "}}");
+        let tree = tree.display().to_string();
+        let line = [
+            "--log-json",
+            "--progress",
+            "create",
+            "--json",
+            "--comment",
+            &comment,
+            "--compression",
+            "zstd,3",
+            "--checkpoint-interval",
+            "300",
+            &archive,
+            "--",
+            &tree,
+        ];
+        let began = Instant::now();
+        self.borg(&line)?;
+        Ok(began.elapsed())
+    }
+
+    fn borg(&self, line: &[&str]) -> Result<()> {
+        let output = Command::new("borg")
+            .args(line)
+            .envs([("BORG_BASE_DIR", self.base.as_str()), ("BORG_PASSPHRASE", "bench")])
+            .stdin(Stdio::null())
+            .output()
+            .context("starting borg")?;
+        ensure!(output.status.success(), "borg: {}", String::from_utf8_lossy(&output.stderr));
+        Ok(())
+    }
+}
+
+/// A tree whose bytes compress to about half.
+fn grow(folder: &Path, files: usize, bytes: usize) -> Result<()> {
+    let mut random = StdRng::seed_from_u64(1);
+    let size = bytes / files;
+    for n in 0..files {
+        let below = folder.join(format!("d{}", n % 200));
+        std::fs::create_dir_all(&below)?;
+        let mut content = vec![b'x'; size];
+        if let Some(half) = content.get_mut(..size / 2) {
+            random.fill_bytes(half);
+        }
+        std::fs::write(below.join(format!("f{n}")), content)?;
+    }
+    Ok(())
+}
