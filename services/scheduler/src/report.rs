@@ -15,8 +15,9 @@ use strongroom_domain::{Aggregate, ArchiveId, Event, EventId, JobId, Kind, NodeI
 use strongroom_service::{Shutdown, clock, trace};
 use tracing::Instrument;
 
-/// How long one pull waits.
-const PULL: Duration = Duration::from_secs(20);
+/// How long one pull waits. One that was under way when a server went away is never answered, and a report that waits
+/// behind it must be taken down well before its attempt would count as silent.
+const PULL: Duration = Duration::from_secs(5);
 /// How long the fold may take to come to what a report speaks of.
 const REACH: Duration = Duration::from_secs(5);
 /// When a report that could not be taken down is delivered again.

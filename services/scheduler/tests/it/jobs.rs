@@ -174,6 +174,14 @@ async fn a_message_that_cannot_be_read_stops_nothing() -> Result<()> {
     })
     .await?;
     assert!(health.ready && health.problems.iter().any(|p| p.contains(bad)), "{health:?}");
+    // Both are there for people to look at, the report too, which nothing else remembers.
+    let catalog = stage.nats.bus("catalog").await?;
+    wait_until("what was set aside", PATIENCE, async || {
+        let aside: Vec<String> = catalog.quarantined().await.ok()?.into_iter().map(|q| q.id).collect();
+        let expected = [format!("scheduler.job.{bad}"), "scheduler.node.n".to_owned()];
+        expected.iter().all(|id| aside.contains(id)).then_some(())
+    })
+    .await?;
     let aggregate = format!("job.{bad}");
     let redriven: Result<((), _), _> =
         stage.gateway.ask("scheduler", "redrive", &aggregate, None, None).await;
@@ -249,5 +257,11 @@ async fn a_log_that_was_away_for_longer_than_a_lease_costs_no_attempt() -> Resul
     })
     .await?;
     stage.end(&item).await?;
+    // The pull of before may have to run out first, and the node lives on meanwhile.
+    wait_until("its end", PATIENCE, async || {
+        stage.heartbeat(&[(job, item.epoch)]).await;
+        (stage.types(job).await.len() > 2).then_some(())
+    })
+    .await?;
     stage.until_types(job, &["requested", "started", "succeeded"]).await
 }
