@@ -46,6 +46,7 @@ pub async fn act_for_ever(desk: &Desk) {
 /// Does everything that is to be done now; says whether something was written.
 async fn act(desk: &Desk, wakes: &mut wake::Wakes, reconciles: bool) -> bool {
     let mut wrote = follow_up::requests_of_triggers(desk).await;
+    wrote |= follow_up::inventories(desk).await;
     wrote |= follow_up::deletions(desk).await;
     wrote |= follow_up::upkeep(desk).await;
     wrote |= follow_up::triggers(desk).await;

@@ -2,6 +2,7 @@
 
 pub mod admission;
 pub mod fold;
+pub mod inventory;
 pub mod reports;
 pub mod scans;
 #[cfg(test)]

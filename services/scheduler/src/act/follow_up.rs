@@ -1,5 +1,6 @@
 //! Facts that follow from other facts and from the clock.
 
+use crate::core::inventory;
 use crate::core::triggers::due;
 use crate::core::upkeep::upkeep as upkeep_of;
 use crate::desk::Desk;
@@ -56,6 +57,20 @@ pub async fn requests_of_triggers(desk: &Desk) -> bool {
             // The gateway deletes nothing that a plan uses, so this is a damaged log and worth a loud word.
             Err(reason) => tracing::error!(%job, reason, "a trigger fired whose job cannot be said"),
         }
+    }
+    wrote
+}
+
+/// Asks for looks into repositories that nobody has looked into for too long.
+pub async fn inventories(desk: &Desk) -> bool {
+    let now = clock::now();
+    let due = inventory::due(&desk.world(), now);
+    let mut wrote = false;
+    for (job, requested) in due {
+        let id = EventId::of_command(&format!("request/{job}"), 0);
+        let new = NewEvent { id, at: now, event: Event::JobRequested(requested) };
+        let context = Context { correlation: Some(job.to_string()), ..Context::service("scheduler") };
+        wrote |= append(desk, &job_aggregate(job), &Head::default(), &new, &context).await;
     }
     wrote
 }

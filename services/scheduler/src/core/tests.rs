@@ -3,6 +3,7 @@
 
 mod admission;
 mod fold;
+mod inventory;
 mod reports;
 mod scans;
 mod triggers;

@@ -43,6 +43,8 @@ pub struct World {
     pub deletions: BTreeMap<JobId, Deletion>,
     /// Scans that were done lately, the newest last.
     pub scanned: VecDeque<Scan>,
+    /// When somebody last asked for a look into each repository that is not retired; its definition, before that.
+    pub looked_into: BTreeMap<RepositoryId, Timestamp>,
     /// Nodes, by how they last came up.
     pub nodes: HashMap<NodeId, Node>,
     /// Aggregates with a message that cannot be read. Nothing is decided about them.
@@ -193,7 +195,15 @@ impl World {
         match &recorded.event {
             Event::ServerDefined(spec) => insert(&mut self.servers, id, spec),
             Event::DestinationDefined(spec) => insert(&mut self.destinations, id, spec),
-            Event::RepositoryDefined(spec) => insert(&mut self.repositories, id, spec),
+            Event::RepositoryDefined(spec) => {
+                insert(&mut self.repositories, id, spec);
+                if let Ok(id) = id.parse() {
+                    self.looked_into.entry(id).or_insert(recorded.at);
+                }
+            }
+            Event::RepositoryRetired(_) => {
+                let _ = id.parse().map(|id: RepositoryId| self.looked_into.remove(&id));
+            }
             Event::PlanDefined(spec) => self.plan_defined(id, spec, recorded.at),
             Event::PlanRetired(_) => {
                 let _ = id.parse().map(|id: PlanId| self.plans.remove(&id));
@@ -283,6 +293,12 @@ impl World {
 
     fn job_event(&mut self, recorded: &Recorded) {
         let Ok(id) = recorded.aggregate.id.parse::<JobId>() else { return };
+        if let Event::JobRequested(requested) = &recorded.event
+            && let JobSpec::ScanRepository { access } = &requested.spec
+            && let Some(last) = self.looked_into.get_mut(&access.repository)
+        {
+            *last = recorded.at;
+        }
         if let Some(state) = job::State::begin(&recorded.event, recorded.at) {
             self.fired.remove(&id);
             let job = OpenJob {
