@@ -1,5 +1,10 @@
 //! The `strongroom` binary: hosts everything on one machine (`up`), and is a client of the HTTP API for everything else.
 
+/// Prints a line. A reader that has gone away (`| head`) ends the program without a word, as it ends others.
+macro_rules! say {
+    ($($text:tt)*) => { $crate::output::line(format_args!($($text)*)) };
+}
+
 mod args;
 mod client;
 mod commands;
@@ -23,7 +28,9 @@ fn main() -> ExitCode {
         args::Command::Provision(args) => provision::main(&args),
         args::Command::Completions { shell } => {
             let mut command = <args::Cli as clap::CommandFactory>::command();
-            clap_complete::generate(shell, &mut command, "strongroom", &mut std::io::stdout());
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut command, "strongroom", &mut script);
+            say!("{}", String::from_utf8_lossy(&script));
             ExitCode::SUCCESS
         }
         args::Command::Client(command) => commands::main(command, &cli.connection, cli.output),

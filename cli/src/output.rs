@@ -22,13 +22,22 @@ pub enum Format {
     Rate,
 }
 
+/// Prints a line; ends the program when nobody reads any more.
+pub fn line(text: std::fmt::Arguments<'_>) {
+    use std::io::Write;
+    if let Err(e) = writeln!(std::io::stdout(), "{text}") {
+        let unread = e.kind() == std::io::ErrorKind::BrokenPipe;
+        std::process::exit(i32::from(!unread));
+    }
+}
+
 /// Prints a list.
 pub fn list(output: Output, items: &[Value], columns: &[Column]) {
     if output == Output::Json {
         return json(&Value::Array(items.to_vec()));
     }
     if items.is_empty() {
-        println!("(none)");
+        say!("(none)");
         return;
     }
     let mut table = Table::new();
@@ -37,7 +46,7 @@ pub fn list(output: Output, items: &[Value], columns: &[Column]) {
     for item in items {
         table.add_row(columns.iter().map(|(_, pointer, format)| cell(item, pointer, *format)));
     }
-    println!("{table}");
+    say!("{table}");
 }
 
 /// Prints one thing, field by field; what it does not have is left out.
@@ -49,14 +58,14 @@ pub fn one(output: Output, item: &Value, fields: &[Column]) {
     for (title, pointer, format) in fields {
         let text = cell(item, pointer, *format);
         if !text.is_empty() {
-            println!("{title:<width$}  {text}");
+            say!("{title:<width$}  {text}");
         }
     }
 }
 
 /// Prints the API's JSON.
 pub fn json(value: &Value) {
-    println!("{}", serde_json::to_string_pretty(value).unwrap_or_default());
+    say!("{}", serde_json::to_string_pretty(value).unwrap_or_default());
 }
 
 /// One value as text.

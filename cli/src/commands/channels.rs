@@ -83,7 +83,7 @@ pub async fn run(command: Command, session: &Session) -> Outcome {
             if let (Output::Table, Some(secret)) =
                 (session.output, answer.body.get("secret").and_then(Value::as_str))
             {
-                println!("its signing secret, shown this once:\n\n  {secret}\n");
+                say!("its signing secret, shown this once:\n\n  {secret}\n");
             }
             Ok(None)
         }

@@ -48,39 +48,41 @@ impl Kind {
     pub async fn delete(&self, session: &Session, id: &str) -> Outcome {
         session.client.delete(&self.at(id), None).await?;
         if session.output == crate::args::Output::Table {
-            println!("{} '{id}' is deleted", self.path.trim_end_matches('s'));
+            say!("{} '{id}' is deleted", self.path.trim_end_matches('s'));
         }
         Ok(None)
     }
 
     /// Changes what is given and keeps the rest; defines it when it is not there.
     pub async fn set(&self, session: &Session, id: &str, changes: Map<String, Value>) -> Outcome {
-        let answer = self.change(session, id, changes).await?;
-        self.say_defined(session, id, &answer);
-        Ok(None)
+        self.set_with(session, id, changes, "").await
     }
 
-    /// The same, without a word.
-    pub async fn change(
+    /// The same, with a query.
+    pub async fn set_with(
         &self,
         session: &Session,
         id: &str,
         changes: Map<String, Value>,
-    ) -> Result<Answer, ClientError> {
+        query: &str,
+    ) -> Outcome {
         let (mut spec, etag) = match session.client.get(&self.at(id)).await {
             Ok(answer) => (spec_of(&answer.body), answer.etag),
             Err(ClientError::Problem(p)) if p.status == 404 => (Map::new(), None),
             Err(e) => return Err(e),
         };
         merge(&mut spec, changes);
-        session.client.put(&self.at(id), &Value::Object(spec), etag.as_deref()).await
+        let path = format!("{}{query}", self.at(id));
+        let answer = session.client.put(&path, &Value::Object(spec), etag.as_deref()).await?;
+        self.say_defined(session, id, &answer);
+        Ok(None)
     }
 
     /// Tells that it is defined.
     pub fn say_defined(&self, session: &Session, id: &str, answer: &Answer) {
         match session.output {
             crate::args::Output::Json => output::json(&answer.body),
-            crate::args::Output::Table => println!("{} '{id}' is defined", self.path.trim_end_matches('s')),
+            crate::args::Output::Table => say!("{} '{id}' is defined", self.path.trim_end_matches('s')),
         }
     }
 
@@ -135,7 +137,7 @@ fn print_fields(value: &Value, prefix: &str) {
             Value::Array(items) if items.is_empty() => {}
             _ => {
                 let text = output::cell(value, "", output::Format::Plain);
-                println!("{:<32}  {text}", format!("{prefix}{name}"));
+                say!("{:<32}  {text}", format!("{prefix}{name}"));
             }
         }
     }

@@ -33,6 +33,9 @@ pub enum Command {
         /// A folder that the node sees as a local path.
         #[arg(long)]
         path: Option<String>,
+        /// Its repositories were moved to the new path already.
+        #[arg(long)]
+        moved: bool,
         /// Words for people.
         #[arg(long)]
         description: Option<String>,
@@ -50,12 +53,13 @@ pub async fn run(command: Command, session: &Session) -> Outcome {
         Command::List => KIND.list(session).await,
         Command::Show { name } => KIND.show(session, &name).await,
         Command::Delete { name } => KIND.delete(session, &name).await,
-        Command::Set { name, path, description } => {
+        Command::Set { name, path, moved, description } => {
             let changes = Changes::default()
                 .with(&["location", "type"], path.as_ref().map(|_| "local"))
                 .with(&["location", "path"], path)
                 .with(&["description"], description);
-            KIND.set(session, &name, changes.done()).await
+            let query = if moved { "?moved=true" } else { "" };
+            KIND.set_with(session, &name, changes.done(), query).await
         }
     }
 }

@@ -140,7 +140,7 @@ pub async fn run(command: Command, session: &Session) -> Outcome {
             } else if session.output == Output::Json {
                 output::json(&answer.body);
             } else {
-                println!("job {id} is asked to stop");
+                say!("job {id} is asked to stop");
             }
             Ok(None)
         }
@@ -152,9 +152,9 @@ pub async fn run(command: Command, session: &Session) -> Outcome {
             let body = session.client.get(&format!("{}/log", at(&id))).await?.body;
             match (session.output, body.get("lines").and_then(Value::as_array)) {
                 (Output::Table, Some(lines)) => {
-                    lines.iter().filter_map(Value::as_str).for_each(|l| println!("{}", printable(l)));
+                    lines.iter().filter_map(Value::as_str).for_each(|l| say!("{}", printable(l)));
                 }
-                (Output::Table, None) => println!("{}", printable(body.as_str().unwrap_or_default())),
+                (Output::Table, None) => say!("{}", printable(body.as_str().unwrap_or_default())),
                 (Output::Json, _) => output::json(&body),
             }
             Ok(None)
@@ -180,7 +180,7 @@ pub async fn asked(session: &Session, answer: &Answer, wait: bool) -> Outcome {
     match (id, session.output) {
         (Some(id), _) if wait => wait_and_tell(session, id, answer.position.as_deref()).await,
         (Some(id), Output::Table) => {
-            println!("job {id} is asked for");
+            say!("job {id} is asked for");
             Ok(None)
         }
         _ => {
@@ -204,9 +204,9 @@ fn show(session: &Session, job: &Value) {
     }
     for finding in job.get("findings").and_then(Value::as_array).into_iter().flatten() {
         let text = |field: &str| printable(finding.get(field).and_then(Value::as_str).unwrap_or_default());
-        println!("  {}: {} {}", text("severity"), text("message"), text("path"));
+        say!("  {}: {} {}", text("severity"), text("message"), text("path"));
     }
     for note in job.get("notes").and_then(Value::as_array).into_iter().flatten() {
-        println!("  note: {}", printable(note.as_str().unwrap_or_default()));
+        say!("  note: {}", printable(note.as_str().unwrap_or_default()));
     }
 }

@@ -129,7 +129,7 @@ pub async fn run(command: Command, session: &Session) -> Outcome {
 fn tell(session: &Session, body: &Value, sentence: &str) {
     match session.output {
         crate::args::Output::Json => crate::output::json(body),
-        crate::args::Output::Table => println!("{sentence}"),
+        crate::args::Output::Table => say!("{sentence}"),
     }
 }
 

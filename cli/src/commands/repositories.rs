@@ -126,9 +126,9 @@ fn tell_created(session: &Session, name: &str, answer: &Answer) {
     if session.output == Output::Json {
         return crate::output::json(&answer.body);
     }
-    println!("repository '{name}' is defined");
+    say!("repository '{name}' is defined");
     if let Some(passphrase) = answer.body.get("passphrase").and_then(Value::as_str) {
-        println!(
+        say!(
             "its passphrase, shown this once (without it nothing can be restored elsewhere):\n\n  {passphrase}\n"
         );
     }

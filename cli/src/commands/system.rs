@@ -47,7 +47,7 @@ pub async fn status(session: &Session) -> Outcome {
     match session.output {
         Output::Json => output::json(&body),
         Output::Table => {
-            println!("{}", if ready { "ready" } else { "not ready" });
+            say!("{}", if ready { "ready" } else { "not ready" });
             print_parts(&body);
         }
     }
@@ -57,9 +57,9 @@ pub async fn status(session: &Session) -> Outcome {
 fn print_parts(body: &Value) {
     for (name, part) in body.get("parts").and_then(Value::as_object).into_iter().flatten() {
         let ready = part.get("ready").and_then(Value::as_bool).unwrap_or(false);
-        println!("  {name:<12} {}", if ready { "ready" } else { "not ready" });
+        say!("  {name:<12} {}", if ready { "ready" } else { "not ready" });
         for problem in part.get("problems").and_then(Value::as_array).into_iter().flatten() {
-            println!("               {}", printable(problem.as_str().unwrap_or_default()));
+            say!("               {}", printable(problem.as_str().unwrap_or_default()));
         }
     }
 }
@@ -89,7 +89,7 @@ pub async fn events(args: &EventsArgs, session: &Session) -> Outcome {
         let event = event.map_err(|e| ClientError::Other(e.to_string()))?;
         let data: Value = serde_json::from_str(&event.data).unwrap_or(Value::String(event.data));
         let sequence: Option<u64> = event.id.parse().ok();
-        println!("{}", json!({ "sequence": sequence, "event": event.event, "data": data }));
+        say!("{}", json!({ "sequence": sequence, "event": event.event, "data": data }));
     }
     Err(ClientError::Other("the server ended the stream; begin again after the last sequence".into()))
 }
@@ -109,7 +109,7 @@ pub async fn quarantine(command: QuarantineCommand, session: &Session) -> Outcom
         }
         QuarantineCommand::Redrive { id } => {
             session.client.post(&format!("/quarantine/{}/redrive", escape(&id)), &json!({})).await?;
-            println!("{id} was taken in");
+            say!("{id} was taken in");
         }
     }
     Ok(None)

@@ -58,7 +58,7 @@ pub async fn run(command: Command, session: &Session) -> Outcome {
             let answer = session.client.post("/tokens", &Value::Object(body.done())).await?;
             match session.output {
                 Output::Json => crate::output::json(&answer.body),
-                Output::Table => println!(
+                Output::Table => say!(
                     "token '{name}', shown this once:\n\n  {}\n",
                     answer.body.get("token").and_then(Value::as_str).unwrap_or_default()
                 ),

@@ -42,10 +42,12 @@ pub enum FolderError {
 
 /// Makes a private folder and locks it for this process. The lock is held as long as the file is.
 pub fn lock_folder(folder: &Path) -> Result<std::fs::File, FolderError> {
-    use std::os::unix::fs::DirBuilderExt;
+    use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
     let error =
         |e: std::io::Error| FolderError::File { path: folder.display().to_string(), problem: e.to_string() };
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(error)?;
+    // One that was made by somebody else may be open to others; keys and tokens will lie in it.
+    std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o700)).map_err(error)?;
     let file = std::fs::OpenOptions::new()
         .create(true)
         .truncate(false)

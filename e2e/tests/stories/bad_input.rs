@@ -128,3 +128,24 @@ async fn what_is_used_cannot_be_deleted() -> Result<()> {
     }
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repeated_definition_is_answered_alike_and_a_filter_is_never_passed_over() -> Result<()> {
+    let single = Single::start().await?;
+    let api = &single.api;
+    let ask = || {
+        let body = json!({ "id": "web", "node": "local", "description": "once" });
+        api.send(api.request(Method::POST, "/servers").header("idempotency-key", "k").json(&body))
+    };
+    let first = ask().await?.expect(201)?;
+    api.put("/servers/web", &json!({ "node": "local", "description": "changed since" }))
+        .await?
+        .expect(200)?;
+    let again = ask().await?.expect(201)?;
+    assert_eq!(first.body, again.body);
+    assert_eq!(api.get("/servers/web").await?.text("/description")?, "changed since");
+    for path in ["/plans?colour=red", "/servers?plan=web", "/jobs?colour=red"] {
+        problem(&api.get(path).await?, 422, "invalid");
+    }
+    Ok(())
+}

@@ -100,11 +100,8 @@ pub async fn list<R: Resource>(app: &App, request: &Request) -> Result<Good, Pro
         let id = body::take_text(&mut fields, "id")?.ok_or_else(|| Problem::field("id", "is needed"))?;
         return define::<R>(app, request, &id, fields, Precondition::Absent).await;
     }
-    let question = ListQuestion {
-        after: request.query("after").map(str::to_owned),
-        limit: body::limit(request, 500)?,
-        ..ListQuestion::default()
-    };
+    // A filter that the kind does not have is refused by the catalog, and one that nobody knows here.
+    let question = super::jobs::list_question(request, false)?;
     let (page, position): (Page<view::Definition<R::Spec>>, _) =
         app.ask("catalog", R::PLURAL, &question, request.at_least.clone()).await?;
     let items: Vec<Value> = page.items.iter().map(show::<R>).collect();
@@ -129,7 +126,7 @@ pub async fn one<R: Resource>(app: &App, request: &Request, id: &str) -> Result<
             known_id::<R>(id)?;
             // The log itself is read: who has just defined something finds it as it is, whatever the views have seen.
             let history = app.bus.journal().load(&Aggregate::new(R::KIND, id)).await?;
-            let found = shown::<R>(id, &history).ok_or_else(|| Problem::not_found(R::SINGULAR, id))?;
+            let found = as_defined::<R>(id, &history).ok_or_else(|| Problem::not_found(R::SINGULAR, id))?;
             let position = app.bus.position(history.head.sequence);
             Ok(Good::at(position, show::<R>(&found)).with(header::ETAG, etag(found.version)))
         }
@@ -197,14 +194,11 @@ async fn define<R: Resource>(
         sequence = followed.sequence.unwrap_or(sequence);
         shown.extend(followed.shown);
     }
-    let definition = view::Definition {
-        id: id.to_owned(),
-        version: head.version,
-        paused: before.paused,
-        defined_at: history.events.first().map_or(at, |e| e.at),
-        changed_at: at,
-        spec,
-    };
+    // As it stands in the log: a request that is repeated with its key is answered like the first one.
+    let written = app.bus.journal().load(&aggregate).await?;
+    let until = written.events.iter().position(|e| e.id == event_id).map_or(written.events.len(), |n| n + 1);
+    let written = History { events: written.events.into_iter().take(until).collect(), head: head.clone() };
+    let definition = as_defined::<R>(id, &written).ok_or_else(|| Problem::not_found(R::SINGULAR, id))?;
     let mut body = show::<R>(&definition);
     if let Value::Object(fields) = &mut body {
         fields.extend(shown);
@@ -296,7 +290,7 @@ fn fold_events<'a, R: Resource>(events: impl Iterator<Item = &'a Recorded>) -> D
     definition
 }
 
-fn shown<R: Resource>(id: &str, history: &History) -> Option<view::Definition<R::Spec>> {
+fn as_defined<R: Resource>(id: &str, history: &History) -> Option<view::Definition<R::Spec>> {
     let state = fold::<R>(history);
     // A definition begins anew after each retirement.
     let retired = history.events.iter().rposition(|e| e.event.retires()).map_or(0, |n| n + 1);

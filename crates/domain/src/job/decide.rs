@@ -144,11 +144,12 @@ impl State {
     /// The job has waited past its deadline without a node that does it.
     pub fn past_deadline(&self, now: Timestamp) -> Option<Event> {
         let deadline_s = self.requested.deadline_s.unwrap_or(DEFAULT_DEADLINE_S);
-        let waited_s = seconds_between(self.requested_at, now);
+        // Since it began to wait: one that was interrupted after days of honest work is not to be given up for them.
+        let waited_s = seconds_between(self.waiting_since, now);
         (self.phase == Phase::Waiting && waited_s > deadline_s).then(|| {
             Event::JobAbandoned(Abandoned {
                 reason: format!(
-                    "no success within {deadline_s} s of the request, after {} attempts; look whether node '{}' is up",
+                    "no node took it within {deadline_s} s, after {} attempts; look whether node '{}' is up",
                     self.attempts, self.requested.node
                 ),
             })
