@@ -20,6 +20,13 @@ pub struct Connection {
 }
 
 impl Connection {
+    /// The address: the given one, else the one that `strongroom up` left, else the usual one.
+    fn address(&self) -> String {
+        let left = || std::fs::read_to_string(self.data_folder().join("address")).ok();
+        let usual = || format!("http://{}", crate::args::DEFAULT_LISTEN);
+        self.url.clone().or_else(left).unwrap_or_else(usual)
+    }
+
     /// The data folder: the given one, else the system's for root, else one in the home folder.
     pub fn data_folder(&self) -> PathBuf {
         self.data.clone().unwrap_or_else(default_data)
@@ -123,17 +130,18 @@ impl Client {
     /// Finds address and token.
     pub fn new(connection: &Connection) -> Result<Self, ClientError> {
         let data = connection.data_folder();
-        let url = match &connection.url {
-            Some(url) => url.clone(),
-            None => std::fs::read_to_string(data.join("address"))
-                .unwrap_or_else(|_| format!("http://{}", crate::args::DEFAULT_LISTEN)),
-        };
+        let url = connection.address();
         let token = match (&connection.token_file, std::env::var("STRONGROOM_TOKEN")) {
             (Some(file), _) => read_token(file)?,
             (None, Ok(token)) if !token.trim().is_empty() => token,
             _ => read_token(&data.join("gateway/token"))?,
         };
         Self::with(url.trim(), token.trim())
+    }
+
+    /// A client for what is open to everybody.
+    pub fn without_token(connection: &Connection) -> Result<Self, ClientError> {
+        Self::with(connection.address().trim(), "")
     }
 
     /// A client of this address with this token.

@@ -88,8 +88,11 @@ pub fn main(command: Command, connection: &Connection, output: Output) -> ExitCo
             return Exit::Failure.into();
         }
     };
-    let result = Client::new(connection)
-        .and_then(|client| runtime.block_on(run(command, &Session { client, output })));
+    let client = match command {
+        Command::Status => Client::without_token(connection),
+        _ => Client::new(connection),
+    };
+    let result = client.and_then(|client| runtime.block_on(run(command, &Session { client, output })));
     match result {
         Ok(None) => ExitCode::SUCCESS,
         Ok(Some(exit)) => exit.into(),
