@@ -3,12 +3,14 @@
 //! The accident that this file prevents is P7: two attempts at once. Before it begins and every few seconds after, an
 //! attempt asks whether it still stands; when another one has taken over, it kills its child and says nothing.
 
+use crate::cache;
 use crate::control::{Control, NoOutcome, Stop, Stopper, pair};
 use crate::core::progress::Meter;
 use crate::found;
 use crate::jobs::{self, Bench};
 use crate::worker::Worker;
 use age::secrecy::SecretString;
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use strongroom_bus::WorkDelivery;
@@ -119,6 +121,9 @@ async fn conclude(
 ) -> Option<Report> {
     let result = match passphrase(worker, item) {
         Ok(passphrase) => {
+            if item.spec.writes() {
+                cache::mend(&worker.state.borg_base(), Path::new(&item.spec.access().location));
+            }
             let bench = Bench {
                 borg: &worker.borg,
                 bus: &worker.bus,

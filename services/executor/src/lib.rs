@@ -5,6 +5,7 @@
 
 mod attempt;
 mod borg;
+mod cache;
 mod child;
 mod control;
 pub mod core;
