@@ -2,11 +2,12 @@
 
 use crate::child::{Plan, Running};
 use crate::control::{Control, NoOutcome, Stop};
+use crate::core::lines::{Line, Lines};
 use crate::core::messages::{Exit, Findings, Message, Messages};
 use crate::core::progress::{Meter, ProgressLine};
+use crate::core::surrogates;
 use crate::state::State;
 use age::secrecy::{ExposeSecret, SecretString};
-use futures::StreamExt;
 use rustix::process::Signal;
 use std::ffi::OsString;
 use std::os::unix::process::ExitStatusExt;
@@ -17,7 +18,6 @@ use std::time::Duration;
 use strongroom_domain::{Failure, FailureCode};
 use strongroom_service::clock;
 use tokio::io::{AsyncRead, AsyncReadExt};
-use tokio_util::codec::{FramedRead, LinesCodec};
 
 /// How long borg may take to end in order before it is told more clearly.
 const GENTLE: Duration = Duration::from_secs(20);
@@ -25,6 +25,8 @@ const GENTLE: Duration = Duration::from_secs(20);
 const FIRM: Duration = Duration::from_secs(5);
 /// The longest line that is read; a longer one is passed over.
 const LINE_BYTES: usize = 1 << 20;
+/// How much is read at once.
+const PIECE_BYTES: usize = 64 << 10;
 /// The largest answer that is read as a whole: the list of some hundred thousand archives.
 const ANSWER_BYTES: u64 = 256 << 20;
 
@@ -236,24 +238,41 @@ impl Borg {
 /// Takes what borg prints, line by line.
 pub type LineTaker<'a> = &'a mut (dyn FnMut(String) -> Result<(), Failure> + Send);
 
-async fn read(stdout: tokio::process::ChildStdout, line: Option<LineTaker<'_>>) -> std::io::Result<Vec<u8>> {
+async fn read(
+    mut stdout: tokio::process::ChildStdout,
+    line: Option<LineTaker<'_>>,
+) -> std::io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     let Some(line) = line else {
-        let mut stdout = stdout;
         (&mut stdout).take(ANSWER_BYTES).read_to_end(&mut bytes).await?;
         // Read to its end whatever its size, or borg would wait for us for ever.
         let more = tokio::io::copy(&mut stdout, &mut tokio::io::sink()).await?;
         return if more == 0 { Ok(bytes) } else { Err(std::io::Error::other("borg's answer is too large")) };
     };
-    let mut lines = FramedRead::new(stdout, LinesCodec::new_with_max_length(LINE_BYTES));
     let mut problem = None;
-    while let Some(next) = lines.next().await {
-        match next {
-            Ok(text) => problem = problem.or(line(text).err().map(|f| std::io::Error::other(f.message))),
-            Err(e) => problem = problem.or(Some(std::io::Error::other(e))),
+    each_line(stdout, |next| {
+        let failed = match next {
+            Line::Whole(text) => line(text).err().map(|failure| failure.message),
+            Line::TooLong => Some("a line of borg's answer is too long".to_owned()),
+        };
+        problem = problem.take().or(failed);
+    })
+    .await?;
+    problem.map_or(Ok(bytes), |problem| Err(std::io::Error::other(problem)))
+}
+
+async fn each_line(mut from: impl AsyncRead + Unpin, mut take: impl FnMut(Line)) -> std::io::Result<()> {
+    let mut lines = Lines::new(LINE_BYTES);
+    let mut piece = vec![0_u8; PIECE_BYTES];
+    loop {
+        let n = from.read(&mut piece).await?;
+        if n == 0 {
+            break;
         }
+        lines.take(piece.get(..n).unwrap_or_default()).into_iter().for_each(&mut take);
     }
-    problem.map_or(Ok(bytes), Err)
+    lines.end().into_iter().for_each(&mut take);
+    Ok(())
 }
 
 fn exit_of(status: ExitStatus) -> Exit {
@@ -266,30 +285,39 @@ fn exit_of(status: ExitStatus) -> Exit {
 /// Takes in what borg says. Nothing that it says can make us stop listening: it would wait for us for ever.
 async fn listen(stderr: impl AsyncRead + Unpin, meter: Option<&SharedMeter>) -> Messages {
     let mut messages = Messages::default();
-    let mut lines = FramedRead::new(stderr, LinesCodec::new_with_max_length(LINE_BYTES));
-    while let Some(line) = lines.next().await {
-        let Ok(line) = line else { continue };
-        match serde_json::from_str::<ProgressLine>(&line) {
-            Ok(ProgressLine::Other) => {
-                if let Ok(message) = serde_json::from_str::<Message>(&line)
-                    && !message.levelname.is_empty()
-                {
-                    messages.take(message);
-                    if let Some(meter) = meter {
-                        meter.lock().unwrap_or_else(PoisonError::into_inner).log_tail(messages.tail());
-                    }
-                }
-            }
-            Ok(progress) => {
-                if let Some(meter) = meter {
-                    meter.lock().unwrap_or_else(PoisonError::into_inner).take(progress, clock::now());
-                }
-            }
-            // Words that are no JSON: a traceback, or those of setpriv.
-            Err(_) => {
-                messages.take(Message { levelname: "ERROR".into(), msgid: String::new(), message: line })
-            }
+    let heard = each_line(stderr, |line| {
+        if let Line::Whole(line) = line {
+            understand(&surrogates::without_lone(&line), &mut messages, meter);
         }
+    });
+    if let Err(e) = heard.await {
+        tracing::warn!(error = %e, "what borg says cannot be read any more");
     }
     messages
+}
+
+fn understand(line: &str, messages: &mut Messages, meter: Option<&SharedMeter>) {
+    let meter = || meter.map(|meter| meter.lock().unwrap_or_else(PoisonError::into_inner));
+    match serde_json::from_str::<ProgressLine>(line) {
+        Ok(ProgressLine::Other) => {
+            if let Ok(message) = serde_json::from_str::<Message>(line)
+                && !message.levelname.is_empty()
+            {
+                messages.take(message);
+                if let Some(mut meter) = meter() {
+                    meter.log_tail(messages.tail());
+                }
+            }
+        }
+        Ok(progress) => {
+            if let Some(mut meter) = meter() {
+                meter.take(progress, clock::now());
+            }
+        }
+        // Words that are no JSON: a traceback, or those of setpriv.
+        Err(_) => {
+            let (levelname, message) = ("ERROR".into(), line.to_owned());
+            messages.take(Message { levelname, message, ..Message::default() });
+        }
+    }
 }

@@ -3,6 +3,8 @@
 pub mod archive;
 pub mod command;
 pub mod index;
+pub mod lines;
 pub mod messages;
 pub mod paths;
 pub mod progress;
+pub mod surrogates;

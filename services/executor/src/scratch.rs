@@ -1,6 +1,8 @@
 //! Scratch folders of restores: made beside their target, gone with the restore, and noted so that what a killed
 //! executor has left is found.
 
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use strongroom_domain::JobId;
@@ -49,9 +51,9 @@ pub fn clear(notes: &Path) {
     let notes = std::fs::read_dir(notes).into_iter().flatten().flatten();
     for note in notes {
         let path = std::fs::read(note.path()).unwrap_or_default();
-        let path = PathBuf::from(std::ffi::OsString::from(String::from_utf8_lossy(&path).into_owned()));
-        let ours =
-            path.file_name().and_then(|n| n.to_str()).is_some_and(|n| n.starts_with(".strongroom-restore-"));
+        // The very bytes: a name need not be UTF-8.
+        let path = PathBuf::from(OsString::from_vec(path));
+        let ours = path.file_name().is_some_and(|n| n.to_string_lossy().starts_with(".strongroom-restore-"));
         let removed = if ours { remove(&path) } else { Ok(()) };
         match removed {
             Ok(()) => {

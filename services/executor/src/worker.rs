@@ -75,6 +75,18 @@ impl Worker {
     }
 }
 
+/// An attempt that has begun. Dropped, it has ended: one that panics would else be told as running for ever (P7).
+struct Begun<'a> {
+    worker: &'a Worker,
+    attempt: (JobId, u64),
+}
+
+impl Drop for Begun<'_> {
+    fn drop(&mut self) {
+        self.worker.end(self.attempt);
+    }
+}
+
 /// Works until shutdown, and then until what runs is wound up.
 pub async fn work(worker: &Arc<Worker>, shutdown: &Shutdown) {
     let room = Arc::new(Semaphore::new(worker.config.capacity.max(1)));
@@ -96,9 +108,8 @@ pub async fn work(worker: &Arc<Worker>, shutdown: &Shutdown) {
                     let (worker, shutdown) = (worker.clone(), shutdown.clone());
                     attempts.spawn(async move {
                         let _permit = permit;
-                        let attempt = (item.job, item.epoch);
+                        let _begun = Begun { worker: &worker, attempt: (item.job, item.epoch) };
                         attempt::run(&worker, item, delivery, shutdown).await;
-                        worker.end(attempt);
                     });
                 }
             }

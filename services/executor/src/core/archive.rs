@@ -1,11 +1,15 @@
 //! What borg's JSON says about repositories and archives.
 
+use super::surrogates::without_lone;
 use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use serde::Deserialize;
 use strongroom_domain::archive::{Facts, Stats};
 use strongroom_domain::{ArchiveId, RepositoryId};
+
+/// How much of a comment is told.
+const COMMENT_CHARS: usize = 1000;
 
 /// Why borg's JSON is not what it should be.
 #[derive(Debug, thiserror::Error)]
@@ -72,7 +76,8 @@ struct ArchiveStats {
 }
 
 fn read<T: for<'de> Deserialize<'de>>(json: &[u8]) -> Result<T, Unreadable> {
-    serde_json::from_slice(json).map_err(|e| Unreadable(e.to_string()))
+    let json = String::from_utf8_lossy(json);
+    serde_json::from_str(&without_lone(&json)).map_err(|e| Unreadable(e.to_string()))
 }
 
 /// The archive's id in `borg create --json`.
@@ -129,7 +134,8 @@ impl Archive {
                 average_rate_bytes_per_s: s.original_size.saturating_mul(1000).checked_div(ms).unwrap_or(0),
                 repository_size_bytes,
             }),
-            comment: self.comment,
+            // Ours is short; one of any length, made by others, would not fit into a report.
+            comment: self.comment.chars().take(COMMENT_CHARS).collect(),
             hostname: self.hostname,
             index: None,
         })

@@ -74,6 +74,14 @@ pub fn list_archives(access: &Access) -> Vec<String> {
     line
 }
 
+/// The same with what is written in each archive itself, which borg reads one by one for it.
+pub fn describe_archives(access: &Access) -> Vec<String> {
+    let mut line = call("list", LOCK_WAIT_S);
+    line.extend(["--json", "--format", "{comment}{hostname}{end}"].map(str::to_owned));
+    line.push(access.location.clone());
+    line
+}
+
 /// `borg list --json-lines`: the entries of an archive.
 pub fn list_entries(access: &Access, name: &str) -> Vec<String> {
     let mut line = call("list", LOCK_WAIT_S);
@@ -100,8 +108,8 @@ pub fn delete(access: &Access, name: &str) -> Vec<String> {
 /// `borg delete` of the checkpoints that killed attempts at an archive have left.
 pub fn delete_checkpoints(access: &Access, name: &str) -> Vec<String> {
     let mut line = call("delete", LOCK_WAIT_S);
-    line.extend(["--consider-checkpoints".into(), format!("--glob-archives={name}.checkpoint*")]);
-    line.push(access.location.clone());
+    // `borg delete` sees checkpoints as they are; it has no `--consider-checkpoints`, and ends with an error at that word.
+    line.extend([format!("--glob-archives={name}.checkpoint*"), access.location.clone()]);
     line
 }
 

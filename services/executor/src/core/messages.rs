@@ -5,6 +5,7 @@
 //! known to be benign or counts as missing data; everything else is a failure.
 
 use serde::{Deserialize, Serialize};
+use std::path::Path;
 use strongroom_domain::failure::{Finding, Severity};
 use strongroom_domain::job::FINDINGS_KEPT;
 use strongroom_domain::{Failure, FailureCode};
@@ -13,10 +14,24 @@ use strongroom_domain::{Failure, FailureCode};
 const TAIL_LINES: usize = 50;
 /// Bytes of the tail that is kept.
 const TAIL_BYTES: usize = 8192;
+/// Bytes of all findings that are kept: they become part of an event, whose size has a limit.
+const FINDINGS_BYTES: usize = 100_000;
+/// Bytes of the words of one.
+const MESSAGE_BYTES: usize = 2000;
+/// The part of borg whose warnings each stand for something that was passed over. Those of its other parts (a cache that
+/// is made anew) change nothing about the work.
+const PASSES_OVER: &str = "borg.archiver";
+/// What is said of a file that was there when its folder was read.
+const VANISHED: &str = "vanished while it was read";
+/// What is said of a file of which a part was written; its cause comes after it.
+const NOT_WRITTEN: &str = "could not be written";
 
 /// One line of borg's `--log-json` (docs/internals/frontends.rst of borg), or text that it printed besides.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 pub struct Message {
+    /// Which part of borg says it.
+    #[serde(default)]
+    pub name: String,
     /// `WARNING`, `ERROR`, ...
     #[serde(default)]
     pub levelname: String,
@@ -35,6 +50,9 @@ pub struct Messages {
     findings: Vec<Finding>,
     incomplete_total: u64,
     benign_total: u64,
+    findings_bytes: usize,
+    passed_over: Vec<String>,
+    passed_over_total: u64,
     unexplained: Vec<String>,
     never_matched: Vec<String>,
     tail: Tail,
@@ -69,6 +87,12 @@ impl Messages {
         } else if message.levelname == "WARNING" {
             match finding(&message.message) {
                 Some(finding) => self.add(finding),
+                None if message.name == PASSES_OVER => {
+                    self.passed_over_total += 1;
+                    if self.passed_over.len() < FINDINGS_KEPT {
+                        self.passed_over.push(message.message);
+                    }
+                }
                 None if self.unexplained.len() < FINDINGS_KEPT => self.unexplained.push(message.message),
                 None => {}
             }
@@ -77,13 +101,18 @@ impl Messages {
         }
     }
 
-    fn add(&mut self, finding: Finding) {
+    fn add(&mut self, mut finding: Finding) {
+        if finding.message.len() > MESSAGE_BYTES {
+            finding.message = finding.message.chars().take(MESSAGE_BYTES / 4).collect();
+        }
+        let bytes = finding.message.len() + finding.path.as_ref().map_or(0, String::len);
         let total = match finding.severity {
             Severity::Incomplete => &mut self.incomplete_total,
             Severity::Benign => &mut self.benign_total,
         };
         *total += 1;
-        if *total <= FINDINGS_KEPT as u64 {
+        if *total <= FINDINGS_KEPT as u64 && self.findings_bytes + bytes <= FINDINGS_BYTES {
+            self.findings_bytes += bytes;
             self.findings.push(finding);
         }
     }
@@ -103,11 +132,19 @@ impl Messages {
         match exit {
             Exit::Code(0) => {}
             Exit::Code(1) => {
+                // Each stands for something that was passed over, whatever else was found.
+                let passed_over = std::mem::take(&mut self.passed_over);
+                let untold = self.passed_over_total.saturating_sub(passed_over.len() as u64);
+                self.add_unexplained(passed_over);
+                self.incomplete_total += untold;
                 // Borg says that something was wrong and nothing says what: that is not shown as harmless.
-                if self.findings.is_empty() && self.never_matched.is_empty() {
-                    for message in std::mem::take(&mut self.unexplained) {
-                        self.add(Finding { severity: Severity::Incomplete, path: None, message });
+                if self.incomplete_total + self.benign_total == 0 && self.never_matched.is_empty() {
+                    let mut words = std::mem::take(&mut self.unexplained);
+                    words.extend(self.errors.iter().map(|e| first_line(&e.message)));
+                    if words.is_empty() {
+                        words.push("borg ended with a warning, and did not say which".to_owned());
                     }
+                    self.add_unexplained(words);
                 }
             }
             other => return Err(self.failure(other)),
@@ -117,6 +154,12 @@ impl Messages {
             incomplete_total: self.incomplete_total,
             benign_total: self.benign_total,
         })
+    }
+
+    fn add_unexplained(&mut self, words: Vec<String>) {
+        for message in words {
+            self.add(Finding { severity: Severity::Incomplete, path: None, message });
+        }
     }
 
     fn failure(&self, exit: Exit) -> Failure {
@@ -187,25 +230,87 @@ fn finding(text: &str) -> Option<Finding> {
     }
     let (before, after) = text.split_once(": [Errno ")?;
     let (number, words) = after.split_once("] ")?;
-    let path = [
-        "open",
-        "read",
-        "stat",
-        "lstat",
-        "fstat",
-        "scandir",
-        "listdir",
-        "readlink",
-        "flistxattr",
-        "dir_open",
-    ]
-    .iter()
-    .find_map(|operation| before.strip_suffix(operation)?.strip_suffix(": "))
-    .unwrap_or(before);
+    let (operation, path) = OPERATIONS
+        .iter()
+        .find_map(|operation| Some((*operation, before.strip_suffix(operation)?.strip_suffix(": ")?)))
+        .unwrap_or(("", before));
     // ENOENT: it was there when the folder was read, and is gone.
     let severity = if number == "2" { Severity::Benign } else { Severity::Incomplete };
-    let message = if number == "2" { "vanished while it was read" } else { words };
-    Some(Finding { severity, path: Some(path.to_owned()), message: message.to_owned() })
+    let message = match (number, operation) {
+        ("2", _) => VANISHED.to_owned(),
+        (_, "write") => format!("{NOT_WRITTEN}: {words}"),
+        _ => words.to_owned(),
+    };
+    Some(Finding { severity, path: Some(path.to_owned()), message })
+}
+
+/// What borg may have been at (`backup_io` in its archive.py).
+const OPERATIONS: [&str; 18] = [
+    "open",
+    "read",
+    "write",
+    "stat",
+    "lstat",
+    "fstat",
+    "fstat2",
+    "scandir",
+    "listdir",
+    "readlink",
+    "flistxattr",
+    "dir_open",
+    "link",
+    "makedirs",
+    "attrs",
+    "truncate_and_attrs",
+    "extended stat (flags)",
+    "extended stat (xattrs)",
+];
+
+/// What an extract that was not whole means for what it has written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Extracted {
+    /// What is there is whole, but for these files, of which only a part was written.
+    But(Vec<String>),
+    /// Nobody can tell what is whole.
+    Unknown(Failure),
+}
+
+impl Findings {
+    /// A path that the plan names and that is not there is no file that came and went: all below it is missing.
+    pub fn named_paths_are_missing(&mut self, named: &[String]) {
+        for finding in &mut self.kept {
+            let is_named = |path: &str| named.iter().any(|n| Path::new(n) == Path::new(path));
+            if finding.message == VANISHED && finding.path.as_deref().is_some_and(is_named) {
+                finding.severity = Severity::Incomplete;
+                self.benign_total = self.benign_total.saturating_sub(1);
+                self.incomplete_total += 1;
+            }
+        }
+    }
+
+    /// What of an extract may be put in place. A file of which a part was written must never replace a whole one.
+    pub fn extracted(&self) -> Extracted {
+        let is_incomplete = |f: &&Finding| f.severity == Severity::Incomplete;
+        let of = |f: &Finding| f.path.clone().unwrap_or_default();
+        for full in ["No space left on device", "Disk quota exceeded"] {
+            if let Some(found) = self.kept.iter().filter(is_incomplete).find(|f| f.message.contains(full)) {
+                let message = format!("'{}' {}; nothing was put in place", of(found), found.message);
+                return Extracted::Unknown(Failure::new(FailureCode::NoSpace, message));
+            }
+        }
+        let half = |f: &&Finding| f.message.starts_with(NOT_WRITTEN);
+        let halves: Vec<String> = self.kept.iter().filter(half).map(of).collect();
+        let told = self.kept.iter().filter(is_incomplete).count() as u64;
+        match halves.first() {
+            Some(first) if self.incomplete_total > told => {
+                let message = format!(
+                    "'{first}' and more than can be told could not be written; nothing was put in place"
+                );
+                Extracted::Unknown(Failure::new(FailureCode::BorgError, message))
+            }
+            _ => Extracted::But(halves),
+        }
+    }
 }
 
 fn never_matched(text: &str) -> Option<&str> {
@@ -243,13 +348,14 @@ impl Tail {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "tests")]
+    #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
     use super::*;
     use proptest::prelude::*;
 
     fn said(level: &str, msgid: &str, text: &str) -> Messages {
         let mut messages = Messages::default();
-        messages.take(Message { levelname: level.into(), msgid: msgid.into(), message: text.into() });
+        let (levelname, msgid, message) = (level.into(), msgid.into(), text.into());
+        messages.take(Message { levelname, msgid, message, ..Message::default() });
         messages
     }
 
@@ -274,6 +380,56 @@ mod tests {
             0,
             "with exit 0 it was only a word"
         );
+    }
+
+    #[test]
+    fn a_benign_finding_speaks_for_no_other() {
+        let archiver = |message: &str| Message {
+            name: PASSES_OVER.into(),
+            levelname: "WARNING".into(),
+            message: message.into(),
+            ..Message::default()
+        };
+        let mut messages = Messages::default();
+        messages.take(archiver("/a: file changed while we backed it up"));
+        messages.take(archiver("/b: file inode changed (race condition), skipping file"));
+        messages.take(Message { name: "borg.cache".into(), ..archiver("the cache is made anew") });
+        let found = messages.conclude(Exit::Code(1)).unwrap();
+        assert_eq!((found.incomplete_total, found.benign_total), (1, 1), "{found:?}");
+        assert_eq!(
+            Messages::default().conclude(Exit::Code(1)).unwrap().incomplete_total,
+            1,
+            "no word at all"
+        );
+    }
+
+    #[test]
+    fn findings_fit_into_an_event_and_are_counted_all() {
+        let mut messages = Messages::default();
+        for n in 0..1000 {
+            let message = format!("/{}{n}: open: [Errno 13] Permission denied: 'x'", "d/".repeat(2000));
+            messages.take(Message { levelname: "WARNING".into(), message, ..Message::default() });
+        }
+        let found = messages.conclude(Exit::Code(1)).unwrap();
+        assert_eq!(found.incomplete_total, 1000);
+        assert!(!found.kept.is_empty() && serde_json::to_vec(&found).unwrap().len() < 200_000);
+    }
+
+    #[test]
+    fn half_a_file_is_not_put_in_place() {
+        let extracted = |text: &str| said("WARNING", "", text).conclude(Exit::Code(1)).unwrap().extracted();
+        let half = extracted("d/f: write: [Errno 5] Input/output error");
+        assert_eq!(half, Extracted::But(vec!["d/f".into()]));
+        assert_eq!(extracted("d/f: attrs: [Errno 1] Operation not permitted"), Extracted::But(Vec::new()));
+        match extracted("d/f: write: [Errno 28] No space left on device") {
+            Extracted::Unknown(failure) => assert_eq!(failure.code, FailureCode::NoSpace),
+            other => panic!("{other:?}"),
+        }
+        let many = Findings {
+            incomplete_total: 2,
+            ..said("WARNING", "", "f: write: [Errno 5] x").conclude(Exit::Code(1)).unwrap()
+        };
+        assert!(matches!(many.extracted(), Extracted::Unknown(_)), "what is not told could be half as well");
     }
 
     #[test]
@@ -306,7 +462,7 @@ mod tests {
             let mut messages = Messages::default();
             for (n, message) in lines.into_iter().enumerate() {
                 let levelname = ["WARNING", "ERROR", "INFO"][n % 3].to_owned();
-                messages.take(Message { levelname, msgid: String::new(), message });
+                messages.take(Message { levelname, message, ..Message::default() });
             }
             let tail = messages.tail();
             prop_assert!(tail.len() <= TAIL_LINES);

@@ -23,29 +23,17 @@ const LOOKS: u32 = 3;
 /// Backs up.
 pub async fn run(bench: &Bench<'_>, spec: &BackupSpec) -> Result<Finished, NoOutcome> {
     let Source::Files(files) = &spec.source;
-    for path in &files.paths {
-        source_is_there(path)?;
-    }
     let name = spec.archive_name(bench.job);
-    bench.step("create");
-    let server = server_of(spec);
-    let created = bench.borg(command::create(spec, bench.job, server)).await;
+    let missing = files.paths.iter().find_map(|path| source_is_there(path).err());
+    let created = match missing {
+        // What an earlier attempt has made is there, whatever became of its source since.
+        Some(_) if bench.attempt > 1 && is_made(bench, spec, &name).await? => Created::Before,
+        Some(failure) => return Err(failure.into()),
+        None => create(bench, spec, &name, &files.paths).await?,
+    };
     let (recovered, expected, findings, tail) = match created {
-        Ok(done) => {
-            let id = archive::created_id(&done.stdout).map_err(unreadable)?;
-            found::keep(&bench.state.findings(), bench.job, &done.findings);
-            (false, Some(id), done.findings, done.tail)
-        }
-        // An earlier attempt made it, and its word was lost.
-        Err(e) if e.says("Archive.AlreadyExists") => (true, None, recalled(bench), Vec::new()),
-        Err(NotDone::Stopped(why)) => {
-            if why == Stop::Cancel {
-                // Nobody goes on from them: the next job has another name.
-                remove_checkpoints(bench, spec, &name).await;
-            }
-            return Err(NoOutcome::Stopped(why));
-        }
-        Err(e) => return Err(e.into()),
+        Created::Now { id, findings, tail } => (false, Some(id), findings, tail),
+        Created::Before => (true, None, recalled(bench), Vec::new()),
     };
     bench.step("read-back");
     let mut facts = read_back(bench, spec, &name, expected.as_deref()).await?;
@@ -67,8 +55,14 @@ pub async fn run(bench: &Bench<'_>, spec: &BackupSpec) -> Result<Finished, NoOut
         }
         Err(NoOutcome::Stopped(why)) => return Err(NoOutcome::Stopped(why)),
         Err(NoOutcome::Failed(failure)) => {
+            if facts.stats.is_none_or(|s| s.files == 0) {
+                // It may be empty, or hold nothing but links: what is not known is neither praised nor removed.
+                let message =
+                    format!("whether the archive holds anything could not be read: {}", failure.message);
+                return Err(Failure::new(FailureCode::NotReadBack, message).with_log(tail).into());
+            }
             add_benign(&mut findings, format!("the file index could not be made: {}", failure.message));
-            facts.stats.is_some_and(|s| s.files > 0)
+            true
         }
     };
     if !something {
@@ -80,6 +74,50 @@ pub async fn run(bench: &Bench<'_>, spec: &BackupSpec) -> Result<Finished, NoOut
         remove_checkpoints(bench, spec, &name).await;
     }
     Ok(finished(JobResult::Backup { archive: facts, recovered }, findings, tail))
+}
+
+/// What came of `borg create`.
+enum Created {
+    /// The archive was made.
+    Now { id: String, findings: Findings, tail: Vec<String> },
+    /// An earlier attempt made it, and its word was lost.
+    Before,
+}
+
+async fn create(
+    bench: &Bench<'_>,
+    spec: &BackupSpec,
+    name: &str,
+    named: &[String],
+) -> Result<Created, NoOutcome> {
+    bench.step("create");
+    match bench.borg(command::create(spec, bench.job, server_of(spec))).await {
+        Ok(done) => {
+            let mut findings = done.findings;
+            findings.named_paths_are_missing(named);
+            found::keep(&bench.state.findings(), bench.job, &findings);
+            let id = archive::created_id(&done.stdout).map_err(unreadable)?;
+            Ok(Created::Now { id, findings, tail: done.tail })
+        }
+        Err(e) if e.says("Archive.AlreadyExists") => Ok(Created::Before),
+        Err(NotDone::Stopped(why)) => {
+            if why == Stop::Cancel {
+                // Nobody goes on from them: the next job has another name.
+                remove_checkpoints(bench, spec, name).await;
+            }
+            Err(NoOutcome::Stopped(why))
+        }
+        Err(e) => Err(e.into()),
+    }
+}
+
+/// Whether the repository holds the archive of this job.
+async fn is_made(bench: &Bench<'_>, spec: &BackupSpec, name: &str) -> Result<bool, NoOutcome> {
+    match bench.borg(command::info(&spec.access, Some(name))).await {
+        Ok(_) => Ok(true),
+        Err(NotDone::Stopped(why)) => Err(NoOutcome::Stopped(why)),
+        Err(NotDone::Failed(..)) => Ok(false),
+    }
 }
 
 /// What the earlier attempt found. When that is not known, nobody can say that the archive is complete.

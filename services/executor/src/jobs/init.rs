@@ -71,6 +71,7 @@ pub fn file_failure(path: &str, error: &std::io::Error) -> Failure {
         std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::ReadOnlyFilesystem => {
             FailureCode::PermissionDenied
         }
+        std::io::ErrorKind::AlreadyExists => FailureCode::TargetExists,
         std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => FailureCode::NoSpace,
         _ => FailureCode::Unknown,
     };

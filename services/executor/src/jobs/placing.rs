@@ -117,7 +117,12 @@ impl Placing {
             }
             count(&source, &metadata, placed)?;
             // One step for a file and for a whole folder: it is there with all that belongs to it, or it is not.
-            fs::rename(&source, &target).map_err(failed)?;
+            let moved = if self.policy == Conflict::Overwrite {
+                fs::rename(&source, &target)
+            } else {
+                rename_to_free(&source, &target)
+            };
+            moved.map_err(failed)?;
         }
         Ok(())
     }
@@ -131,10 +136,8 @@ impl Placing {
     ) -> io::Result<()> {
         match self.policy {
             Conflict::KeepBoth => {
-                let mut name = target.as_os_str().to_owned();
-                name.push(&self.suffix);
                 placed.kept_both += 1;
-                fs::rename(target, name)
+                self.keep(target)
             }
             // A file is replaced by the rename itself, without a moment in which nothing is there.
             Conflict::Overwrite if there.is_dir() => fs::remove_dir_all(target),
@@ -145,6 +148,22 @@ impl Placing {
                 Err(io::Error::new(io::ErrorKind::AlreadyExists, "it appeared while files were restored"))
             }
         }
+    }
+
+    /// Renames what stands there. What an earlier attempt at this restore has kept is kept as well.
+    fn keep(&self, target: &Path) -> io::Result<()> {
+        for n in 0_u32.. {
+            let mut name = target.as_os_str().to_owned();
+            name.push(&self.suffix);
+            if n > 0 {
+                name.push(format!(".{n}"));
+            }
+            match rename_to_free(target, Path::new(&name)) {
+                Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
+                renamed => return renamed,
+            }
+        }
+        Err(io::Error::from(io::ErrorKind::AlreadyExists))
     }
 
     /// A folder that stands there may be a link, which may lead anywhere.
@@ -171,6 +190,20 @@ fn entries(folder: &Path) -> Result<Vec<(PathBuf, Metadata)>, Failure> {
         out.push((path, metadata));
     }
     Ok(out)
+}
+
+/// Renames, and never over something, not even over what came to be this moment.
+fn rename_to_free(from: &Path, to: &Path) -> io::Result<()> {
+    use rustix::fs::{CWD, RenameFlags, renameat_with};
+    use rustix::io::Errno;
+    match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
+        // Not every file system can; there it is looked at first.
+        Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => match to.symlink_metadata() {
+            Ok(_) => Err(io::Error::from(io::ErrorKind::AlreadyExists)),
+            Err(_) => fs::rename(from, to),
+        },
+        renamed => Ok(renamed?),
+    }
 }
 
 fn join(folder: &Path, source: &Path) -> PathBuf {
@@ -301,6 +334,14 @@ mod tests {
             ("new".into(), "mine".into())
         );
         assert_eq!(given.text("to/b.old"), None);
+    }
+
+    #[test]
+    fn what_an_earlier_attempt_has_kept_is_not_overwritten_by_the_next() {
+        let given = Given::new(&[("from/b", "new"), ("to/b", "newer"), ("to/b.old", "first")]);
+        given.place(Conflict::KeepBoth).unwrap();
+        let texts = ["to/b", "to/b.old", "to/b.old.1"].map(|path| given.text(path).unwrap());
+        assert_eq!(texts, ["new", "first", "newer"]);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use super::placing::{Placed, Placing};
 use super::{Bench, Finished, finished, index};
 use crate::borg::Call;
 use crate::control::NoOutcome;
-use crate::core::messages::Findings;
+use crate::core::messages::{Extracted, Findings};
 use crate::core::{command, paths};
 use crate::scratch::Scratch;
 use std::collections::BTreeMap;
@@ -59,6 +59,10 @@ pub async fn run(bench: &Bench<'_>, spec: &RestoreSpec) -> Result<Finished, NoOu
             let message = format!("'{path}' is not in the archive; nothing was restored");
             return Err(Failure::new(FailureCode::PathNotInArchive, message).into());
         }
+        match done.findings.extracted() {
+            Extracted::Unknown(failure) => return Err(failure.with_log(done.tail).into()),
+            Extracted::But(halves) => remove_all(scratch.path(), &halves)?,
+        }
         findings.kept.extend(done.findings.kept);
         findings.incomplete_total += done.findings.incomplete_total;
         findings.benign_total += done.findings.benign_total;
@@ -85,6 +89,20 @@ pub async fn run(bench: &Bench<'_>, spec: &RestoreSpec) -> Result<Finished, NoOu
     };
     let Placed { files, size_bytes, kept_both } = placed;
     Ok(finished(JobResult::Restore { files, size_bytes, target, kept_both }, findings, tail))
+}
+
+/// Removes files of which only a part was written.
+fn remove_all(scratch: &Path, halves: &[String]) -> Result<(), Failure> {
+    for path in halves.iter().filter_map(|path| paths::in_archive(path)) {
+        let path = scratch.join(path);
+        match std::fs::remove_file(&path) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+                return Err(file_failure(&path.display().to_string(), &e));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 /// The roots that are there, resolved.

@@ -1,13 +1,15 @@
 //! `borg list`: what is really there, told page by page.
 
-use super::{Bench, Finished, finished};
+use super::{Bench, Finished, finished, unreadable};
 use crate::control::NoOutcome;
 use crate::core::messages::Findings;
+use crate::core::{archive, command};
 use strongroom_domain::archive::Facts;
 use strongroom_domain::job::JobResult;
 use strongroom_domain::repository::Access;
 use strongroom_domain::wire::NodeReport;
 use strongroom_domain::{Failure, FailureCode};
+use strongroom_service::trace;
 
 /// Archives of one page.
 const PAGE: usize = 200;
@@ -15,7 +17,8 @@ const PAGE: usize = 200;
 /// Reads the repository, and tells what is there.
 pub async fn run(bench: &Bench<'_>, access: &Access) -> Result<Finished, NoOutcome> {
     bench.step("list");
-    let archives = bench.archives(access).await?;
+    let listed = bench.borg(command::describe_archives(access)).await?;
+    let archives = archive::all(&listed.stdout, &access.repository).map_err(unreadable)?;
     let total = archives.len() as u64;
     let mut pages: Vec<Vec<Facts>> = archives.chunks(PAGE).map(<[Facts]>::to_vec).collect();
     if pages.is_empty() {
@@ -34,7 +37,8 @@ pub async fn run(bench: &Bench<'_>, access: &Access) -> Result<Finished, NoOutco
 }
 
 async fn tell(bench: &Bench<'_>, id: &str, report: &NodeReport) -> Result<(), NoOutcome> {
-    while let Err(fault) = bench.bus.report(id, report, None).await {
+    let traceparent = trace::traceparent(&tracing::Span::current());
+    while let Err(fault) = bench.bus.report(id, report, traceparent.as_deref()).await {
         if !fault.is_transient() {
             return Err(Failure::new(FailureCode::Unknown, fault.to_string()).into());
         }

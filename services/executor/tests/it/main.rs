@@ -3,5 +3,9 @@
 
 mod accidents;
 mod failures;
+mod findings;
+mod lives;
+mod look;
+mod restores;
 mod stage;
 mod work;

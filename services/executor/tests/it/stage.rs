@@ -43,7 +43,11 @@ impl Stage {
     }
 
     pub async fn set_with(change: impl FnOnce(Config) -> Config) -> Result<Self> {
-        let nats = Nats::one(&["n"]).await?;
+        Self::set_on(Nats::one(&["n"]).await?, change).await
+    }
+
+    /// The same on a server that the test has made.
+    pub async fn set_on(nats: Nats, change: impl FnOnce(Config) -> Config) -> Result<Self> {
         let scheduler = nats.bus("scheduler").await?;
         let leases = Leases::default();
         let (answers, bus) = (leases.clone(), scheduler.clone());
