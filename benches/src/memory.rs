@@ -4,7 +4,7 @@
 use crate::fill;
 use anyhow::{Context, Result};
 use std::time::Duration;
-use strongroom_e2e::{Single, wait_until};
+use strongroom_e2e::{Fleet, Single, wait_until};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -14,9 +14,15 @@ pub struct Args {
     /// How long it is watched while idle, in seconds.
     #[arg(long, default_value_t = 60)]
     watch_s: u64,
+    /// Run each service as a process of its own, and tell of each: who needs what.
+    #[arg(long)]
+    each: bool,
 }
 
 pub async fn bench(args: &Args) -> Result<()> {
+    if args.each {
+        return each(args).await;
+    }
     let single = Single::start().await?;
     let pid = single.process.pid().context("it does not run")?;
     tokio::time::sleep(Duration::from_secs(3)).await;
@@ -38,6 +44,23 @@ pub async fn bench(args: &Args) -> Result<()> {
     }
     println!("idle for {} s more       {}", args.watch_s, told(pid)?);
     println!("most while idle          {:.3} of what it was at first", most as f64 / first as f64);
+    Ok(())
+}
+
+async fn each(args: &Args) -> Result<()> {
+    let fleet = Fleet::start(1).await?;
+    let bus = fleet.nats.bus("scheduler").await?;
+    fill::jobs(&bus, args.events / 3).await?;
+    let (_, last) = bus.log_state().await?;
+    let caught_up = format!("catalog_sequence {last}");
+    wait_until("the catalog to catch up", Duration::from_secs(600), async || {
+        fleet.api.http_text("/metrics").await.ok()?.contains(&caught_up).then_some(())
+    })
+    .await?;
+    println!("after {} events", args.events);
+    for (name, process) in &fleet.services {
+        println!("  {name:<10} {:>6} MiB", resident_kib(process.pid().context("it does not run")?)? / 1024);
+    }
     Ok(())
 }
 

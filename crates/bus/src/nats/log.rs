@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream::BoxStream;
+use tokio::sync::watch;
 
 /// The stream `STRONGROOM`.
 #[derive(Clone)]
@@ -45,8 +46,26 @@ impl LogStore for NatsLog {
     }
 
     async fn changes(&self) -> Result<BoxStream<'static, u64>, Fault> {
-        // Only the place is used, never the content: what counts is what the stream has stored.
-        Ok(self.nats.subscribe(subjects::STORED_EVENTS).await?.map(|m| stored_at(&m)).boxed())
+        let mut stored = self.nats.subscribe(subjects::STORED_EVENTS).await?;
+        // Only the newest place is kept, never the messages: a reader that is busy for a while would find tens of
+        // thousands of them, each holding on to the buffer that it came in.
+        let (tell, told) = watch::channel(0);
+        tokio::spawn(async move {
+            loop {
+                let message = tokio::select! {
+                    message = stored.next() => message,
+                    () = tell.closed() => return,
+                };
+                let Some(message) = message else { return };
+                tell.send_modify(|newest: &mut u64| *newest = (*newest).max(stored_at(&message)));
+            }
+        });
+        let newest = futures::stream::unfold(told, |mut told| async move {
+            told.changed().await.ok()?;
+            let sequence = *told.borrow_and_update();
+            Some((sequence, told))
+        });
+        Ok(newest.boxed())
     }
 
     async fn state(&self) -> Result<(String, u64), Fault> {
