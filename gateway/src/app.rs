@@ -36,7 +36,7 @@ pub struct App {
     /// Numbers.
     pub metrics: Metrics,
     /// Room for requests.
-    pub room: Semaphore,
+    pub room: std::sync::Arc<Semaphore>,
     /// Room for streams.
     pub streams: std::sync::Arc<Semaphore>,
     /// When it ends.
@@ -51,7 +51,7 @@ impl App {
             tokens: Tokens::new(),
             live: Live::new(),
             metrics: Metrics::install(),
-            room: Semaphore::new(AT_ONCE),
+            room: std::sync::Arc::new(Semaphore::new(AT_ONCE)),
             streams: std::sync::Arc::new(Semaphore::new(STREAMS)),
             bus,
             shutdown,

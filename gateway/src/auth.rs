@@ -7,13 +7,14 @@ use crate::problem::Problem;
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
-use strongroom_bus::Bus;
+use strongroom_bus::{Bus, Fault};
 use strongroom_domain::token::{Issued, Scope};
 use strongroom_domain::{Aggregate, Event, Kind, TokenId};
 use strongroom_service::clock;
 use subtle::ConstantTimeEq;
+use tokio::sync::broadcast;
 use warp::http::{HeaderMap, StatusCode, header};
 
 /// What a token begins with, so that scanners of secrets find it.
@@ -22,6 +23,13 @@ pub const PREFIX: &str = "srt_";
 const REMEMBERED: Duration = Duration::from_secs(15);
 /// How many are remembered.
 const MOST: usize = 10_000;
+/// Changes that a listener may not have taken yet; one that missed some looks for itself.
+const CHANGES: usize = 256;
+
+/// How often a history that is behind what was heard of its token is read again, and the pause in between.
+const LOOKS: u32 = 25;
+/// That pause.
+const LOOK_AGAIN: Duration = Duration::from_millis(40);
 
 /// Who asks.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,15 +38,55 @@ pub struct Caller {
     pub token: TokenId,
     /// What it may do.
     pub scope: Scope,
+    /// The token as it was shown: another one under the same name is not this caller.
+    pub issued: Issued,
 }
 
 /// Tokens that were read.
-pub struct Tokens(Mutex<HashMap<TokenId, (Instant, Option<Issued>)>>);
+pub struct Tokens {
+    memory: Mutex<Memory>,
+    changes: broadcast::Sender<TokenId>,
+}
+
+/// What is known of tokens.
+#[derive(Default)]
+struct Memory {
+    /// What was read, and when.
+    read: HashMap<TokenId, (Instant, Option<Issued>)>,
+    /// The newest fact that was heard of.
+    heard: HashMap<TokenId, u64>,
+}
+
+impl Memory {
+    fn recall(&self, name: &TokenId) -> Option<Option<Issued>> {
+        self.read.get(name).filter(|(at, _)| at.elapsed() < REMEMBERED).map(|(_, issued)| issued.clone())
+    }
+
+    fn hear(&mut self, name: &TokenId, sequence: u64) {
+        self.read.remove(name);
+        let heard = self.heard.entry(name.clone()).or_default();
+        *heard = sequence.max(*heard);
+    }
+
+    /// Takes in what was read up to `sequence`; refuses what is older than what was heard of. A replica that lags, or a
+    /// revocation while the history was on its way, must not let anybody in again.
+    fn take_in(&mut self, name: &TokenId, sequence: u64, issued: Option<Issued>, at: Instant) -> bool {
+        if self.heard.get(name).is_some_and(|heard| sequence < *heard) {
+            return false;
+        }
+        if self.read.len() >= MOST {
+            // Names that somebody tries out must not fill the memory.
+            self.read.clear();
+        }
+        self.read.insert(name.clone(), (at, issued));
+        true
+    }
+}
 
 impl Tokens {
     /// None yet.
     pub fn new() -> Self {
-        Self(Mutex::default())
+        Self { memory: Mutex::default(), changes: broadcast::Sender::new(CHANGES) }
     }
 
     /// Lets a request in, or says why not.
@@ -48,42 +96,79 @@ impl Tokens {
         let name = name_of(shown).ok_or_else(unknown)?;
         let issued = self.issued(bus, &name).await?.ok_or_else(unknown)?;
         if fits(shown, &issued, clock::now()) {
-            Ok(Caller { token: name, scope: issued.scope })
+            Ok(Caller { token: name, scope: issued.scope, issued })
         } else {
             Err(unknown())
         }
     }
 
-    /// Something new was written about a token.
-    pub fn forget(&self, name: &str) {
-        if let Ok(name) = name.parse::<TokenId>() {
-            self.remembered().remove(&name);
+    /// A fact about a token stands at this sequence.
+    pub fn hear(&self, name: &TokenId, sequence: u64) {
+        self.memory().hear(name, sequence);
+        // Nobody may be listening.
+        let _ = self.changes.send(name.clone());
+    }
+
+    /// Whether the caller is let in still, as far as the log answers.
+    pub async fn is_let_in(&self, bus: &Bus, caller: &Caller) -> bool {
+        let issued = self.issued(bus, &caller.token).await;
+        issued.is_ok_and(|issued| issued.as_ref() == Some(&caller.issued))
+    }
+
+    /// Returns when the caller is not let in any more.
+    pub async fn until_ended(&self, bus: &Bus, caller: &Caller) {
+        let mut changes = self.changes.subscribe();
+        loop {
+            let now = clock::now();
+            let left = caller
+                .issued
+                .expires_at
+                .map_or(REMEMBERED, |end| Duration::try_from(end.duration_since(now)).unwrap_or_default());
+            if left.is_zero() {
+                return;
+            }
+            // A log that does not answer says nothing about anybody.
+            if let Ok(issued) = self.issued(bus, &caller.token).await
+                && issued.as_ref() != Some(&caller.issued)
+            {
+                return;
+            }
+            let look_again = tokio::time::sleep(left.min(REMEMBERED));
+            tokio::pin!(look_again);
+            loop {
+                tokio::select! {
+                    () = &mut look_again => break,
+                    changed = changes.recv() => match changed {
+                        Ok(name) if name != caller.token => {}
+                        Ok(_) | Err(_) => break,
+                    },
+                }
+            }
         }
     }
 
     async fn issued(&self, bus: &Bus, name: &TokenId) -> Result<Option<Issued>, Problem> {
-        let known = self.remembered().get(name).filter(|(at, _)| at.elapsed() < REMEMBERED).cloned();
-        if let Some((_, issued)) = known {
+        if let Some(issued) = self.memory().recall(name) {
             return Ok(issued);
         }
-        let read_at = Instant::now();
-        let history = bus.journal().load(&Aggregate::new(Kind::Token, name)).await?;
-        let issued = history.events.iter().fold(None, |issued, recorded| match &recorded.event {
-            Event::TokenIssued(new) => Some(new.clone()),
-            Event::TokenRevoked(_) => None,
-            _ => issued,
-        });
-        let mut remembered = self.remembered();
-        if remembered.len() >= MOST {
-            // Names that somebody tries out must not fill the memory.
-            remembered.clear();
+        for _ in 0..LOOKS {
+            let at = Instant::now();
+            let history = bus.journal().load(&Aggregate::new(Kind::Token, name)).await?;
+            let issued = history.events.iter().fold(None, |issued, recorded| match &recorded.event {
+                Event::TokenIssued(new) => Some(new.clone()),
+                Event::TokenRevoked(_) => None,
+                _ => issued,
+            });
+            if self.memory().take_in(name, history.head.sequence, issued.clone(), at) {
+                return Ok(issued);
+            }
+            tokio::time::sleep(LOOK_AGAIN).await;
         }
-        remembered.insert(name.clone(), (read_at, issued.clone()));
-        Ok(issued)
+        Err(Fault::Transient(format!("no replica shows what was heard of token '{name}'")).into())
     }
 
-    fn remembered(&self) -> std::sync::MutexGuard<'_, HashMap<TokenId, (Instant, Option<Issued>)>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    fn memory(&self) -> MutexGuard<'_, Memory> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -128,6 +213,41 @@ fn refused(detail: &str) -> Problem {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
+
+    fn issued(sha256: &str) -> Issued {
+        Issued { sha256: sha256.into(), scope: Scope::Read, description: String::new(), expires_at: None }
+    }
+
+    #[test]
+    fn what_was_read_before_a_revocation_lets_nobody_in_after_it() {
+        let (mut memory, name) = (Memory::default(), "ci".parse().unwrap());
+        assert!(memory.take_in(&name, 5, Some(issued("a")), Instant::now()));
+        assert_eq!(memory.recall(&name), Some(Some(issued("a"))));
+        // It is revoked while another request reads its history.
+        memory.hear(&name, 9);
+        assert_eq!(memory.recall(&name), None);
+        assert!(!memory.take_in(&name, 5, Some(issued("a")), Instant::now()));
+        assert_eq!(memory.recall(&name), None);
+        assert!(memory.take_in(&name, 9, None, Instant::now()));
+        assert_eq!(memory.recall(&name), Some(None));
+        // Word of something older comes late.
+        memory.hear(&name, 5);
+        assert!(!memory.take_in(&name, 5, Some(issued("a")), Instant::now()));
+    }
+
+    #[test]
+    fn memory_is_bounded_and_short() {
+        let mut memory = Memory::default();
+        for n in 0..=MOST {
+            assert!(memory.take_in(&format!("t{n}").parse().unwrap(), 0, None, Instant::now()));
+        }
+        assert!(memory.read.len() <= MOST);
+        let (name, long_ago) = ("old".parse().unwrap(), Instant::now().checked_sub(REMEMBERED));
+        if let Some(long_ago) = long_ago {
+            assert!(memory.take_in(&name, 1, Some(issued("a")), long_ago));
+            assert_eq!(memory.recall(&name), None);
+        }
+    }
 
     #[test]
     fn a_token_fits_only_itself_and_only_until_it_ends() {

@@ -3,6 +3,7 @@
 //! A field that is misspelt and passed over in silence is a backup that is not made the way its owner believes.
 
 use crate::http::Request;
+use crate::json;
 use crate::problem::Problem;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -26,11 +27,18 @@ pub fn object(request: &Request) -> Result<Map<String, Value>, Problem> {
         return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", detail));
     }
     let malformed = |detail: String| Problem::new(StatusCode::BAD_REQUEST, "malformed_json", detail);
-    match serde_json::from_slice(&request.body) {
+    match json::read(&request.body) {
         Ok(Value::Object(fields)) => Ok(fields),
         Ok(_) => Err(malformed("the body must be a JSON object".into())),
         Err(e) => Err(malformed(format!("the body is no JSON: {e}"))),
     }
+}
+
+/// A body that has nothing to say: empty, or an object without fields.
+pub fn nothing(request: &Request) -> Result<(), Problem> {
+    #[derive(Serialize, serde::Deserialize)]
+    struct Nothing {}
+    read::<Nothing>(request).map(|Nothing {}| ())
 }
 
 /// The whole body as one type.

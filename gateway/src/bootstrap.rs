@@ -20,7 +20,12 @@ pub async fn first_token(bus: &Bus, state_dir: &Path) -> anyhow::Result<()> {
     // The file first: a token that is issued and written nowhere would be lost for ever.
     let path = state_dir.join("token");
     let text = match std::fs::read_to_string(&path) {
-        Ok(text) if text.trim().starts_with(auth::PREFIX) => text.trim().to_owned(),
+        // One of another name would be issued under a name that it does not show, and nobody could ever come in.
+        Ok(text)
+            if text.trim().strip_prefix(auth::PREFIX).is_some_and(|rest| rest.starts_with("bootstrap_")) =>
+        {
+            text.trim().to_owned()
+        }
         _ => {
             let name: TokenId = NAME.parse()?;
             let text = auth::draw(&name);

@@ -4,6 +4,7 @@
 //! Every stream follows the log by itself and at its own pace: a slow reader holds up nobody and misses nothing.
 
 use crate::app::App;
+use crate::auth::Caller;
 use crate::body;
 use crate::http::Request;
 use crate::problem::Problem;
@@ -14,8 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use strongroom_bus::{Delivery, Follower, Recorded};
 use strongroom_domain::wire::Progress;
-use strongroom_domain::{Event, JobId, Kind, TokenId};
-use strongroom_service::Shutdown;
+use strongroom_domain::{Event, JobId, Kind};
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::mpsc;
@@ -33,8 +33,8 @@ struct State {
     progress: Receiver<Progress>,
     job: Option<JobId>,
     kinds: Vec<Kind>,
-    token: TokenId,
-    shutdown: Shutdown,
+    caller: Caller,
+    app: Arc<App>,
     _room: tokio::sync::OwnedSemaphorePermit,
 }
 
@@ -65,8 +65,8 @@ pub async fn stream(app: &Arc<App>, request: &Request) -> Result<Response, Probl
         progress: app.live.progress(),
         job,
         kinds,
-        token: request.caller.token.clone(),
-        shutdown: app.shutdown.clone(),
+        caller: request.caller.clone(),
+        app: app.clone(),
         _room: room,
     };
     let reply = sse::reply(sse::keep_alive().interval(KEEP_ALIVE).stream(frames(state)));
@@ -82,9 +82,11 @@ pub async fn stream(app: &Arc<App>, request: &Request) -> Result<Response, Probl
 fn frames(state: State) -> impl Stream<Item = Result<sse::Event, Infallible>> + Send {
     let (sender, receiver) = mpsc::channel(AHEAD);
     tokio::spawn(async move {
+        let (app, caller) = (state.app.clone(), state.caller.clone());
         tokio::select! {
-            () = state.shutdown.clone().cancelled_owned() => {}
+            () = app.shutdown.cancelled() => {}
             () = sender.closed() => {}
+            () = app.tokens.until_ended(&app.bus, &caller) => {}
             () = feed(state, &sender) => {}
         }
     });
@@ -98,8 +100,8 @@ async fn feed(mut state: State, sender: &mpsc::Sender<sse::Event>) {
     loop {
         let next = tokio::select! {
             delivery = state.follower.next() => match delivery {
-                // Who is not let in any more hears nothing more.
-                Ok(Delivery::Event(recorded)) if state.is_revoked_by(&recorded) => return,
+                // Who is not let in any more hears nothing of what came after.
+                Ok(Delivery::Event(recorded)) if is_revoked_by(&state.app, &state.caller, &recorded).await => return,
                 Ok(Delivery::Event(recorded)) => state.wants(&recorded).then(|| frame(&recorded)),
                 Ok(_) => None,
                 Err(strongroom_bus::FollowError::Fault(fault)) if fault.is_transient() => {
@@ -126,11 +128,17 @@ async fn feed(mut state: State, sender: &mpsc::Sender<sse::Event>) {
     }
 }
 
-impl State {
-    fn is_revoked_by(&self, recorded: &Recorded) -> bool {
-        matches!(recorded.event, Event::TokenRevoked(_)) && recorded.aggregate.id == self.token.as_str()
+/// A revocation ends the stream unless the token was issued anew since: this one may be long ago.
+async fn is_revoked_by(app: &App, caller: &Caller, recorded: &Recorded) -> bool {
+    let token = &caller.token;
+    if !matches!(recorded.event, Event::TokenRevoked(_)) || recorded.aggregate.id != token.as_str() {
+        return false;
     }
+    app.tokens.hear(token, recorded.sequence);
+    !app.tokens.is_let_in(&app.bus, caller).await
+}
 
+impl State {
     fn wants(&self, recorded: &Recorded) -> bool {
         let about = self.job.is_none_or(|job| match &recorded.event {
             Event::QueueAdmitted(admitted) => admitted.job == job,

@@ -80,6 +80,7 @@ async fn parts(app: &App) -> Vec<(&'static str, Health)> {
 /// All numbers in Prometheus' text form (version 0.0.4).
 pub async fn metrics(app: &App) -> warp::reply::Response {
     let mut text = app.metrics.render();
+    text.push_str(concat!("strongroom_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"} 1\n"));
     for (name, health) in parts(app).await {
         text.push_str(&format!("strongroom_ready{{service=\"{name}\"}} {}\n", u8::from(health.ready)));
         for (number, value) in &health.numbers {

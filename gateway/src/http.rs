@@ -3,16 +3,19 @@
 use crate::app::App;
 use crate::auth::Caller;
 use crate::body::{self, LIMIT};
+use crate::connections::{self, Limits};
 use crate::problem::Problem;
 use crate::route::{Definitions, Route};
 use crate::{events, health, resources};
 use bytes::{Buf, Bytes};
 use futures::{Stream, TryStreamExt};
-use std::sync::Arc;
+use hyper_util::service::TowerToHyperService;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use strongroom_bus::{Context, Position};
 use strongroom_domain::token::Scope;
 use strongroom_service::trace;
+use tokio::sync::OwnedSemaphorePermit;
 use tracing::Instrument;
 use warp::Filter;
 use warp::http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
@@ -41,6 +44,8 @@ pub struct Request {
     pub caller: Caller,
     /// The position that the answer must have reached.
     pub at_least: Option<Position>,
+    /// Its place among those that are worked on.
+    pub room: Mutex<Option<OwnedSemaphorePermit>>,
 }
 
 /// A good answer: a status, a body, headers.
@@ -111,10 +116,16 @@ impl Request {
         self.headers.get(name).and_then(|v| v.to_str().ok())
     }
 
+    /// Gives its place to others: what only waits from now on must not keep them waiting.
+    pub fn leave_room(&self) {
+        self.room.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
+
     /// A seed for ids: the same for the same request repeated with its `Idempotency-Key`, else new.
     pub fn command(&self) -> String {
         match self.header("idempotency-key").filter(|key| !key.is_empty()) {
-            Some(key) => format!("http/{}/{}/{}/{key}", self.caller.token, self.method, self.path),
+            // Neither a path nor a key holds a line break, so no other path and key read like these two.
+            Some(key) => format!("http/{}/{}/{}\n{key}", self.caller.token, self.method, self.path),
             None => format!("http/{}", uuid::Uuid::now_v7()),
         }
     }
@@ -132,8 +143,8 @@ pub async fn serve(app: Arc<App>, listener: tokio::net::TcpListener) {
             let app = app.clone();
             async move { answer(app, method, path.as_str().to_owned(), query, headers, body).await }
         });
-    let ending = async move { shutdown.cancelled().await };
-    warp::serve(filter).incoming(listener).graceful(ending).run().await;
+    let service = TowerToHyperService::new(warp::service(filter));
+    connections::serve(listener, service, Limits::default(), shutdown).await;
 }
 
 async fn answer<S, B>(
@@ -203,7 +214,7 @@ where
         let detail = format!("this needs a token with the scope '{needed}'; yours has '{}'", caller.scope);
         return Err(Problem::new(StatusCode::FORBIDDEN, "forbidden", detail));
     }
-    let _room = app.room.acquire().await.map_err(|_| shutting_down())?;
+    let room = app.room.clone().acquire_owned().await.map_err(|_| shutting_down())?;
     let body = tokio::time::timeout(BODY_WITHIN, collect(&headers, body)).await.map_err(|_| {
         Problem::new(StatusCode::REQUEST_TIMEOUT, "timeout", "the body of the request did not come in time")
     })??;
@@ -212,8 +223,16 @@ where
         None => None,
     };
     let query = url::form_urlencoded::parse(query.as_bytes()).into_owned().collect();
-    let request =
-        Request { method: method.clone(), path: path.clone(), query, headers, body, caller, at_least };
+    let request = Request {
+        method: method.clone(),
+        path: path.clone(),
+        query,
+        headers,
+        body,
+        caller,
+        at_least,
+        room: Mutex::new(Some(room)),
+    };
     dispatch(&app, &route, &request).await
 }
 
@@ -308,7 +327,7 @@ async fn dispatch(app: &Arc<App>, route: &Route<'_>, request: &Request) -> Resul
         Route::Resume(id) => plans::resume(app, request, id).await,
         Route::Init(id) => repositories::init(app, request, id).await,
         Route::Scan(id) => repositories::scan(app, request, id).await,
-        Route::TestChannel(id) => channels::test(app, id).await,
+        Route::TestChannel(id) => channels::test(app, request, id).await,
         Route::Tokens => tokens::all(app, request).await,
         Route::Token(id) => tokens::one(app, request, id).await,
         Route::Jobs => jobs::list(app, request).await,
@@ -324,7 +343,7 @@ async fn dispatch(app: &Arc<App>, route: &Route<'_>, request: &Request) -> Resul
         Route::Restore(id) => archives::restore(app, request, id).await,
         Route::Nodes => system::nodes(app, request).await,
         Route::Quarantine => system::quarantine(app, request).await,
-        Route::Redrive(id) => system::redrive(app, id).await,
+        Route::Redrive(id) => system::redrive(app, request, id).await,
         Route::Capabilities => system::capabilities(app).await,
     };
     Ok(good?.response().into_response())

@@ -68,8 +68,8 @@ async fn watch(app: &App) -> Result<(), FollowError> {
     loop {
         match follower.next().await {
             Ok(Delivery::Event(recorded)) => {
-                if recorded.aggregate.kind == Kind::Token {
-                    app.tokens.forget(&recorded.aggregate.id);
+                if let (Kind::Token, Ok(name)) = (recorded.aggregate.kind, recorded.aggregate.id.parse()) {
+                    app.tokens.hear(&name, recorded.sequence);
                 }
                 if let (true, Ok(job)) = (recorded.event.ends_job(), recorded.aggregate.id.parse()) {
                     // Nobody may be waiting.

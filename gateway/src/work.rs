@@ -3,10 +3,11 @@
 use crate::app::App;
 use crate::http::{Good, Request};
 use crate::problem::Problem;
+use crate::resources::definition::key_reused;
 use serde_json::{Value, json};
 use std::time::Duration;
 use strongroom_bus::{AppendError, Head, NewEvent, Position};
-use strongroom_domain::job::{Phase, Requested};
+use strongroom_domain::job::{JobSpec, Phase, Requested};
 use strongroom_domain::view::{Job, ListQuestion, Page};
 use strongroom_domain::{Aggregate, Event, EventId, JobId, Kind};
 use strongroom_service::clock;
@@ -32,11 +33,33 @@ pub async fn request(app: &App, request: &Request, job: JobId, requested: Reques
         event: Event::JobRequested(requested),
     };
     let context = request.context(Some(job.to_string()));
-    match app.bus.journal().append(&aggregate, &Head::default(), &new, &context).await {
-        Ok(appended) => Ok(appended.head.sequence),
+    let appended = app.bus.journal().append(&aggregate, &Head::default(), &new, &context).await;
+    match appended {
+        Ok(appended) if !appended.was_there => return Ok(appended.head.sequence),
         // It was asked for before, under the same key.
-        Err(AppendError::Conflict) => Ok(app.bus.journal().load(&aggregate).await?.head.sequence),
-        Err(AppendError::Fault(fault)) => Err(fault.into()),
+        Ok(_) | Err(AppendError::Conflict) => {}
+        Err(AppendError::Fault(fault)) => return Err(fault.into()),
+    }
+    let history = app.bus.journal().load(&aggregate).await?;
+    match (history.events.first().map(|e| (&e.event, e.sequence)), &new.event) {
+        (Some((Event::JobRequested(before), sequence)), Event::JobRequested(now))
+            if is_same(&before.spec, &now.spec) =>
+        {
+            Ok(sequence)
+        }
+        _ => Err(key_reused().into()),
+    }
+}
+
+/// Whether two requests under one key ask for the same. The path says most of it; what was looked up for the job may have
+/// changed in between.
+fn is_same(before: &JobSpec, now: &JobSpec) -> bool {
+    match (before, now) {
+        (JobSpec::Restore(before), JobSpec::Restore(now)) => {
+            (&before.archive, &before.paths, &before.target, before.on_conflict)
+                == (&now.archive, &now.paths, &now.target, now.on_conflict)
+        }
+        _ => before.kind() == now.kind(),
     }
 }
 
@@ -50,7 +73,7 @@ async fn answer(
 ) -> Result<Good, Problem> {
     let location = format!("/api/v1/jobs/{job}");
     if let Some(wait) = wait_of(request)
-        && let Some((ended, position)) = wait_for_end(app, job, sequence, wait).await?
+        && let Some((ended, position)) = wait_for_end(app, request, job, sequence, wait).await?
     {
         let good = Good::at(position, json!(ended)).with(header::LOCATION, location);
         return Ok(
@@ -95,6 +118,21 @@ fn wait_of(request: &Request) -> Option<Duration> {
 }
 
 async fn wait_for_end(
+    app: &App,
+    request: &Request,
+    job: JobId,
+    sequence: u64,
+    wait: Duration,
+) -> Result<Option<(Job, Position)>, Problem> {
+    request.leave_room();
+    tokio::select! {
+        ended = hear_of_end(app, job, sequence, wait) => ended,
+        // Who waits is told of the job, to ask how it went when there is a gateway again.
+        () = app.shutdown.cancelled() => Ok(None),
+    }
+}
+
+async fn hear_of_end(
     app: &App,
     job: JobId,
     sequence: u64,

@@ -1,7 +1,6 @@
 //! Archives: stored backups.
 
 use super::jobs::list_question;
-use super::plans::Nothing;
 use super::repositories::reach_named;
 use crate::app::App;
 use crate::http::{Good, Request};
@@ -67,7 +66,7 @@ pub async fn files(app: &App, request: &Request, id: &str) -> Result<Good, Probl
 
 /// `POST /archives/{id}/index`.
 pub async fn index(app: &App, request: &Request, id: &str) -> Result<Good, Problem> {
-    body::read::<Nothing>(request)?;
+    body::nothing(request)?;
     let (archive, _) = find(app, id, request.at_least.clone()).await?;
     ask(app, request, &archive, |access, archive, _| Ok(JobSpec::IndexArchive { access, archive })).await
 }

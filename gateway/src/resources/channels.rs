@@ -20,6 +20,7 @@ impl Resource for Channels {
     const PLURAL: &'static str = "channels";
     const SINGULAR: &'static str = "channel";
     const HIDDEN: &'static [&'static str] = &["/target/signing_key"];
+    const SEALED: &'static [&'static str] = &["secret"];
 
     fn pick(event: &Event) -> Option<channel::Spec> {
         if let Event::ChannelDefined(spec) = event { Some(spec.clone()) } else { None }
@@ -77,7 +78,8 @@ impl Resource for Channels {
 }
 
 /// `POST /channels/{id}/test`.
-pub async fn test(app: &App, id: &str) -> Result<Good, Problem> {
+pub async fn test(app: &App, request: &Request, id: &str) -> Result<Good, Problem> {
+    body::nothing(request)?;
     existing::<Channels>(app, id).await?;
     let channel: ChannelId = id.parse().map_err(|_| Problem::not_found(Channels::SINGULAR, id))?;
     let (_, last) = app.bus.log_state().await?;

@@ -28,6 +28,9 @@ pub trait Resource: Sized + Send + Sync {
     /// Fields of the spec that are the gateway's business and nobody else's, as JSON pointers.
     const HIDDEN: &'static [&'static str] = &[];
 
+    /// Fields of a request that are no part of the spec: what they hold is sealed and cannot be compared.
+    const SEALED: &'static [&'static str] = &[];
+
     /// The spec of an event that defines one.
     fn pick(event: &Event) -> Option<Self::Spec>;
     /// The event that defines one.
@@ -157,10 +160,8 @@ async fn define<R: Resource>(
     }
     let prepared = if repeated {
         let spec = history.events.iter().find(|e| e.id == event_id).and_then(|e| R::pick(&e.event));
-        spec.ok_or_else(|| {
-            Problem::conflict("idempotency_key_reused", "this key was used for another request")
-        })?
-        .into()
+        let spec = spec.filter(|spec| is_same::<R>(&fields, spec)).ok_or_else(key_reused)?;
+        spec.into()
     } else {
         R::prepare(app, request, id, fields, before.spec.as_ref()).await?
     };
@@ -210,6 +211,19 @@ async fn define<R: Resource>(
         good = good.with(header::LOCATION, format!("/api/v1/{}/{id}", R::PLURAL));
     }
     Ok(good)
+}
+
+/// Whether fields that were sent under a used key say what was defined under it, as far as it can be seen.
+fn is_same<R: Resource>(fields: &Map<String, Value>, spec: &R::Spec) -> bool {
+    let mut fields = fields.clone();
+    fields.retain(|name, _| !R::SEALED.contains(&name.as_str()));
+    body::understand::<R::Spec>(fields).is_ok_and(|sent| open_part::<R>(&sent) == open_part::<R>(spec))
+}
+
+/// A key was used before, for something else.
+pub fn key_reused() -> Rejection {
+    let message = "this Idempotency-Key was used for another request; take a new one";
+    Rejection::conflict("idempotency_key_reused", message)
 }
 
 /// The checks that need no spec.
@@ -319,8 +333,9 @@ pub async fn all<R: Resource>(app: &App, at: &Position) -> Result<Vec<view::Defi
     }
 }
 
-fn show<R: Resource>(definition: &view::Definition<R::Spec>) -> Value {
-    let mut spec = serde_json::to_value(&definition.spec).unwrap_or_default();
+/// A spec without what is hidden.
+fn open_part<R: Resource>(spec: &R::Spec) -> Value {
+    let mut spec = serde_json::to_value(spec).unwrap_or_default();
     for pointer in R::HIDDEN {
         if let Some((parent, field)) = pointer.rsplit_once('/')
             && let Some(Value::Object(parent)) = spec.pointer_mut(parent)
@@ -328,6 +343,11 @@ fn show<R: Resource>(definition: &view::Definition<R::Spec>) -> Value {
             parent.remove(field);
         }
     }
+    spec
+}
+
+fn show<R: Resource>(definition: &view::Definition<R::Spec>) -> Value {
+    let spec = open_part::<R>(&definition.spec);
     let mut body = json!({
         "id": definition.id, "version": definition.version, "paused": definition.paused,
         "defined_at": definition.defined_at, "changed_at": definition.changed_at,

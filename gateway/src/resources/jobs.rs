@@ -1,5 +1,6 @@
 //! Jobs: what was asked for, how it goes, how it ended.
 
+use super::definition::key_reused;
 use super::plans;
 use crate::app::App;
 use crate::body;
@@ -11,10 +12,10 @@ use serde_json::{Value, json};
 use strongroom_bus::{NewEvent, Position};
 use strongroom_domain::admission::Waiting;
 use strongroom_domain::definition::check_text;
-use strongroom_domain::job::{JobSpec, Phase, Requested, State, Trigger};
+use strongroom_domain::job::{CancelRequested, JobSpec, Phase, Requested, State, Trigger};
 use strongroom_domain::view::{Job, ListQuestion, Page};
 use strongroom_domain::wire::{Progress, Status};
-use strongroom_domain::{Aggregate, JobId, Kind, Rejection};
+use strongroom_domain::{Aggregate, Event, JobId, Kind, Rejection};
 use strongroom_service::clock;
 use warp::http::{StatusCode, header};
 
@@ -115,6 +116,14 @@ pub async fn cancel(app: &App, request: &Request, id: &str) -> Result<Good, Prob
         let first = events.next().and_then(|e| State::begin(&e.event, e.at));
         let mut state = first.ok_or_else(|| Rejection::NotFound { kind: "job".into(), id: id.into() })?;
         events.for_each(|e| state.evolve(&e.event, e.at));
+        if let Some(there) = history.events.iter().find(|e| e.id == event_id) {
+            let wanted = Event::JobCancelRequested(CancelRequested { reason: reason.clone() });
+            return if there.event == wanted {
+                Ok(Some(NewEvent { id: event_id, at, event: wanted }))
+            } else {
+                Err(key_reused())
+            };
+        }
         let event = state.request_cancel(reason.clone())?;
         Ok(event.map(|event| NewEvent { id: event_id, at, event }))
     });
@@ -129,7 +138,7 @@ pub async fn cancel(app: &App, request: &Request, id: &str) -> Result<Good, Prob
 
 /// `POST /jobs/{id}/retry`.
 pub async fn retry(app: &App, request: &Request, id: &str) -> Result<Good, Problem> {
-    body::read::<plans::Nothing>(request)?;
+    body::nothing(request)?;
     // The log itself says how it ended: a view may be behind.
     let history = app.bus.journal().load(&Aggregate::new(Kind::Job, job_id(id)?)).await?;
     let mut events = history.events.iter();

@@ -1,13 +1,12 @@
 //! Plans: what, where to, and when.
 
-use super::definition::{Prepared, Resource, existing, fold, present, referred};
+use super::definition::{Prepared, Resource, etag, event_id, existing, fold, key_reused, present, referred};
 use super::repositories::{Repositories, reach_named};
 use super::servers::Servers;
 use crate::app::App;
 use crate::http::{Good, Request};
 use crate::problem::Problem;
 use crate::{body, work};
-use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use strongroom_bus::{NewEvent, Position};
 use strongroom_domain::definition::{Retired, Validate, check_text};
@@ -95,7 +94,7 @@ impl Resource for Plans {
 
 /// `POST /plans/{id}/run`.
 pub async fn run(app: &App, request: &Request, id: &str) -> Result<Good, Problem> {
-    body::read::<Nothing>(request)?;
+    body::nothing(request)?;
     let requested = request_run(app, id, Trigger::Manual).await?;
     work::ask(app, request, requested).await
 }
@@ -117,10 +116,6 @@ pub async fn request_run(app: &App, id: &str, trigger: Trigger) -> Result<Reques
     })
 }
 
-/// A body without fields.
-#[derive(Debug, Default, Serialize, Deserialize)]
-pub struct Nothing {}
-
 /// `POST /plans/{id}/pause`.
 pub async fn pause(app: &App, request: &Request, id: &str) -> Result<Good, Problem> {
     let paused: plan::Paused = body::read(request)?;
@@ -132,39 +127,35 @@ pub async fn pause(app: &App, request: &Request, id: &str) -> Result<Good, Probl
     if !problems.is_empty() {
         return Err(Rejection::Invalid { fields: problems }.into());
     }
-    change(app, request, id, |now| {
-        (now.as_deref() != Some(&paused.reason)).then(|| Event::PlanPaused(paused.clone()))
-    })
-    .await
+    change(app, request, id, &Event::PlanPaused(paused)).await
 }
 
 /// `POST /plans/{id}/resume`.
 pub async fn resume(app: &App, request: &Request, id: &str) -> Result<Good, Problem> {
-    body::read::<Nothing>(request)?;
-    change(app, request, id, |now| now.is_some().then_some(Event::PlanResumed(plan::Resumed {}))).await
+    body::nothing(request)?;
+    change(app, request, id, &Event::PlanResumed(plan::Resumed {})).await
 }
 
-async fn change(
-    app: &App,
-    request: &Request,
-    id: &str,
-    event: impl Fn(Option<String>) -> Option<Event> + Send + Sync,
-) -> Result<Good, Problem> {
+/// Pauses or resumes. What is so already needs no event.
+async fn change(app: &App, request: &Request, id: &str, wanted: &Event) -> Result<Good, Problem> {
     present::<Plans>(app, id).await?;
     let aggregate = Aggregate::new(Kind::Plan, id);
-    let (event_id, at) = (super::definition::event_id(request), clock::now());
+    let (event_id, at) = (event_id(request), clock::now());
     let context = request.context(Some(event_id.to_string()));
+    let reason = if let Event::PlanPaused(paused) = wanted { Some(&paused.reason) } else { None };
     let decided = app.bus.journal().decide(&aggregate, &context, |history| {
+        let new = NewEvent { id: event_id, at, event: wanted.clone() };
+        if let Some(there) = history.events.iter().find(|e| e.id == event_id) {
+            return if there.event == *wanted { Ok(Some(new)) } else { Err(key_reused()) };
+        }
         let plan = fold::<Plans>(history);
         if plan.spec.is_none() {
             return Err(Rejection::NotFound { kind: Plans::SINGULAR.into(), id: id.into() });
         }
-        Ok(event(plan.paused).map(|event| NewEvent { id: event_id, at, event }))
+        Ok((plan.paused.as_ref() != reason).then_some(new))
     });
     let (appended, history) = decided.await?;
     let head = appended.map_or(history.head, |a| a.head);
-    let after = present::<Plans>(app, id).await?;
-    let body = json!({ "id": id, "version": after.version, "paused": after.paused });
-    let good = Good::at(app.bus.position(head.sequence), body);
-    Ok(good.with(header::ETAG, super::definition::etag(after.version)))
+    let body = json!({ "id": id, "version": head.version, "paused": reason });
+    Ok(Good::at(app.bus.position(head.sequence), body).with(header::ETAG, etag(head.version)))
 }

@@ -24,6 +24,7 @@ impl Resource for Repositories {
     const PLURAL: &'static str = "repositories";
     const SINGULAR: &'static str = "repository";
     const HIDDEN: &'static [&'static str] = &["/passphrase"];
+    const SEALED: &'static [&'static str] = &["passphrase", "generate_passphrase"];
 
     fn pick(event: &Event) -> Option<repository::Spec> {
         if let Event::RepositoryDefined(spec) = event { Some(spec.clone()) } else { None }
@@ -164,6 +165,7 @@ pub async fn reach_named(app: &App, id: &str) -> Result<(Access, ServerId, serve
 
 /// `POST /repositories/{id}/init`.
 pub async fn init(app: &App, request: &Request, id: &str) -> Result<Good, Problem> {
+    body::nothing(request)?;
     let spec = existing::<Repositories>(app, id).await?;
     let id: RepositoryId = id.parse().map_err(|_| Problem::not_found(Repositories::SINGULAR, id))?;
     let requested = Requested { trigger: Trigger::Manual, ..request_init(app, &id, &spec).await? };
@@ -172,6 +174,7 @@ pub async fn init(app: &App, request: &Request, id: &str) -> Result<Good, Proble
 
 /// `POST /repositories/{id}/scan`.
 pub async fn scan(app: &App, request: &Request, id: &str) -> Result<Good, Problem> {
+    body::nothing(request)?;
     let (access, server, definition) = reach_named(app, id).await?;
     let spec = JobSpec::ScanRepository { access };
     let requested =

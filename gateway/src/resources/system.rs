@@ -1,6 +1,7 @@
 //! What is about the system itself: nodes, quarantine, what recovery could use.
 
 use crate::app::App;
+use crate::body;
 use crate::http::{Good, Request};
 use crate::problem::Problem;
 use serde_json::{Value, json};
@@ -33,7 +34,8 @@ pub async fn quarantine(app: &App, request: &Request) -> Result<Good, Problem> {
 }
 
 /// `POST /quarantine/{id}/redrive`.
-pub async fn redrive(app: &App, id: &str) -> Result<Good, Problem> {
+pub async fn redrive(app: &App, request: &Request, id: &str) -> Result<Good, Problem> {
+    body::nothing(request)?;
     // `<consumer>.<kind>.<id>`: the consumer itself tries again.
     let (consumer, aggregate) =
         id.split_once('.').ok_or_else(|| Problem::not_found("quarantined message", id))?;

@@ -90,7 +90,7 @@ async fn issue(app: &App, request: &Request) -> Result<Good, Problem> {
     });
     let (appended, _) = decided.await?;
     let head = appended.map(|a| a.head).unwrap_or_default();
-    app.tokens.forget(wanted.id.as_str());
+    app.tokens.hear(&wanted.id, head.sequence);
     let body = json!({
         "id": wanted.id, "version": head.version, "scope": issued.scope, "description": issued.description,
         "expires_at": issued.expires_at, "token": text,
@@ -115,7 +115,9 @@ async fn revoke(app: &App, request: &Request, name: &TokenId) -> Result<Good, Pr
         }
     });
     let (appended, _) = decided.await?;
-    app.tokens.forget(name.as_str());
+    if let Some(appended) = &appended {
+        app.tokens.hear(name, appended.head.sequence);
+    }
     let mut good = Good::new(StatusCode::NO_CONTENT, Value::Null);
     good.body = None;
     good.position = appended.map(|a| app.bus.position(a.head.sequence));
