@@ -1,0 +1,14 @@
+//! The gateway on a real log, asked over HTTP; the other services are played.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
+
+mod archives;
+mod definitions;
+mod ending;
+mod events;
+mod players;
+mod repositories;
+mod requests;
+mod stage;
+mod system;
+mod tokens;
+mod work;
