@@ -206,3 +206,40 @@ async fn a_scan_tells_what_is_written_in_archives_and_no_checkpoint() -> Result<
     assert!((100..5000).contains(&archives[1].comment.len()), "{}", archives[1].comment.len());
     wait_until("the end", PATIENCE, async || stage.report().await.ok().map(|_| ())).await
 }
+
+/// P2: what vanishes while borg works is life, and no missing data.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_vanishes_while_borg_works_is_named_and_benign() -> Result<()> {
+    use std::os::unix::fs::MetadataExt;
+    let stage = Stage::set().await?;
+    stage.init().await?;
+    let source = stage.path("source");
+    std::fs::create_dir(&source)?;
+    for n in 0..3 {
+        std::fs::write(source.join(format!("f{n}")), look::noise(n + 1, 8 << 20))?;
+    }
+    let (job, epoch) = stage.emit(look::slow(&stage, &source)).await?;
+    stage.begun(job).await?;
+    let pid = look::in_the_act(&stage).await?;
+    // Borg has read the folder, and reads the first of its files. It takes them in the order of their inodes.
+    let fds = format!("/proc/{}/fd", pid.as_raw_nonzero());
+    wait_until("borg to read", PATIENCE, async || {
+        let mut open =
+            std::fs::read_dir(&fds).ok()?.flatten().filter_map(|f| std::fs::read_link(f.path()).ok());
+        open.any(|f| f.parent() == Some(&source)).then_some(())
+    })
+    .await?;
+    let last =
+        std::fs::read_dir(&source)?.flatten().max_by_key(|e| e.metadata().unwrap().ino()).unwrap().path();
+    std::fs::remove_file(&last)?;
+    let Report::Succeeded { outcome, .. } = stage.end_of(job, epoch).await? else { panic!("it failed") };
+    let done = serde_json::to_value(outcome)?;
+    assert_eq!(
+        (&done["completeness"], &done["incomplete_total"], &done["benign_total"]),
+        (&json!("complete"), &json!(0), &json!(1)),
+        "{done}"
+    );
+    assert_eq!(done["findings"][0]["path"], last.display().to_string());
+    assert_eq!(done["result"]["archive"]["stats"]["files"], 2);
+    Ok(())
+}

@@ -2,10 +2,13 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
 mod accidents;
+mod bounds;
 mod failures;
 mod findings;
+mod leftovers;
 mod lives;
 mod look;
 mod restores;
+mod secrecy;
 mod stage;
 mod work;
