@@ -15,10 +15,10 @@ pub struct Scratch {
 
 impl Scratch {
     /// Makes one inside `folder`, on its file system, for nobody else to see.
-    pub fn make(folder: &Path, job: JobId, epoch: u64, notes: &Path) -> std::io::Result<Self> {
+    pub fn make(folder: &Path, job: JobId, epoch: u64, part: usize, notes: &Path) -> std::io::Result<Self> {
         // Of this attempt alone: one that was overtaken must not remove what the next one works with.
-        let path = folder.join(format!(".strongroom-restore-{job}-{epoch}"));
-        let note = notes.join(format!("{job}-{epoch}"));
+        let path = folder.join(format!(".strongroom-restore-{job}-{epoch}-{part}"));
+        let note = notes.join(format!("{job}-{epoch}-{part}"));
         // Noted first: a folder that is not noted would stay for ever.
         std::fs::write(&note, path.as_os_str().as_encoded_bytes())?;
         remove(&path)?;

@@ -13,9 +13,10 @@ const CHECKPOINT_INTERVAL_S: u32 = 300;
 /// How long borg waits for a lock when the plan does not say, in seconds.
 const LOCK_WAIT_S: u32 = 60;
 
-/// `<repository>::<archive>`.
+/// `<repository>::<archive>`. Somebody else's archive may be called `{hostname}`, which borg would take for another one:
+/// the one that was to be kept would be deleted.
 pub fn archive(access: &Access, name: &str) -> String {
-    format!("{}::{name}", access.location)
+    format!("{}::{}", access.location, name.replace('{', "{{").replace('}', "}}"))
 }
 
 fn call(command: &str, lock_wait_s: u32) -> Vec<String> {
@@ -149,6 +150,7 @@ mod tests {
         let comment = &line[line.iter().position(|w| w == "--comment").unwrap() + 1];
         assert!(comment.starts_with("{{") && comment.ends_with("}}"), "{comment}");
         let access = &spec.access;
+        assert_eq!(archive(access, "{hostname}"), "/b/s/r::{{hostname}}");
         assert_eq!(extract(access, "a", &["x/*".into()]).last().unwrap(), "pp:x/*");
     }
 }

@@ -4,7 +4,7 @@ use super::init::file_failure;
 use crate::core::paths::root_of;
 use std::fs::{self, Metadata};
 use std::io::{self, Read};
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use strongroom_domain::job::Conflict;
 use strongroom_domain::{Failure, FailureCode};
@@ -41,6 +41,15 @@ impl Placing {
     /// Checks everything, then puts everything in place. Safe to repeat: what stands there and is the same is no
     /// conflict.
     pub fn place(&self) -> Result<Placed, Failure> {
+        self.look()?;
+        let mut placed = Placed::default();
+        make_folders(&self.to)?;
+        self.place_in(&self.from, &self.to, &mut placed)?;
+        Ok(placed)
+    }
+
+    /// Checks everything and touches nothing.
+    pub fn look(&self) -> Result<(), Failure> {
         let mut conflicts = Vec::new();
         self.check(&self.from, &self.to, &mut conflicts)?;
         if self.policy == Conflict::Fail && !conflicts.is_empty() {
@@ -54,10 +63,30 @@ impl Placing {
                 format!("these stand there already, and nothing was restored: {}", names.join(", "));
             return Err(Failure::new(FailureCode::TargetExists, message));
         }
-        let mut placed = Placed::default();
-        make_folders(&self.to)?;
-        self.place_in(&self.from, &self.to, &mut placed)?;
-        Ok(placed)
+        Ok(())
+    }
+
+    /// A folder that is only above a root is passed through on the way into it: nothing is put into it.
+    fn takes_entries(&self, folder: &Path) -> Result<(), Failure> {
+        match folder.canonicalize() {
+            Ok(resolved) if root_of(&resolved, &self.roots).is_none() => {
+                let message = format!("{} is outside of the allowed folders", folder.display());
+                Err(Failure::new(FailureCode::TargetRefused, message))
+            }
+            // One that is not there yet is made below one that was looked at.
+            _ => Ok(()),
+        }
+    }
+
+    /// What stands there may give way, unless it is an allowed folder itself, or holds one, or what is being restored.
+    fn may_give_way(&self, target: &Path) -> Result<(), Failure> {
+        let holds = |path: &Path| path.starts_with(target);
+        if holds(&self.from) || self.roots.iter().any(|root| holds(root)) {
+            let message =
+                format!("{} is a folder here and none in the archive; move it away first", target.display());
+            return Err(Failure::new(FailureCode::TargetRefused, message));
+        }
+        Ok(())
     }
 
     /// Finds what stands in the way below one folder.
@@ -65,7 +94,8 @@ impl Placing {
         for (source, metadata) in entries(from)? {
             let target = join(to, &source);
             let Some(standing) = standing(&target)? else {
-                // Nothing is there, nor below it; its parent was checked.
+                // Nothing is there, nor below it.
+                self.takes_entries(to)?;
                 continue;
             };
             if metadata.is_dir() && leads_to_folder(&target, &standing) {
@@ -73,6 +103,8 @@ impl Placing {
                 self.is_one_file_system(&target)?;
                 self.check(&source, &target, conflicts)?;
             } else if !same(&source, &metadata, &target, &standing).unwrap_or(false) {
+                self.takes_entries(to)?;
+                self.may_give_way(&target)?;
                 conflicts.push(target);
             }
         }
@@ -103,9 +135,8 @@ impl Placing {
                 Some(there) if metadata.is_dir() && leads_to_folder(&target, &there) => {
                     self.stays_inside(&target)?;
                     self.place_in(&source, &target, placed)?;
-                    if self.policy == Conflict::Overwrite && there.is_dir() {
-                        take_over(&target, &metadata).map_err(failed)?;
-                    }
+                    // It keeps its own mode and owner: borg invents those of folders that it was not asked for, and
+                    // one restored file would lock everybody out of the folders above it.
                     continue;
                 }
                 Some(there) if same(&source, &metadata, &target, &there).unwrap_or(false) => {
@@ -263,11 +294,6 @@ fn count(source: &Path, metadata: &Metadata, placed: &mut Placed) -> Result<(), 
     Ok(())
 }
 
-fn take_over(target: &Path, from: &Metadata) -> io::Result<()> {
-    fs::set_permissions(target, fs::Permissions::from_mode(from.mode() & 0o7777))?;
-    fs::File::open(target)?.set_times(fs::FileTimes::new().set_modified(from.modified()?))
-}
-
 fn make_folders(path: &Path) -> Result<(), Failure> {
     fs::create_dir_all(path).map_err(|e| file_failure(&path.display().to_string(), &e))
 }
@@ -342,6 +368,24 @@ mod tests {
         given.place(Conflict::KeepBoth).unwrap();
         let texts = ["to/b", "to/b.old", "to/b.old.1"].map(|path| given.text(path).unwrap());
         assert_eq!(texts, ["new", "first", "newer"]);
+    }
+
+    #[test]
+    fn what_holds_the_extracted_files_or_is_a_root_never_gives_way() {
+        for policy in [Conflict::KeepBoth, Conflict::Overwrite] {
+            // The archive has a file where a folder stands, in which the scratch folder had to be made.
+            let given = Given::new(&[("to/x/scratch/x", "new"), ("to/x/precious", "mine")]);
+            let (from, to) = (given.path("to/x/scratch"), given.path("to"));
+            let placing = Placing { from, to: to.clone(), roots: vec![to], policy, suffix: ".old".into() };
+            assert_eq!(placing.place().unwrap_err().code, FailureCode::TargetRefused, "{policy}");
+            assert_eq!(given.text("to/x/precious").unwrap(), "mine");
+            // The archive has a link where an allowed folder stands.
+            let given = Given::new(&[("from/root", "new"), ("to/root/precious", "mine")]);
+            let (from, to, roots) = (given.path("from"), given.path("to"), vec![given.path("to/root")]);
+            let placing = Placing { from, to, roots, policy, suffix: ".old".into() };
+            assert_eq!(placing.place().unwrap_err().code, FailureCode::TargetRefused, "{policy}");
+            assert_eq!(given.text("to/root/precious").unwrap(), "mine");
+        }
     }
 
     #[test]

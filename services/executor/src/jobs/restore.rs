@@ -45,11 +45,11 @@ pub async fn run(bench: &Bench<'_>, spec: &RestoreSpec) -> Result<Finished, NoOu
     };
     bench.step("extract");
     let name = index::name_of(bench, &spec.access, &spec.archive).await?;
-    let mut placed = Placed::default();
     let mut findings = Findings::default();
     let mut tail = Vec::new();
-    for part in &parts {
-        let scratch = Scratch::make(&part.near, bench.job, bench.epoch, &bench.state.restores())
+    let mut ready = Vec::new();
+    for (n, part) in parts.iter().enumerate() {
+        let scratch = Scratch::make(&part.near, bench.job, bench.epoch, n, &bench.state.restores())
             .map_err(|e| file_failure(&part.near.display().to_string(), &e))?;
         let arguments = command::extract(&spec.access, &name, &part.paths);
         let call = Call { folder: Some(scratch.path()), ..bench.call(arguments) };
@@ -67,7 +67,6 @@ pub async fn run(bench: &Bench<'_>, spec: &RestoreSpec) -> Result<Finished, NoOu
         findings.incomplete_total += done.findings.incomplete_total;
         findings.benign_total += done.findings.benign_total;
         tail = done.tail;
-        bench.step("place");
         let placing = Placing {
             from: scratch.path().to_owned(),
             to: part.base.clone(),
@@ -75,20 +74,33 @@ pub async fn run(bench: &Bench<'_>, spec: &RestoreSpec) -> Result<Finished, NoOu
             policy: spec.on_conflict,
             suffix: format!(".before-restore-{}", bench.job),
         };
-        let one = tokio::task::spawn_blocking(move || placing.place()).await;
-        let one = one.map_err(|e| Failure::new(FailureCode::Unknown, e.to_string()))??;
-        placed.files += one.files;
-        placed.size_bytes += one.size_bytes;
-        placed.kept_both += one.kept_both;
-        // Removing what is left takes time as well, and is not for a thread that others wait for.
-        let _ = tokio::task::spawn_blocking(move || drop(scratch)).await;
+        ready.push((placing, scratch));
     }
+    bench.step("place");
+    let placing = tokio::task::spawn_blocking(move || place_all(ready)).await;
+    let placed = placing.map_err(|e| Failure::new(FailureCode::Unknown, e.to_string()))??;
     let target = match &spec.target {
         RestoreTarget::Folder { path } => path.clone(),
         RestoreTarget::Original => "/".to_owned(),
     };
     let Placed { files, size_bytes, kept_both } = placed;
     Ok(finished(JobResult::Restore { files, size_bytes, target, kept_both }, findings, tail))
+}
+
+/// Everything was extracted: all of it is looked at before any of it is put in place. Removing the scratch folders takes
+/// time as well, and is done here for that.
+fn place_all(ready: Vec<(Placing, Scratch)>) -> Result<Placed, Failure> {
+    for (placing, _) in &ready {
+        placing.look()?;
+    }
+    let mut placed = Placed::default();
+    for (placing, _) in &ready {
+        let one = placing.place()?;
+        placed.files += one.files;
+        placed.size_bytes += one.size_bytes;
+        placed.kept_both += one.kept_both;
+    }
+    Ok(placed)
 }
 
 /// Removes files of which only a part was written.
