@@ -157,6 +157,9 @@ async fn define<R: Resource>(
     if !repeated {
         // Looked at before anything is sealed, so that a refused request stores no secret.
         before_prepare(&before, precondition, R::SINGULAR, id)?;
+        if before.spec.is_none() && request.header("if-match").is_some_and(|tag| tag.trim() == "*") {
+            return Err(Rejection::Changed { current: before.version }.into());
+        }
     }
     let prepared = if repeated {
         let spec = history.events.iter().find(|e| e.id == event_id).and_then(|e| R::pick(&e.event));

@@ -9,6 +9,11 @@ use strongroom_domain::{Event, Kind};
 async fn a_definition_is_made_changed_and_retired_and_may_come_again() {
     let stage = Stage::new().await;
     let client = &stage.client;
+    let change = |tag: &str, text: &str| {
+        let body = json!({ "node": "local", "description": text });
+        send(client.request(Method::PUT, "/servers/web").header("if-match", tag).json(&body))
+    };
+    change("*", "zero").await.problem(412, "changed");
     let made = client.post("/servers", json!({ "id": "web", "node": "local" })).await.expect(201);
     assert_eq!((made.header("location"), made.header("etag")), ("/api/v1/servers/web", "\"1\""));
     assert_eq!(
@@ -17,10 +22,6 @@ async fn a_definition_is_made_changed_and_retired_and_may_come_again() {
     );
     client.post("/servers", json!({ "id": "web", "node": "local" })).await.problem(409, "exists");
 
-    let change = |tag: &str, text: &str| {
-        let body = json!({ "node": "local", "description": text });
-        send(client.request(Method::PUT, "/servers/web").header("if-match", tag).json(&body))
-    };
     let changed = change("\"1\"", "one").await.expect(200);
     assert_eq!((changed.header("etag"), changed.str("/description")), ("\"2\"", "one"));
     change("\"1\"", "two").await.problem(412, "changed");
