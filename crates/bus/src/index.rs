@@ -12,8 +12,8 @@ impl Bus {
         let mut parts = Vec::new();
         for chunk in 0..chunks {
             let subject = subjects::index(node, archive, chunk);
-            match self.nats.last(subjects::INDEXES, &subject).await? {
-                Some(message) => parts.push(message.payload),
+            match self.nats.newest(subjects::INDEXES, &subject).await? {
+                Some((_, part)) => parts.push(part),
                 None => break,
             }
         }

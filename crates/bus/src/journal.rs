@@ -17,6 +17,8 @@ use strongroom_domain::{Aggregate, Event, EventId};
 const RETRIES: u32 = 12;
 /// How often what an answer speaks of is looked for (about 1 s in all) before the same bytes are sent again.
 const LOOKS: u32 = 6;
+/// How often the replicas are asked for what the leader has (about 4 s in all).
+const PATIENCE: u32 = 8;
 /// How often a decision is made again after a lost race.
 const REDECIDE: u32 = 5;
 /// Messages in one read.
@@ -178,13 +180,25 @@ impl Journal {
         Err(Fault::Transient(format!("others kept writing to {aggregate} first")).into())
     }
 
-    /// All events of an aggregate. One that cannot be read halts the aggregate: nothing is decided on half a history.
+    /// All events of an aggregate: each that anybody was told to be stored before this was called, though it is read from
+    /// replicas that may lag behind. A "no" or an old plan would be the answer otherwise, and no guard is there to notice.
+    /// One that cannot be read halts the aggregate: nothing is decided on half a history.
     pub async fn load(&self, aggregate: &Aggregate) -> Result<History, Fault> {
         let subject = subjects::event(aggregate);
+        let end = self.store.last(&subject).await?;
         let mut history = History::default();
-        loop {
+        let mut looks = 0;
+        while history.head.sequence < end {
             let batch = self.store.read(Some(&subject), history.head.sequence + 1, BATCH).await?;
-            let done = batch.len() < BATCH;
+            if batch.is_empty() {
+                if looks == PATIENCE {
+                    return Err(Fault::Transient(format!(
+                        "no replica shows {aggregate} up to {end}, where the leader has it"
+                    )));
+                }
+                pause(looks, EventId(uuid::Uuid::nil())).await;
+                looks += 1;
+            }
             for raw in &batch {
                 let event = Recorded::read(raw).map_err(|reason| {
                     Fault::Permanent(format!(
@@ -201,10 +215,8 @@ impl Journal {
                 history.head = event.head();
                 history.events.push(event);
             }
-            if done {
-                return Ok(history);
-            }
         }
+        Ok(history)
     }
 
     /// What stands at this sequence, which the log says is the event with this id.

@@ -52,8 +52,9 @@ pub trait LogStore: Send + Sync {
         expected: u64,
     ) -> PublishAnswer;
 
-    /// The last message of a subject, at any replica.
-    async fn last(&self, subject: &str) -> Result<Option<RawMessage>, Fault>;
+    /// The sequence of the last message of a subject, as the leader has it; 0 when there is none. What any writer was told
+    /// to be stored before this was asked is counted.
+    async fn last(&self, subject: &str) -> Result<u64, Fault>;
 
     /// Up to `batch` messages from sequence `from` on, in order; of one subject, when given. They come from any replica,
     /// which may lag behind and never has a gap; fewer than `batch` are all that it has.

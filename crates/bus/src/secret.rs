@@ -14,8 +14,10 @@ impl Bus {
     /// The ciphertext; `None` when it was never stored or was shredded.
     pub async fn get_secret(&self, secret: &SecretRef) -> Result<Option<Vec<u8>>, Fault> {
         let subject = subjects::secret(&secret.reference, secret.version);
-        let message = self.nats.last(subjects::SECRETS, &subject).await?;
-        Ok(message.filter(|m| !m.payload.is_empty()).map(|m| m.payload.to_vec()))
+        let message = self.nats.newest(subjects::SECRETS, &subject).await?;
+        Ok(message
+            .filter(|(_, ciphertext)| !ciphertext.is_empty())
+            .map(|(_, ciphertext)| ciphertext.to_vec()))
     }
 
     /// Replaces the ciphertext by nothing. The stream keeps one message a subject, so the old one is dropped.

@@ -21,7 +21,7 @@ impl Bus {
     /// The newest progress of a job on a node.
     pub async fn last_progress(&self, node: &NodeId, job: JobId) -> Result<Option<Status>, Fault> {
         let subject = subjects::status(node.as_str(), &job.to_string());
-        let message = self.nats.last(subjects::STATUS, &subject).await?;
-        Ok(message.and_then(|m| decode_payload(&m.payload).ok()))
+        let message = self.nats.newest(subjects::STATUS, &subject).await?;
+        Ok(message.and_then(|(_, status)| decode_payload(&status).ok()))
     }
 }

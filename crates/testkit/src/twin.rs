@@ -308,12 +308,12 @@ impl LogStore for TwinLog {
         if matches!(fate, Fate::AnswerIsLost) { unheard() } else { answer }
     }
 
-    async fn last(&self, subject: &str) -> Result<Option<RawMessage>, Fault> {
+    async fn last(&self, subject: &str) -> Result<u64, Fault> {
         self.shared.travel().await;
         if self.shared.is_unanswered() {
             return Err(Fault::Transient("no answer".into()));
         }
-        Ok(self.shared.state().shown().iter().rev().find(|m| m.subject == subject).cloned())
+        Ok(self.shared.state().last_of(subject))
     }
 
     async fn read(&self, subject: Option<&str>, from: u64, batch: usize) -> Result<Vec<RawMessage>, Fault> {

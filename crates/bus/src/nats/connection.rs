@@ -3,6 +3,7 @@
 use crate::Fault;
 use crate::log_store::{PublishAnswer, RawMessage};
 use async_nats::{Client, ConnectOptions, HeaderMap, Message, StatusCode, Subscriber};
+use base64::prelude::{BASE64_STANDARD, Engine};
 use bytes::Bytes;
 use futures::StreamExt;
 use serde::Deserialize;
@@ -218,16 +219,36 @@ impl Connection {
         }
     }
 
-    /// The last message of a subject, straight from a stream.
-    pub async fn last(&self, stream: &str, subject: &str) -> Result<Option<RawMessage>, Fault> {
-        let request = serde_json::json!({ "last_by_subj": subject });
-        let reply = self.request(&direct_get(stream), Bytes::from(request.to_string()), ANSWER).await?;
-        match reply.status {
-            Some(StatusCode::NOT_FOUND) => Ok(None),
-            Some(status) if status != StatusCode::OK => {
-                Err(Fault::Transient(format!("reading {subject}: {status}")))
+    /// The newest message of a subject, as the leader of the stream has it: its sequence and its bytes. A direct get may
+    /// be answered by a replica that lags behind (ADR-31 of NATS), so it cannot tell that something is not there.
+    pub async fn newest(&self, stream: &str, subject: &str) -> Result<Option<(u64, Bytes)>, Fault> {
+        #[derive(Deserialize)]
+        struct Answer {
+            message: Option<Stored>,
+            error: Option<ApiError>,
+        }
+        #[derive(Deserialize)]
+        struct Stored {
+            seq: u64,
+            #[serde(default)]
+            data: String,
+        }
+        let request = Bytes::from(serde_json::json!({ "last_by_subj": subject }).to_string());
+        let reply = self.request(&format!("$JS.API.STREAM.MSG.GET.{stream}"), request, ANSWER).await?;
+        let not_understood =
+            |e: &dyn std::fmt::Display| Fault::Transient(format!("newest of {subject}: {e}"));
+        let answer: Answer = serde_json::from_slice(&reply.payload).map_err(|e| not_understood(&e))?;
+        match answer {
+            Answer { message: Some(stored), error: None } => {
+                let bytes = BASE64_STANDARD.decode(stored.data).map_err(|e| not_understood(&e))?;
+                Ok(Some((stored.seq, bytes.into())))
             }
-            _ => raw(&reply).map(Some),
+            // 10037: no message found.
+            Answer { error: Some(e), .. } if e.err_code == 10037 => Ok(None),
+            Answer { error: Some(e), .. } => {
+                Err(Fault::Transient(format!("newest of {subject}: {} ({})", e.description, e.err_code)))
+            }
+            Answer { .. } => Err(not_understood(&"an answer without a message")),
         }
     }
 

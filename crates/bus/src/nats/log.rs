@@ -36,8 +36,8 @@ impl LogStore for NatsLog {
         self.nats.publish_acked(subject, headers, payload).await
     }
 
-    async fn last(&self, subject: &str) -> Result<Option<RawMessage>, Fault> {
-        self.nats.last(subjects::LOG, subject).await.map(|m| m.map(clean))
+    async fn last(&self, subject: &str) -> Result<u64, Fault> {
+        Ok(self.nats.newest(subjects::LOG, subject).await?.map_or(0, |(sequence, _)| sequence))
     }
 
     async fn read(&self, subject: Option<&str>, from: u64, batch: usize) -> Result<Vec<RawMessage>, Fault> {

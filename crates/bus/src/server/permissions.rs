@@ -52,7 +52,7 @@ pub const SERVICES: &[Service] = &[
         ],
         publishes: &[
             "strongroom.secret.*.*",
-            "$JS.API.DIRECT.GET.STRONGROOM_SECRETS",
+            "$JS.API.STREAM.MSG.GET.STRONGROOM_SECRETS",
             "$JS.API.DIRECT.GET.STRONGROOM_QUARANTINE",
         ],
         hears: &[subjects::STORED_STATUSES],
@@ -66,7 +66,7 @@ pub const SERVICES: &[Service] = &[
             "$JS.API.DIRECT.GET.STRONGROOM_WORK",
             "$JS.API.CONSUMER.MSG.NEXT.STRONGROOM_REPORTS.scheduler",
             "$JS.ACK.STRONGROOM_REPORTS.scheduler.>",
-            "$JS.API.DIRECT.GET.STRONGROOM_SECRETS",
+            "$JS.API.STREAM.MSG.GET.STRONGROOM_SECRETS",
             "$JS.API.STREAM.PURGE.STRONGROOM_INDEXES",
         ],
         hears: &[subjects::STORED_STATUSES, LEASES],
@@ -74,19 +74,19 @@ pub const SERVICES: &[Service] = &[
     Service {
         user: "catalog",
         writes: &[Kind::Audit],
-        publishes: &["$JS.API.DIRECT.GET.STRONGROOM_INDEXES", "$JS.API.DIRECT.GET.STRONGROOM_QUARANTINE"],
+        publishes: &["$JS.API.STREAM.MSG.GET.STRONGROOM_INDEXES", "$JS.API.DIRECT.GET.STRONGROOM_QUARANTINE"],
         hears: &[subjects::STORED_STATUSES],
     },
     Service {
         user: "recovery",
         writes: &[Kind::Session, Kind::Proof],
-        publishes: &["$JS.API.DIRECT.GET.STRONGROOM_SECRETS"],
+        publishes: &["$JS.API.STREAM.MSG.GET.STRONGROOM_SECRETS"],
         hears: &[],
     },
     Service {
         user: "notifier",
         writes: &[Kind::Notification],
-        publishes: &["$JS.API.DIRECT.GET.STRONGROOM_SECRETS"],
+        publishes: &["$JS.API.STREAM.MSG.GET.STRONGROOM_SECRETS"],
         hears: &[],
     },
 ];
@@ -94,8 +94,9 @@ pub const SERVICES: &[Service] = &[
 /// What every core service may publish to, to follow the log and to look at status.
 const COMMON: &[&str] = &[
     "$JS.API.STREAM.INFO.STRONGROOM",
+    "$JS.API.STREAM.MSG.GET.STRONGROOM",
     "$JS.API.DIRECT.GET.STRONGROOM",
-    "$JS.API.DIRECT.GET.STRONGROOM_STATUS",
+    "$JS.API.STREAM.MSG.GET.STRONGROOM_STATUS",
 ];
 
 /// Where nodes ask whether their attempts still stand; the scheduler hears it and answers.
@@ -129,6 +130,7 @@ const STORE_SERVICES: &[(&str, Answers)] = &[
     ("strongroom.quarantine.>", Answers::One),
     (SHADOW, Answers::One),
     ("$JS.API.STREAM.INFO.*", Answers::One),
+    ("$JS.API.STREAM.MSG.GET.*", Answers::One),
     ("$JS.API.STREAM.PURGE.STRONGROOM_INDEXES", Answers::One),
     ("$JS.API.DIRECT.GET.*", Answers::Many { within_s: 10 }),
     // A pull waits for work: this is the longest that it may.

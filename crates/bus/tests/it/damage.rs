@@ -29,8 +29,9 @@ impl LogStore for Stored {
         PublishAnswer::Stored(sequence)
     }
 
-    async fn last(&self, _: &str) -> Result<Option<RawMessage>, Fault> {
-        Ok(None)
+    async fn last(&self, subject: &str) -> Result<u64, Fault> {
+        let log = self.0.lock().unwrap();
+        Ok(log.iter().rev().find(|m| m.subject == subject).map_or(0, |m| m.sequence))
     }
 
     async fn read(&self, subject: Option<&str>, from: u64, batch: usize) -> Result<Vec<RawMessage>, Fault> {

@@ -32,8 +32,8 @@ impl LogStore for Laggard {
         PublishAnswer::Stored(1)
     }
 
-    async fn last(&self, _: &str) -> Result<Option<RawMessage>, Fault> {
-        Ok(None)
+    async fn last(&self, _: &str) -> Result<u64, Fault> {
+        Ok(self.stored.borrow().as_ref().map_or(0, |(message, _)| message.sequence))
     }
 
     async fn read(&self, _: Option<&str>, from: u64, _: usize) -> Result<Vec<RawMessage>, Fault> {

@@ -105,6 +105,7 @@ async fn a_node_can_neither_write_nor_read_the_log_in_any_way() {
             "STREAM.PURGE.STRONGROOM",
             "STREAM.DELETE.STRONGROOM_WORK",
             "STREAM.MSG.GET.STRONGROOM",
+            "STREAM.MSG.GET.STRONGROOM_SECRETS",
             "DIRECT.GET.STRONGROOM",
             "DIRECT.GET.STRONGROOM_SECRETS",
             "CONSUMER.CREATE.STRONGROOM.x",
@@ -203,8 +204,9 @@ async fn a_node_does_all_of_its_work_through_its_own_account() {
         scheduler.request(&report.reply, "+ACK".into(), WAIT).await.unwrap();
         a.store("strongroom.status.a.heartbeat", Vec::new(), "well".into()).await.unwrap();
         a.store("strongroom.index.a.x.0", Vec::new(), vec![7; 512 * 1024].into()).await.unwrap();
-        let index = connect(nats, "catalog").await.last("STRONGROOM_INDEXES", "strongroom.index.a.x.0").await;
-        assert_eq!(index.unwrap().unwrap().payload.len(), 512 * 1024);
+        let index =
+            connect(nats, "catalog").await.newest("STRONGROOM_INDEXES", "strongroom.index.a.x.0").await;
+        assert_eq!(index.unwrap().unwrap().1.len(), 512 * 1024);
         let lease = a.request("strongroom.lease.a", "x".into(), WAIT).await.unwrap();
         assert_eq!(&lease.payload[..], b"an answer");
     })
@@ -232,6 +234,7 @@ const GATEWAY_REQUESTS: &[(&str, &str)] = &[
     ("strongroom.secret.x.1", "forged"),
     ("strongroom.evt.plan.mine", "forged"),
     ("$JS.API.STREAM.INFO.STRONGROOM", "{}"),
+    ("$JS.API.STREAM.MSG.GET.STRONGROOM", r#"{"last_by_subj":"strongroom.evt.plan.x"}"#),
     (
         "$JS.API.DIRECT.GET.STRONGROOM_QUARANTINE",
         r#"{"last_by_subj":"strongroom.quarantine.gateway.plan.x"}"#,

@@ -22,8 +22,8 @@ fn a_day(members: Members, seed: u64) -> (Vec<PublishAnswer>, Vec<RawMessage>) {
                 let answer = log.publish("a", headers, Bytes::new(), expected).await;
                 if let PublishAnswer::Stored(sequence) | PublishAnswer::Duplicate(sequence) = answer {
                     expected = sequence;
-                } else if let Ok(Some(last)) = log.last("a").await {
-                    expected = last.sequence;
+                } else if let Ok(last) = log.last("a").await {
+                    expected = last;
                 }
                 answers.push(answer);
             }

@@ -69,7 +69,7 @@ fn the_rights_of_a_user_and_the_imports_of_its_account_say_the_same() {
 
 #[test]
 fn nobody_but_the_provisioner_reaches_streams_and_consumers_themselves() {
-    let harmless = ["STREAM.INFO.", "DIRECT.GET.", "CONSUMER.MSG.NEXT."];
+    let harmless = ["STREAM.INFO.", "STREAM.MSG.GET.", "DIRECT.GET.", "CONSUMER.MSG.NEXT."];
     for account in all().iter().filter(|a| a.user != PROVISIONER) {
         for subject in &account.rights.publish {
             let Some(call) = subject.strip_prefix("$JS.API.") else { continue };

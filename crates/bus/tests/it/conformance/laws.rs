@@ -75,15 +75,12 @@ fn chains_hold(events: &[Recorded]) {
     }
 }
 
-/// The whole of an aggregate, which has at least this version.
+/// The whole of an aggregate, which has at least this version: whoever asks after a writer was told sees what it wrote,
+/// whichever replica answers.
 async fn history(journal: &Journal, aggregate: &Aggregate, version: u64) -> History {
-    loop {
-        let history = for_certain(|| journal.load(aggregate)).await.unwrap();
-        if history.head.version >= version {
-            return history;
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-    }
+    let history = for_certain(|| journal.load(aggregate)).await.unwrap();
+    assert!(history.head.version >= version, "{aggregate}: {} of {version}", history.head.version);
+    history
 }
 
 /// Writers that saw the same: one of them writes the next version, and each learns truly whether it was that one.
@@ -187,7 +184,9 @@ pub async fn a_lying_duplicate_is_found_out(world: &World) {
         Ok(appended) => assert_eq!(history(&journals[0], &other, 1).await.head, appended.head),
         Err(AppendError::Fault(fault)) => {
             assert!(fault.to_string().contains("duplicate"), "{fault}");
-            assert!(for_certain(|| journals[0].load(&other)).await.unwrap().events.is_empty());
+            // A copy that was long on its way may have come after the id was forgotten; nothing else can be there.
+            let there = for_certain(|| journals[0].load(&other)).await.unwrap().events;
+            assert!(there.len() <= 1 && there.iter().all(|e| e.id == event.id), "{there:?}");
         }
         Err(AppendError::Conflict) => panic!("nobody else has written there"),
     }
