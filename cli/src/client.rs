@@ -123,6 +123,9 @@ pub struct Client {
     token: String,
 }
 
+/// How long the index of an archive is waited for.
+const INDEX: std::time::Duration = std::time::Duration::from_secs(120);
+
 /// The header of log positions.
 pub const POSITION: &str = "strongroom-position";
 
@@ -249,6 +252,19 @@ impl Client {
             request = request.header("if-match", version);
         }
         self.send(request).await
+    }
+
+    /// A folder of an archive. The index of a new archive is made a moment after the backup: it is waited for.
+    pub async fn browse(&self, archive: &str, folder: &str, limit: usize) -> Result<Vec<Value>, ClientError> {
+        let path = format!("/archives/{archive}/files?path={folder}");
+        let begun = std::time::Instant::now();
+        loop {
+            match self.list(&path, limit).await {
+                Err(ClientError::Problem(p)) if p.code == "index_pending" && begun.elapsed() < INDEX => {}
+                other => return other,
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+        }
     }
 
     /// All items of a list, page by page, at most `limit`.

@@ -13,6 +13,7 @@ mod system;
 mod tokens;
 
 pub use archives::first_file;
+pub use definitions::escape;
 
 use crate::args::Output;
 use crate::client::{Client, ClientError, Connection};

@@ -131,6 +131,17 @@ impl Api {
         }
     }
 
+    /// A folder of an archive, once the index of a new archive is there.
+    pub async fn browse(&self, archive: &str, folder: &str) -> Result<Vec<Value>> {
+        let path = format!("/archives/{archive}/files?path={folder}");
+        wait_until("the index of the archive", PATIENCE, async || {
+            let reply = self.get(&path).await.ok()?;
+            (reply.body.get("code").and_then(Value::as_str) != Some("index_pending")).then_some(())
+        })
+        .await?;
+        self.list(&path).await
+    }
+
     /// Waits until a job has ended, and gives it.
     pub async fn ended(&self, job: &str) -> Result<Value> {
         let path = format!("/jobs/{job}");

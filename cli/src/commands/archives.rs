@@ -146,8 +146,7 @@ pub async fn run(command: Command, session: &Session) -> Outcome {
             Ok(None)
         }
         Command::Browse { id, path, limit } => {
-            let path = format!("{}/files?path={}", at(&id), escape(&path));
-            let items = session.client.list(&path, limit).await?;
+            let items = session.client.browse(&escape(&id), &escape(&path), limit).await?;
             output::list(session.output, &items, ENTRIES);
             Ok(None)
         }

@@ -1,7 +1,7 @@
 //! What the demo does, step by step, and what it checks on the way.
 
 use crate::client::{Answer, Client, ClientError};
-use crate::commands::first_file;
+use crate::commands::{escape, first_file};
 use crate::output::{bytes, duration};
 use crate::wait;
 use anyhow::{Context, bail, ensure};
@@ -174,11 +174,7 @@ async fn some_file(client: &Client, archive: &str) -> anyhow::Result<String> {
     let mut folders = VecDeque::from([String::new()]);
     for _ in 0..FOLDERS {
         let Some(folder) = folders.pop_front() else { break };
-        let query = [("path", folder.as_str()), ("limit", "1000")];
-        let request =
-            client.request(reqwest::Method::GET, &format!("/archives/{archive}/files")).query(&query);
-        let body = client.send(request).await?.body;
-        let entries = body.get("items").and_then(Value::as_array).cloned().unwrap_or_default();
+        let entries = client.browse(archive, &escape(&folder), 1000).await?;
         if let Some(file) = first_file(&entries) {
             return Ok(text(file, "/path")?.to_owned());
         }

@@ -17,6 +17,9 @@ async fn a_catalog_that_was_deleted_comes_back_the_same() -> Result<()> {
     let deleting = fleet.api.delete(&format!("/archives/{gone}")).await?.expect(202)?;
     fleet.api.ended(deleting.text("/id")?).await?;
     fleet.api.post("/plans/web/pause", &json!({ "reason": "a test" })).await?;
+    let below = tree.path().strip_prefix("/")?.display().to_string();
+    let kept = fleet.api.list("/archives").await?[0]["id"].as_str().unwrap().to_owned();
+    assert!(!fleet.api.browse(&kept, &below).await?.is_empty());
     let before = everything(&fleet).await?;
     assert!(before.iter().all(|(_, items)| !items.is_empty()), "{before:?}");
 
@@ -26,9 +29,7 @@ async fn a_catalog_that_was_deleted_comes_back_the_same() -> Result<()> {
     fleet.wait_until_ready().await?;
     let after = everything(&fleet).await?;
     assert_eq!(before, after);
-    let below = tree.path().strip_prefix("/")?.display().to_string();
-    let kept = fleet.api.list("/archives").await?;
-    let path = format!("/archives/{}/files?path={below}", kept[0]["id"].as_str().unwrap());
+    let path = format!("/archives/{kept}/files?path={below}");
     assert!(!fleet.api.list(&path).await?.is_empty(), "the file index did not come back");
     Ok(())
 }

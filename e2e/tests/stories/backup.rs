@@ -31,7 +31,7 @@ async fn a_tree_is_backed_up_twice_browsed_and_restored_to_the_byte() -> Result<
 
     let archive = archives[0]["id"].as_str().unwrap();
     let below = tree.path().strip_prefix("/")?.display().to_string();
-    let entries = single.api.list(&format!("/archives/{archive}/files?path={below}")).await?;
+    let entries = single.api.browse(archive, &below).await?;
     let names: Vec<&str> = entries.iter().map(|e| e["path"].as_str().unwrap()).collect();
     for name in ["d0", "empty", "empty folder", "link"] {
         assert!(names.contains(&format!("{below}/{name}").as_str()), "{name} is not in {names:?}");

@@ -6,6 +6,7 @@ use crate::app::App;
 use crate::http::{Good, Request};
 use crate::problem::Problem;
 use crate::{body, work};
+use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use strongroom_bus::Position;
@@ -14,6 +15,10 @@ use strongroom_domain::definition::check_absolute_path;
 use strongroom_domain::job::{Conflict, JobSpec, Phase, Requested, RestoreSpec, RestoreTarget, Trigger};
 use strongroom_domain::view::{Archive, Browse, BrowseQuestion, Job, ListQuestion, Page};
 use strongroom_domain::{ArchiveId, FieldError, Rejection};
+use strongroom_service::clock;
+
+/// How long after a backup the index of its archive may not even have been asked for.
+const ASKED_FOR_WITHIN: SignedDuration = SignedDuration::from_mins(1);
 
 #[derive(Debug, Serialize, Deserialize)]
 struct RestoreBody {
@@ -57,11 +62,49 @@ pub async fn files(app: &App, request: &Request, id: &str) -> Result<Good, Probl
         app.ask("catalog", "browse", &question, request.at_least.clone()).await?;
     match browse {
         Browse::Ready { page } => Ok(Good::at(position, work::page(&page))),
-        Browse::None => {
-            let detail = format!("the archive has no file index; POST /api/v1/archives/{id}/index makes one");
-            Err(Problem::conflict("no_index", detail))
+        Browse::None => Err(without_index(app, id, position).await?),
+    }
+}
+
+/// Why an archive cannot be browsed.
+async fn without_index(app: &App, id: &str, at: Position) -> Result<Problem, Problem> {
+    let (archive, _) = find(app, id, Some(at.clone())).await?;
+    let indexes = |spec: &JobSpec| matches!(spec, JobSpec::IndexArchive { archive: target, .. } if target.id == archive.id);
+    // One that a scan found is indexed when somebody asks for it.
+    let is_new = archive.job.is_some()
+        && archive.facts.ended_at.is_some_and(|at| clock::now().duration_since(at) < ASKED_FOR_WITHIN);
+    let pending = if let Some(job) = open_job(app, &archive, at, indexes).await? {
+        format!("job {} makes the index of its files", job.id)
+    } else if is_new {
+        "the index of its files is about to be made".to_owned()
+    } else {
+        let detail = format!("the archive has no file index; POST /api/v1/archives/{id}/index makes one");
+        return Ok(Problem::conflict("no_index", detail));
+    };
+    let problem = Problem::conflict("index_pending", format!("{pending}; ask again in a moment"));
+    Ok(problem.with(warp::http::header::RETRY_AFTER, "1"))
+}
+
+/// A job that has not ended and does this to the archive.
+async fn open_job(
+    app: &App,
+    archive: &Archive,
+    at: Position,
+    does: impl Fn(&JobSpec) -> bool,
+) -> Result<Option<Job>, Problem> {
+    for phase in [Phase::Waiting, Phase::Running] {
+        let question = ListQuestion {
+            repository: Some(archive.repository.clone()),
+            phase: Some(phase),
+            limit: Some(500),
+            ..ListQuestion::default()
+        };
+        let (open, _): (Page<Job>, _) = app.ask("catalog", "jobs", &question, Some(at.clone())).await?;
+        if let Some(job) = open.items.into_iter().find(|job| does(&job.requested.spec)) {
+            return Ok(Some(job));
         }
     }
+    Ok(None)
 }
 
 /// `POST /archives/{id}/index`.
@@ -143,21 +186,12 @@ pub async fn delete(app: &App, request: &Request, id: &str) -> Result<Good, Prob
     let (_, last) = app.bus.log_state().await?;
     let at = app.bus.position(last);
     let (archive, _) = find(app, id, Some(at.clone())).await?;
-    for phase in [Phase::Waiting, Phase::Running] {
-        let question = ListQuestion {
-            repository: Some(archive.repository.clone()),
-            phase: Some(phase),
-            limit: Some(500),
-            ..ListQuestion::default()
-        };
-        let (open, _): (Page<Job>, _) = app.ask("catalog", "jobs", &question, Some(at.clone())).await?;
-        let same = open.items.iter().find(|job| {
-            matches!(&job.requested.spec, JobSpec::DeleteArchive { archive: target, .. } if target.id == archive.id)
-        });
-        if let Some(job) = same {
-            let detail = format!("job {} deletes this archive already", job.id);
-            return Err(Problem::conflict("being_deleted", detail));
-        }
+    let deletes = |spec: &JobSpec| matches!(spec, JobSpec::DeleteArchive { archive: target, .. } if target.id == archive.id);
+    if let Some(job) = open_job(app, &archive, at, deletes).await? {
+        return Err(Problem::conflict(
+            "being_deleted",
+            format!("job {} deletes this archive already", job.id),
+        ));
     }
     ask(app, request, &archive, |access, archive, _| Ok(JobSpec::DeleteArchive { access, archive })).await
 }

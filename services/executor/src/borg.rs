@@ -9,6 +9,7 @@ use crate::core::surrogates;
 use crate::state::State;
 use age::secrecy::{ExposeSecret, SecretString};
 use rustix::process::Signal;
+use std::collections::VecDeque;
 use std::ffi::OsString;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
@@ -18,6 +19,7 @@ use std::time::Duration;
 use strongroom_domain::{Failure, FailureCode};
 use strongroom_service::clock;
 use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::sync::mpsc;
 
 /// How long borg may take to end in order before it is told more clearly.
 const GENTLE: Duration = Duration::from_secs(20);
@@ -146,24 +148,12 @@ impl Borg {
         self.run_with(call, None).await
     }
 
-    /// Runs it to its end, and hands each line that it prints to `line`.
-    pub async fn run_lines(&self, call: Call<'_>, line: LineTaker<'_>) -> Result<Done, NotDone> {
-        let mut problem = None;
-        let mut until_problem = |text: String| {
-            // Everything is read to the end even after a problem, so that borg can end.
-            if problem.is_none() {
-                problem = line(text).err();
-            }
-            Ok(())
-        };
-        let done = self.run_with(call, Some(&mut until_problem)).await?;
-        match problem {
-            None => Ok(done),
-            Some(failure) => Err(NotDone::Failed(failure, Box::default())),
-        }
+    /// Runs it to its end, and hands each line that it prints to `lines`, as fast as they are taken there.
+    pub async fn run_lines(&self, call: Call<'_>, lines: mpsc::Sender<String>) -> Result<Done, NotDone> {
+        self.run_with(call, Some(lines)).await
     }
 
-    async fn run_with(&self, call: Call<'_>, line: Option<LineTaker<'_>>) -> Result<Done, NotDone> {
+    async fn run_with(&self, call: Call<'_>, lines: Option<mpsc::Sender<String>>) -> Result<Done, NotDone> {
         let failed = |failure| NotDone::Failed(failure, Box::default());
         if let Some(why) = call.control.why() {
             return Err(NotDone::Stopped(why));
@@ -200,7 +190,7 @@ impl Borg {
             (handle.ended().await, Some(why))
         };
         let (printed, messages, (status, stopped)) =
-            tokio::join!(read(stdout, line), listen(stderr, call.meter), watching);
+            tokio::join!(read(stdout, lines), listen(stderr, call.meter), watching);
         let exit = exit_of(status.map_err(|e| failed(Failure::new(FailureCode::Unknown, e.to_string())))?);
         if let Some(why) = stopped.filter(|why| *why == Stop::Stale || !matches!(exit, Exit::Code(0 | 1))) {
             return Err(NotDone::Stopped(why));
@@ -235,44 +225,58 @@ impl Borg {
     }
 }
 
-/// Takes what borg prints, line by line.
-pub type LineTaker<'a> = &'a mut (dyn FnMut(String) -> Result<(), Failure> + Send);
-
 async fn read(
     mut stdout: tokio::process::ChildStdout,
-    line: Option<LineTaker<'_>>,
+    lines: Option<mpsc::Sender<String>>,
 ) -> std::io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    let Some(line) = line else {
+    let Some(lines) = lines else {
         (&mut stdout).take(ANSWER_BYTES).read_to_end(&mut bytes).await?;
         // Read to its end whatever its size, or borg would wait for us for ever.
         let more = tokio::io::copy(&mut stdout, &mut tokio::io::sink()).await?;
         return if more == 0 { Ok(bytes) } else { Err(std::io::Error::other("borg's answer is too large")) };
     };
-    let mut problem = None;
-    each_line(stdout, |next| {
-        let failed = match next {
-            Line::Whole(text) => line(text).err().map(|failure| failure.message),
-            Line::TooLong => Some("a line of borg's answer is too long".to_owned()),
-        };
-        problem = problem.take().or(failed);
-    })
-    .await?;
-    problem.map_or(Ok(bytes), |problem| Err(std::io::Error::other(problem)))
+    let mut too_long = false;
+    let mut said = Said::new(stdout);
+    while let Some(next) = said.line().await? {
+        match next {
+            // Who takes them may have had enough, and says why; everything is read to the end, so that borg can end.
+            Line::Whole(text) => drop(lines.send(text).await),
+            Line::TooLong => too_long = true,
+        }
+    }
+    if too_long { Err(std::io::Error::other("a line of borg's answer is too long")) } else { Ok(bytes) }
 }
 
-async fn each_line(mut from: impl AsyncRead + Unpin, mut take: impl FnMut(Line)) -> std::io::Result<()> {
-    let mut lines = Lines::new(LINE_BYTES);
-    let mut piece = vec![0_u8; PIECE_BYTES];
-    loop {
-        let n = from.read(&mut piece).await?;
-        if n == 0 {
-            break;
-        }
-        lines.take(piece.get(..n).unwrap_or_default()).into_iter().for_each(&mut take);
+/// Lines, as they come.
+struct Said<R> {
+    from: R,
+    lines: Option<Lines>,
+    piece: Vec<u8>,
+    next: VecDeque<Line>,
+}
+
+impl<R: AsyncRead + Unpin> Said<R> {
+    fn new(from: R) -> Self {
+        let lines = Some(Lines::new(LINE_BYTES));
+        Self { from, lines, piece: vec![0; PIECE_BYTES], next: VecDeque::new() }
     }
-    lines.end().into_iter().for_each(&mut take);
-    Ok(())
+
+    /// The next one; `None` at the end.
+    async fn line(&mut self) -> std::io::Result<Option<Line>> {
+        loop {
+            if let Some(line) = self.next.pop_front() {
+                return Ok(Some(line));
+            }
+            let Some(lines) = &mut self.lines else { return Ok(None) };
+            let n = self.from.read(&mut self.piece).await?;
+            if n > 0 {
+                self.next.extend(lines.take(self.piece.get(..n).unwrap_or_default()));
+            } else if let Some(lines) = self.lines.take() {
+                self.next.extend(lines.end());
+            }
+        }
+    }
 }
 
 fn exit_of(status: ExitStatus) -> Exit {
@@ -285,15 +289,20 @@ fn exit_of(status: ExitStatus) -> Exit {
 /// Takes in what borg says. Nothing that it says can make us stop listening: it would wait for us for ever.
 async fn listen(stderr: impl AsyncRead + Unpin, meter: Option<&SharedMeter>) -> Messages {
     let mut messages = Messages::default();
-    let heard = each_line(stderr, |line| {
-        if let Line::Whole(line) = line {
-            understand(&surrogates::without_lone(&line), &mut messages, meter);
+    let mut said = Said::new(stderr);
+    loop {
+        match said.line().await {
+            Ok(Some(Line::Whole(line))) => {
+                understand(&surrogates::without_lone(&line), &mut messages, meter);
+            }
+            Ok(Some(Line::TooLong)) => {}
+            Ok(None) => return messages,
+            Err(e) => {
+                tracing::warn!(error = %e, "what borg says cannot be read any more");
+                return messages;
+            }
         }
-    });
-    if let Err(e) = heard.await {
-        tracing::warn!(error = %e, "what borg says cannot be read any more");
     }
-    messages
 }
 
 fn understand(line: &str, messages: &mut Messages, meter: Option<&SharedMeter>) {

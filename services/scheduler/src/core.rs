@@ -2,6 +2,7 @@
 
 pub mod admission;
 pub mod fold;
+pub mod indexing;
 pub mod inventory;
 pub mod reports;
 pub mod scans;

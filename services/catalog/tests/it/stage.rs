@@ -164,7 +164,7 @@ impl Stage {
     pub async fn junk(&self, bus: &Bus, aggregate: &Aggregate) {
         let subject = strongroom_bus::subjects::event(aggregate);
         let store = bus.journal().store();
-        let last = store.last(&subject).await.unwrap().map_or(0, |m| m.sequence);
+        let last = store.last(&subject).await.unwrap();
         store.publish(&subject, Vec::new(), "{\"junk\":1}".into(), last).await;
     }
 }

@@ -94,7 +94,7 @@ async fn a_broken_history_stops_the_fold_with_an_alarm_and_health_says_so() {
     // The same event again under another id: a writer without the journal's guards, or damage in the store.
     let subject = strongroom_bus::subjects::event(&Aggregate::new(Kind::Plan, "web"));
     let store = stage.gateway.journal().store();
-    let raw = store.last(&subject).await.unwrap().unwrap();
+    let raw = store.read(Some(&subject), 1, 500).await.unwrap().pop().unwrap();
     let id = Uuid::now_v7().to_string();
     let headers = raw.headers.into_iter().map(|(name, value)| match name.as_str() {
         "ce-id" | "Nats-Msg-Id" => (name, id.clone()),

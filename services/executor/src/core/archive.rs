@@ -27,12 +27,9 @@ struct Info {
 
 #[derive(Debug, Deserialize)]
 struct Created {
-    archive: Named,
-}
-
-#[derive(Debug, Deserialize)]
-struct Named {
-    id: String,
+    archive: Archive,
+    #[serde(default)]
+    cache: Option<Cache>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -80,9 +77,10 @@ fn read<T: for<'de> Deserialize<'de>>(json: &[u8]) -> Result<T, Unreadable> {
     serde_json::from_str(&without_lone(&json)).map_err(|e| Unreadable(e.to_string()))
 }
 
-/// The archive's id in `borg create --json`.
-pub fn created_id(json: &[u8]) -> Result<String, Unreadable> {
-    read::<Created>(json).map(|c| c.archive.id)
+/// The archive that `borg create --json` made.
+pub fn created(json: &[u8], repository: &RepositoryId) -> Result<Facts, Unreadable> {
+    let Created { archive, cache } = read(json)?;
+    archive.facts(repository, cache.map(|c| c.stats.unique_csize))
 }
 
 /// The repository's id in `borg info --json`.

@@ -83,6 +83,15 @@ pub fn describe_archives(access: &Access) -> Vec<String> {
     line
 }
 
+/// The same of one archive, by a name of ours.
+pub fn describe_archive(access: &Access, name: &str) -> Vec<String> {
+    let mut line = describe_archives(access);
+    let place = line.pop();
+    line.push(format!("--glob-archives={name}"));
+    line.extend(place);
+    line
+}
+
 /// `borg list --json-lines`: the entries of an archive.
 pub fn list_entries(access: &Access, name: &str) -> Vec<String> {
     let mut line = call("list", LOCK_WAIT_S);

@@ -11,7 +11,7 @@ use crate::core::{archive, command};
 use crate::found;
 use std::path::Path;
 use std::time::Duration;
-use strongroom_domain::archive::Facts;
+use strongroom_domain::archive::{Facts, IndexFacts};
 use strongroom_domain::failure::{Finding, Severity};
 use strongroom_domain::job::{BackupSpec, JobResult};
 use strongroom_domain::plan::Source;
@@ -31,44 +31,17 @@ pub async fn run(bench: &Bench<'_>, spec: &BackupSpec) -> Result<Finished, NoOut
         Some(failure) => return Err(failure.into()),
         None => create(bench, spec, &name, &files.paths).await?,
     };
-    let (recovered, expected, findings, tail) = match created {
-        Created::Now { id, findings, tail } => (false, Some(id), findings, tail),
-        Created::Before => (true, None, recalled(bench), Vec::new()),
-    };
     bench.step("read-back");
-    let mut facts = read_back(bench, spec, &name, expected.as_deref()).await?;
-    // One after the other: two borgs at once wait for each other's lock on the cache, for seconds.
-    let indexed = index::make(bench, &spec.access, &name, None).await;
-    let mut findings = findings;
-    let something = match indexed {
-        Ok(made) => {
-            bench.step("index");
-            let something = made.others_than_folders > 0;
-            facts.index = made.store(bench, facts.id).await.map_or_else(
-                |problem| {
-                    add_benign(&mut findings, problem.to_string());
-                    None
-                },
-                Some,
-            );
-            something
+    let (recovered, mut facts, findings, tail) = match created {
+        Created::Now { facts, findings, tail } => {
+            (false, confirmed(bench, spec, &name, facts).await?, findings, tail)
         }
-        Err(NoOutcome::Stopped(why)) => return Err(NoOutcome::Stopped(why)),
-        Err(NoOutcome::Failed(failure)) => {
-            if facts.stats.is_none_or(|s| s.files == 0) {
-                // It may be empty, or hold nothing but links: what is not known is neither praised nor removed.
-                let message =
-                    format!("whether the archive holds anything could not be read: {}", failure.message);
-                return Err(Failure::new(FailureCode::NotReadBack, message).with_log(tail).into());
-            }
-            add_benign(&mut findings, format!("the file index could not be made: {}", failure.message));
-            true
-        }
+        Created::Before => (true, described(bench, spec, &name).await?, recalled(bench), Vec::new()),
     };
-    if !something {
-        bench.borg_past_cancel(command::delete(&spec.access, &name)).await?;
-        let message = "nothing was left to back up: the archive held no file, and was removed";
-        return Err(Failure::new(FailureCode::ArchiveEmpty, message).with_log(tail).into());
+    // Where borg counted files, something is there, and the index of it is a job of its own: it costs a look at every
+    // entry, for which nobody should wait. Where it counted none, there may be links.
+    if facts.stats.is_none_or(|s| s.files == 0) {
+        facts.index = Some(index_of_few(bench, spec, &name, &facts, &tail).await?);
     }
     if bench.attempt > 1 {
         remove_checkpoints(bench, spec, &name).await;
@@ -76,10 +49,36 @@ pub async fn run(bench: &Bench<'_>, spec: &BackupSpec) -> Result<Finished, NoOut
     Ok(finished(JobResult::Backup { archive: facts, recovered }, findings, tail))
 }
 
+/// The index of an archive without files, which are its links; an archive without anything is removed.
+async fn index_of_few(
+    bench: &Bench<'_>,
+    spec: &BackupSpec,
+    name: &str,
+    facts: &Facts,
+    tail: &[String],
+) -> Result<IndexFacts, NoOutcome> {
+    let not_known = |why: &dyn std::fmt::Display| {
+        // It may be empty: what is not known is neither praised nor removed.
+        let message = format!("whether the archive holds anything could not be read: {why}");
+        NoOutcome::from(Failure::new(FailureCode::NotReadBack, message).with_log(tail.to_vec()))
+    };
+    let made = match index::make(bench, &spec.access, name, facts.id, bench.control.past_cancel()).await {
+        Ok(made) => made,
+        Err(NoOutcome::Failed(failure)) => return Err(not_known(&failure.message)),
+        Err(stopped) => return Err(stopped),
+    };
+    if made.others_than_folders > 0 {
+        return Ok(made.facts);
+    }
+    bench.borg_past_cancel(command::delete(&spec.access, name)).await?;
+    let message = "nothing was left to back up: the archive held no file, and was removed";
+    Err(Failure::new(FailureCode::ArchiveEmpty, message).with_log(tail.to_vec()).into())
+}
+
 /// What came of `borg create`.
 enum Created {
-    /// The archive was made.
-    Now { id: String, findings: Findings, tail: Vec<String> },
+    /// The archive was made, borg says.
+    Now { facts: Box<Facts>, findings: Findings, tail: Vec<String> },
     /// An earlier attempt made it, and its word was lost.
     Before,
 }
@@ -96,8 +95,8 @@ async fn create(
             let mut findings = done.findings;
             findings.named_paths_are_missing(named);
             found::keep(&bench.state.findings(), bench.job, &findings);
-            let id = archive::created_id(&done.stdout).map_err(unreadable)?;
-            Ok(Created::Now { id, findings, tail: done.tail })
+            let facts = archive::created(&done.stdout, &spec.access.repository).map_err(unreadable)?;
+            Ok(Created::Now { facts: Box::new(facts), findings, tail: done.tail })
         }
         Err(e) if e.says("Archive.AlreadyExists") => Ok(Created::Before),
         Err(NotDone::Stopped(why)) => {
@@ -145,33 +144,60 @@ fn source_is_there(path: &str) -> Result<(), Failure> {
     }
 }
 
-/// What the repository itself says of the archive.
-async fn read_back(
+/// The archive as borg said that it made it, once the repository shows it under that name and id. Its numbers are those
+/// of its making: `borg info` counts them anew over every entry, which takes half as long as the backup of an unchanged
+/// tree.
+async fn confirmed(
     bench: &Bench<'_>,
     spec: &BackupSpec,
     name: &str,
-    expected: Option<&str>,
+    made: Box<Facts>,
+) -> Result<Facts, NoOutcome> {
+    let listed = read_back(bench, command::describe_archive(&spec.access, name), |json| {
+        let all = archive::all(json, &spec.access.repository).map_err(unreadable)?;
+        Ok(all.into_iter().find(|a| a.name == name))
+    });
+    let listed = listed.await?;
+    if listed.borg_id != made.borg_id {
+        let problem = format!("the archive {name} has another id than the one that was made");
+        return Err(not_read_back(&problem));
+    }
+    Ok(Facts { stats: made.stats, ..listed })
+}
+
+/// The archive of an earlier attempt, as the repository has it.
+async fn described(bench: &Bench<'_>, spec: &BackupSpec, name: &str) -> Result<Facts, NoOutcome> {
+    let line = command::info(&spec.access, Some(name));
+    read_back(bench, line, |json| archive::facts(json, &spec.access.repository).map(Some).map_err(unreadable))
+        .await
+}
+
+/// Looks for the archive a few times: one that borg said it had made is looked for with patience.
+async fn read_back(
+    bench: &Bench<'_>,
+    line: Vec<String>,
+    find: impl Fn(&[u8]) -> Result<Option<Facts>, Failure>,
 ) -> Result<Facts, NoOutcome> {
     let mut problem = String::new();
     for look in 0..LOOKS {
         if look > 0 {
             tokio::time::sleep(Duration::from_secs(u64::from(look))).await;
         }
-        match bench.borg_past_cancel(command::info(&spec.access, Some(name))).await {
-            Ok(done) => {
-                let facts = archive::facts(&done.stdout, &spec.access.repository).map_err(unreadable)?;
-                if expected.is_some_and(|id| id != facts.borg_id) {
-                    problem = format!("the archive {name} has another id than the one that was made");
-                    break;
-                }
-                return Ok(facts);
-            }
+        match bench.borg_past_cancel(line.clone()).await {
+            Ok(done) => match find(&done.stdout)? {
+                Some(facts) => return Ok(facts),
+                None => problem = "it is not in the repository".into(),
+            },
             Err(NotDone::Stopped(why)) => return Err(NoOutcome::Stopped(why)),
             Err(NotDone::Failed(failure, _)) => problem = failure.message,
         }
     }
+    Err(not_read_back(&problem))
+}
+
+fn not_read_back(problem: &str) -> NoOutcome {
     let message = format!("borg said that it was done, but the archive could not be read back: {problem}");
-    Err(Failure::new(FailureCode::NotReadBack, message).into())
+    Failure::new(FailureCode::NotReadBack, message).into()
 }
 
 async fn remove_checkpoints(bench: &Bench<'_>, spec: &BackupSpec, name: &str) {
@@ -181,9 +207,4 @@ async fn remove_checkpoints(bench: &Bench<'_>, spec: &BackupSpec, name: &str) {
     {
         tracing::warn!(job = %bench.job, problem = failure.message, "checkpoints were not removed");
     }
-}
-
-fn add_benign(findings: &mut Findings, message: String) {
-    findings.benign_total += 1;
-    findings.kept.push(Finding { severity: Severity::Benign, path: None, message });
 }

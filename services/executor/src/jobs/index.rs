@@ -2,21 +2,27 @@
 
 use super::{Bench, Finished, finished};
 use crate::borg::Call;
-use crate::control::NoOutcome;
+use crate::control::{Control, NoOutcome};
 use crate::core::command;
-use crate::core::index::Indexer;
+use crate::core::index::{IndexError, Indexer};
 use crate::core::messages::Findings;
 use bytes::Bytes;
-use strongroom_bus::Fault;
+use std::time::Duration;
 use strongroom_domain::archive::{IndexFacts, Target};
 use strongroom_domain::job::JobResult;
 use strongroom_domain::repository::Access;
 use strongroom_domain::{ArchiveId, Failure, FailureCode};
+use tokio::sync::mpsc;
 
-/// An index that was made and is not stored yet.
+/// How many lines of borg may wait to be taken in.
+const LINES: usize = 256;
+/// How often a part is tried to be stored.
+const TRIES: u32 = 20;
+
+/// An index that is stored beside the log.
 pub struct Made {
-    parts: Vec<Vec<u8>>,
-    facts: IndexFacts,
+    /// What it holds.
+    pub facts: IndexFacts,
     /// How many entries are no folders.
     pub others_than_folders: u64,
 }
@@ -25,11 +31,8 @@ pub struct Made {
 pub async fn run(bench: &Bench<'_>, access: &Access, target: &Target) -> Result<Finished, NoOutcome> {
     bench.step("index");
     let name = name_of(bench, access, target).await?;
-    let made = make(bench, access, &name, Some(())).await?;
-    let stored = made.store(bench, target.id).await;
-    let index =
-        stored.map_err(|e| Failure::new(FailureCode::Unknown, format!("it could not be stored: {e}")))?;
-    Ok(finished(JobResult::IndexArchive { index }, Findings::default(), Vec::new()))
+    let made = make(bench, access, &name, target.id, bench.control.clone()).await?;
+    Ok(finished(JobResult::IndexArchive { index: made.facts }, Findings::default(), Vec::new()))
 }
 
 /// The name that an archive has now: names can be given twice over time, ids cannot.
@@ -44,43 +47,54 @@ pub async fn name_of(bench: &Bench<'_>, access: &Access, target: &Target) -> Res
     }
 }
 
-/// Reads the entries of an archive. `stoppable`: whether a cancel counts.
+/// Reads the entries of an archive, and stores each part as it comes: those of a large archive have no room in memory.
 pub async fn make(
     bench: &Bench<'_>,
     access: &Access,
     name: &str,
-    stoppable: Option<()>,
+    archive: ArchiveId,
+    control: Control,
 ) -> Result<Made, NoOutcome> {
-    let mut indexer = Indexer::default();
-    let mut parts = Vec::new();
-    let control = if stoppable.is_some() { bench.control.clone() } else { bench.control.past_cancel() };
+    let (give, mut come) = mpsc::channel::<String>(LINES);
     let call = Call { control, ..bench.call(command::list_entries(access, name)) };
-    let mut take = |line: String| {
-        let more = indexer.take(&line).map_err(|e| Failure::new(FailureCode::BorgError, e.to_string()))?;
-        parts.extend(more);
-        Ok(())
-    };
-    bench.borg.run_lines(call, &mut take).await?;
-    let others_than_folders = indexer.others_than_folders();
-    let (rest, facts) = indexer.finish().map_err(|e| Failure::new(FailureCode::BorgError, e.to_string()))?;
-    parts.extend(rest);
-    Ok(Made { parts, facts, others_than_folders })
-}
-
-impl Made {
-    /// Stores it beside the log.
-    pub async fn store(self, bench: &Bench<'_>, archive: ArchiveId) -> Result<IndexFacts, Fault> {
-        for (n, part) in (0..).zip(self.parts) {
-            let part = Bytes::from(part);
-            let mut tries = 0;
-            while let Err(fault) = bench.bus.put_index(&archive.to_string(), n, part.clone()).await {
-                tries += 1;
-                if !fault.is_transient() || tries > 20 {
-                    return Err(fault);
-                }
-                tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+    // With a problem it drops its end: what borg has left to say is read then, and passed over.
+    let taking = async move {
+        let mut indexer = Indexer::default();
+        let mut n = 0;
+        while let Some(line) = come.recv().await {
+            for part in indexer.take(&line).map_err(unusable)? {
+                store(bench, archive, n, part).await?;
+                n += 1;
             }
         }
-        Ok(self.facts)
+        let others_than_folders = indexer.others_than_folders();
+        let (rest, facts) = indexer.finish().map_err(unusable)?;
+        for part in rest {
+            store(bench, archive, n, part).await?;
+            n += 1;
+        }
+        Ok::<_, Failure>(Made { facts, others_than_folders })
+    };
+    let (listed, made) = tokio::join!(bench.borg.run_lines(call, give), taking);
+    listed?;
+    Ok(made?)
+}
+
+fn unusable(error: IndexError) -> Failure {
+    Failure::new(FailureCode::BorgError, error.to_string())
+}
+
+/// Stores a part beside the log.
+async fn store(bench: &Bench<'_>, archive: ArchiveId, n: u32, part: Vec<u8>) -> Result<(), Failure> {
+    let part = Bytes::from(part);
+    let mut tries = 0;
+    while let Err(fault) = bench.bus.put_index(&archive.to_string(), n, part.clone()).await {
+        tries += 1;
+        if !fault.is_transient() || tries > TRIES {
+            let message = format!("the index could not be stored: {fault}");
+            return Err(Failure::new(FailureCode::Unknown, message));
+        }
+        tokio::time::sleep(Duration::from_millis(500)).await;
     }
+    Ok(())
 }

@@ -1,6 +1,7 @@
 //! What happened to others, and must not happen here.
 
 use crate::stage::{PASSPHRASE, PATIENCE, Stage, processes, tree};
+use crate::work::index_of;
 use anyhow::Result;
 use serde_json::json;
 use std::process::Command;
@@ -204,7 +205,8 @@ async fn many_files_are_indexed_in_parts() -> Result<()> {
         std::fs::write(below.join(format!("a file with a rather long name {n}")), "")?;
     }
     let done = serde_json::to_value(stage.success(stage.backup(source.path())).await?)?;
-    let index = &done["result"]["archive"]["index"];
+    let indexed = serde_json::to_value(stage.success(index_of(&stage, &done["result"]["archive"])).await?)?;
+    let index = &indexed["result"]["index"];
     assert_eq!(index["entries"], 20_101);
     assert!(index["chunks"].as_u64() >= Some(3), "{index}");
     Ok(())

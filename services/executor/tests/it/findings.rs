@@ -112,7 +112,7 @@ async fn a_benign_finding_speaks_for_no_other_and_exit_1_without_a_word_is_not_p
 async fn what_was_found_is_known_to_the_next_life() -> Result<()> {
     let mut stage = with_borg(|stage| {
         humble_borg(stage)?;
-        let gated = std::fs::read_to_string(look::gated(stage, "info")?)?;
+        let gated = std::fs::read_to_string(look::gated(stage, "list")?)?;
         stage.script(
             "standing-borg",
             &gated.replace("exec borg", &format!("exec '{}'", stage.path("humble-borg").display())),

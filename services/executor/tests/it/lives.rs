@@ -230,7 +230,7 @@ async fn work_goes_on_without_the_log_and_is_told_when_it_is_back() -> Result<()
     };
     let done = serde_json::to_value(outcome)?;
     assert_eq!(done["completeness"], "complete", "{done}");
-    assert_eq!(done["result"]["archive"]["index"]["entries"].as_u64().map(|n| n >= 3), Some(true), "{done}");
+    assert_eq!(done["result"]["archive"]["stats"]["files"].as_u64().map(|n| n >= 3), Some(true), "{done}");
     Ok(())
 }
 

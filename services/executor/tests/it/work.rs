@@ -19,8 +19,16 @@ async fn an_archive_has_its_numbers_its_index_and_its_checkpoints_are_gone() -> 
     let comment: Value = serde_json::from_str(archive["comment"].as_str().unwrap())?;
     assert_eq!(comment["plan"], "p");
 
+    assert_eq!(archive["index"], Value::Null, "an index is a job of its own");
+    let stats = &archive["stats"];
+    assert!(
+        stats["original_size_bytes"].as_u64() > Some(0) && stats["repository_size_bytes"].as_u64() > Some(0)
+    );
+    let indexed = serde_json::to_value(stage.success(index_of(&stage, archive)).await?)?;
+    let index = &indexed["result"]["index"];
+
     // As the catalog reads it.
-    let chunks = u32::try_from(archive["index"]["chunks"].as_u64().unwrap())?;
+    let chunks = u32::try_from(index["chunks"].as_u64().unwrap())?;
     let parts =
         stage.nats.bus("catalog").await?.read_index("n", archive["id"].as_str().unwrap(), chunks).await?;
     let mut hash = Sha256::new();
@@ -30,11 +38,31 @@ async fn an_archive_has_its_numbers_its_index_and_its_checkpoints_are_gone() -> 
         entries.extend(rmp_serde::from_slice::<Vec<Entry>>(&zstd::decode_all(part.as_ref())?)?);
     }
     let sha256: String = hash.finalize().iter().map(|b| format!("{b:02x}")).collect();
-    assert_eq!(archive["index"]["sha256"], sha256.as_str());
-    assert_eq!(archive["index"]["entries"], entries.len());
+    assert_eq!(index["sha256"], sha256.as_str());
+    assert_eq!(index["entries"], entries.len());
     let file = entries.iter().find(|e| e.path.ends_with("d1/f6")).unwrap();
     assert_eq!(file.size_bytes, std::fs::metadata(source.path().join("d1/f6"))?.len());
     assert!(file.modified_at.parse::<jiff::Timestamp>().is_ok(), "{}", file.modified_at);
+    Ok(())
+}
+
+/// The job that makes the index of an archive.
+pub fn index_of(stage: &Stage, archive: &Value) -> Value {
+    json!({
+        "kind": "index-archive", "access": stage.access(),
+        "archive": { "id": archive["id"], "name": archive["name"], "borg_id": archive["borg_id"] },
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_archive_of_nothing_but_links_is_no_empty_one_and_brings_its_index() -> Result<()> {
+    let stage = Stage::set().await?;
+    stage.init().await?;
+    let source = tempfile::tempdir()?;
+    std::os::unix::fs::symlink("/nowhere", source.path().join("link"))?;
+    let done = serde_json::to_value(stage.success(stage.backup(source.path())).await?)?;
+    assert_eq!(done["result"]["archive"]["stats"]["files"], 0);
+    assert!(done["result"]["archive"]["index"]["entries"].as_u64() >= Some(2), "{done}");
     Ok(())
 }
 

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use strongroom_domain::archive::Facts;
-use strongroom_domain::job::{Completeness, JobResult, Phase, Requested};
+use strongroom_domain::job::{Completeness, JobResult, JobSpec, Phase, Requested, Trigger};
 use strongroom_domain::{ArchiveId, ChannelId, Event, Failure, JobId, PlanId, RepositoryId, ServerId};
 
 /// The type of the message about a job that ended.
@@ -29,6 +29,9 @@ pub struct OpenJob {
     plan: Option<PlanId>,
     server: ServerId,
     repository: RepositoryId,
+    /// Nobody asked for it and nobody waits for it: it is told only when it did not do its work.
+    #[serde(default)]
+    quiet: bool,
 }
 
 impl OpenJob {
@@ -39,6 +42,9 @@ impl OpenJob {
             plan: requested.spec.plan().cloned(),
             server: requested.server.clone(),
             repository: requested.spec.repository().clone(),
+            // It belongs to a backup, which was told.
+            quiet: requested.trigger == Trigger::System
+                && matches!(requested.spec, JobSpec::IndexArchive { .. }),
         }
     }
 }
@@ -106,7 +112,7 @@ pub struct Findings {
 }
 
 impl JobFinished {
-    /// What is told of this job when this event ends it; `None` when it does not.
+    /// What is told of this job when this event ends it; `None` when it does not, or nobody needs to hear of it.
     pub fn of(job: JobId, open: OpenJob, event: &Event) -> Option<Self> {
         let (mut archive, mut findings) = (None, Findings::default());
         let (phase, failure) = match event {
@@ -127,7 +133,10 @@ impl JobFinished {
             Event::JobAbandoned(e) => (Phase::Abandoned, Some(Cause::abandoned(&e.reason))),
             _ => return None,
         };
-        let OpenJob { kind, plan, server, repository } = open;
+        if open.quiet && phase == Phase::Complete {
+            return None;
+        }
+        let OpenJob { kind, plan, server, repository, .. } = open;
         Some(Self { job, kind, phase, plan, server, repository, failure, archive, findings })
     }
 

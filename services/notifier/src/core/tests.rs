@@ -58,13 +58,12 @@ impl Log {
             encryption: Encryption::None,
             passphrase: None,
         };
-        let requested = Requested {
-            spec: JobSpec::ScanRepository { access },
-            server: "www1".parse().unwrap(),
-            node: "local".parse().unwrap(),
-            trigger: Trigger::Manual,
-            deadline_s: None,
-        };
+        self.requested_by(JobSpec::ScanRepository { access }, Trigger::Manual);
+    }
+
+    fn requested_by(&mut self, spec: JobSpec, trigger: Trigger) {
+        let (server, node) = ("www1".parse().unwrap(), "local".parse().unwrap());
+        let requested = Requested { spec, server, node, trigger, deadline_s: None };
         self.add(Aggregate::new(Kind::Job, JOB), Event::JobRequested(requested));
     }
 
@@ -118,6 +117,36 @@ fn every_channel_that_is_there_is_told_of_a_job_that_ended_until_a_fact_says_so(
     let ledger = log.fold(0);
     assert_eq!(ledger.pending(), []);
     assert_eq!(ledger.totals(), (1, 1));
+}
+
+#[test]
+fn an_index_that_nobody_asked_for_is_told_of_only_when_it_fails() {
+    let index = serde_json::json!({
+        "kind": "index-archive",
+        "access": { "repository": "web", "location": "/srv/web", "encryption": "none" },
+        "archive": { "id": Uuid::nil(), "name": "a", "borg_id": "aa" },
+    });
+    let done = serde_json::json!({
+        "epoch": 1, "log_tail": [], "outcome": {
+            "result": { "kind": "index-archive", "index": { "chunks": 1, "entries": 1, "sha256": "00" } },
+            "completeness": "complete", "findings": [], "incomplete_total": 0, "benign_total": 0,
+        },
+    });
+    let told = |trigger: Trigger, fails: bool| {
+        let mut log = Log::default();
+        log.channel("ops");
+        log.requested_by(serde_json::from_value(index.clone()).unwrap(), trigger);
+        if fails {
+            log.failed();
+        } else {
+            let done = serde_json::from_value(done.clone()).unwrap();
+            log.add(Aggregate::new(Kind::Job, JOB), Event::JobSucceeded(done));
+        }
+        log.fold(0).pending().len()
+    };
+    assert_eq!(told(Trigger::System, false), 0);
+    assert_eq!(told(Trigger::System, true), 1);
+    assert_eq!(told(Trigger::Manual, false), 1);
 }
 
 #[test]

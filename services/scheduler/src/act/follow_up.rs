@@ -1,8 +1,8 @@
 //! Facts that follow from other facts and from the clock.
 
-use crate::core::inventory;
 use crate::core::triggers::due;
 use crate::core::upkeep::upkeep as upkeep_of;
+use crate::core::{indexing, inventory};
 use crate::desk::Desk;
 use strongroom_bus::{AppendError, Context, Head, NewEvent};
 use strongroom_domain::archive::Deleted;
@@ -70,6 +70,19 @@ pub async fn inventories(desk: &Desk) -> bool {
         let id = EventId::of_command(&format!("request/{job}"), 0);
         let new = NewEvent { id, at: now, event: Event::JobRequested(requested) };
         let context = Context { correlation: Some(job.to_string()), ..Context::service("scheduler") };
+        wrote |= append(desk, &job_aggregate(job), &Head::default(), &new, &context).await;
+    }
+    wrote
+}
+
+/// Asks for indexes of the files in new archives.
+pub async fn indexes(desk: &Desk) -> bool {
+    let due = indexing::due(&desk.world());
+    let mut wrote = false;
+    for (job, requested, backup) in due {
+        let id = EventId::of_command(&format!("request/{job}"), 0);
+        let new = NewEvent { id, at: clock::now(), event: Event::JobRequested(requested) };
+        let context = backup.cause.context(ACTOR.to_owned(), None);
         wrote |= append(desk, &job_aggregate(job), &Head::default(), &new, &context).await;
     }
     wrote

@@ -3,6 +3,7 @@
 
 mod admission;
 mod fold;
+mod indexing;
 mod inventory;
 mod reports;
 mod scans;
@@ -15,7 +16,7 @@ use serde_json::json;
 use std::collections::HashMap;
 use strongroom_bus::{Context, Recorded};
 use strongroom_domain::archive::Facts;
-use strongroom_domain::job::{self, Completeness, JobResult, JobSpec, Outcome};
+use strongroom_domain::job::{self, Completeness, JobResult, JobSpec, Outcome, Trigger};
 use strongroom_domain::queue::Admitted;
 use strongroom_domain::{Aggregate, ArchiveId, Event, EventId, JobId, Kind, NodeId, RepositoryId};
 use uuid::Uuid;

@@ -6,6 +6,7 @@
 use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use strongroom_bus::{Context, Head, Recorded};
+use strongroom_domain::archive::Target;
 use strongroom_domain::job::{self, JobResult, JobSpec, Phase, Requested, Trigger};
 use strongroom_domain::repository::Access;
 use strongroom_domain::{
@@ -41,6 +42,8 @@ pub struct World {
     pub archives: HashMap<RepositoryId, HashMap<ArchiveId, KnownArchive>>,
     /// Archives whose deletion was reported and stands in no fact of their own yet, by the job.
     pub deletions: BTreeMap<JobId, Deletion>,
+    /// Archives that a backup made and that nobody was asked to index yet.
+    pub unindexed: BTreeMap<ArchiveId, Unindexed>,
     /// Scans that were done lately, the newest last.
     pub scanned: VecDeque<Scan>,
     /// When somebody last asked for a look into each repository that is not retired; its definition, before that.
@@ -104,7 +107,7 @@ pub struct Admission {
 }
 
 /// What the facts that follow from a request carry on.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Cause {
     /// Its id.
     pub id: Option<EventId>,
@@ -160,6 +163,19 @@ pub struct Deletion {
     /// Where it lay.
     pub repository: RepositoryId,
     /// The report.
+    pub cause: Cause,
+}
+
+/// An archive that a backup made without an index of its files.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Unindexed {
+    /// Which archive.
+    pub archive: Target,
+    /// Where it lies.
+    pub repository: RepositoryId,
+    /// Whose data it is.
+    pub server: ServerId,
+    /// The end of the backup.
     pub cause: Cause,
 }
 
@@ -243,9 +259,11 @@ impl World {
             }
             Event::ArchiveDeleted(deleted) => {
                 self.deletions.remove(&deleted.job);
-                if let (Ok(id), Some(archives)) = (id.parse(), self.archives.get_mut(&deleted.repository)) {
-                    let id: ArchiveId = id;
-                    archives.remove(&id);
+                if let Ok(id) = id.parse::<ArchiveId>() {
+                    self.unindexed.remove(&id);
+                    if let Some(archives) = self.archives.get_mut(&deleted.repository) {
+                        archives.remove(&id);
+                    }
                 }
             }
             Event::ArchiveMissing(missing) => self.set_missing(&missing.repository, id, true),
@@ -293,11 +311,18 @@ impl World {
 
     fn job_event(&mut self, recorded: &Recorded) {
         let Ok(id) = recorded.aggregate.id.parse::<JobId>() else { return };
-        if let Event::JobRequested(requested) = &recorded.event
-            && let JobSpec::ScanRepository { access } = &requested.spec
-            && let Some(last) = self.looked_into.get_mut(&access.repository)
-        {
-            *last = recorded.at;
+        if let Event::JobRequested(requested) = &recorded.event {
+            match &requested.spec {
+                JobSpec::ScanRepository { access } => {
+                    if let Some(last) = self.looked_into.get_mut(&access.repository) {
+                        *last = recorded.at;
+                    }
+                }
+                JobSpec::IndexArchive { archive, .. } | JobSpec::DeleteArchive { archive, .. } => {
+                    self.unindexed.remove(&archive.id);
+                }
+                _ => {}
+            }
         }
         if let Some(state) = job::State::begin(&recorded.event, recorded.at) {
             self.fired.remove(&id);
@@ -319,8 +344,8 @@ impl World {
             Event::JobStarted(_) => job.started_sequence = recorded.sequence,
             Event::JobInterrupted(_) | Event::JobLeaseExpired(_) => job.admission = None,
             Event::JobSucceeded(done) => {
-                let spec = job.state.requested.spec.clone();
-                self.job_succeeded(id, &spec, &done.outcome.result, recorded);
+                let requested = job.state.requested.clone();
+                self.job_succeeded(id, &requested, &done.outcome.result, recorded);
             }
             _ => {}
         }
@@ -329,10 +354,21 @@ impl World {
         }
     }
 
-    fn job_succeeded(&mut self, id: JobId, spec: &JobSpec, result: &JobResult, recorded: &Recorded) {
-        match (spec, result) {
+    fn job_succeeded(&mut self, id: JobId, requested: &Requested, result: &JobResult, recorded: &Recorded) {
+        match (&requested.spec, result) {
             (JobSpec::Backup(spec), JobResult::Backup { archive, .. }) => {
-                self.known(&spec.access.repository, archive.id, recorded.sequence, false);
+                let repository = spec.access.repository.clone();
+                self.known(&repository, archive.id, recorded.sequence, false);
+                if archive.index.is_none() {
+                    let (server, cause) = (requested.server.clone(), Cause::of(recorded));
+                    let target = Target {
+                        id: archive.id,
+                        name: archive.name.clone(),
+                        borg_id: archive.borg_id.clone(),
+                    };
+                    self.unindexed
+                        .insert(archive.id, Unindexed { archive: target, repository, server, cause });
+                }
             }
             (JobSpec::DeleteArchive { access, archive }, JobResult::DeleteArchive { .. }) => {
                 let (archive, repository) = (archive.id, access.repository.clone());

@@ -1,6 +1,7 @@
-use crate::stage::{PATIENCE, Stage, access, facts, read};
+use crate::stage::{PATIENCE, Stage, access, facts, outcome, read};
 use anyhow::Result;
 use serde_json::json;
+use strongroom_domain::job::{JobResult, JobSpec, Report};
 use strongroom_domain::wire::{NodeReport, WorkItem};
 use strongroom_domain::{ArchiveId, JobId};
 use strongroom_testkit::wait_until;
@@ -75,6 +76,9 @@ async fn what_was_deleted_while_a_scan_ran_is_not_adopted_and_a_late_page_is_tak
     stage.begin(&scanner).await?;
     let target = json!({ "id": archive, "name": "by-hand", "borg_id": "aa" });
     let job = stage.ask(json!({ "kind": "delete-archive", "access": access(0), "archive": target })).await?;
+    // The deletion waits for the scan, whose last page is slower than its end.
+    stage.end(&scanner).await?;
+    stage.until_types(scanning, &["requested", "started", "succeeded"]).await?;
     let deleter = next(&stage, job).await?;
     stage.begin(&deleter).await?;
     stage.end(&deleter).await?;
@@ -83,9 +87,7 @@ async fn what_was_deleted_while_a_scan_ran_is_not_adopted_and_a_late_page_is_tak
     })
     .await?;
 
-    // What the scan saw before the deletion is told after it, and even after its own end.
-    stage.end(&scanner).await?;
-    stage.until_types(scanning, &["requested", "started", "succeeded"]).await?;
+    // What the scan saw before the deletion is told after it.
     let page = NodeReport::Scanned {
         job: scanning,
         epoch: scanner.epoch,
@@ -98,5 +100,29 @@ async fn what_was_deleted_while_a_scan_ran_is_not_adopted_and_a_late_page_is_tak
     wait_until("the page", PATIENCE, async || (kinds(&stage, other).await == ["adopted"]).then_some(()))
         .await?;
     assert_eq!(kinds(&stage, archive).await, ["adopted", "deleted"]);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_archive_without_an_index_gets_one_by_a_job_that_follows_from_the_backup() -> Result<()> {
+    let stage = Stage::set(1, 2).await?;
+    let backup = stage.ask_backup(0).await?;
+    let item = next(&stage, backup).await?;
+    stage.begin(&item).await?;
+    let mut outcome = outcome(&item);
+    let JobResult::Backup { archive, .. } = &mut outcome.result else { panic!("no backup") };
+    archive.index = None;
+    let archive = archive.id;
+    let how = Report::Succeeded { outcome, log_tail: Vec::new() };
+    stage.report(NodeReport::Ended { job: backup, epoch: item.epoch, how }).await?;
+    let (item, delivery) = stage.work().await?;
+    delivery.ack.done().await?;
+    let JobSpec::IndexArchive { archive: target, .. } = &item.spec else { panic!("{:?}", item.spec) };
+    assert_eq!(target.id, archive);
+    stage.begin(&item).await?;
+    stage.end(&item).await?;
+    stage.until_types(item.job, &["requested", "started", "succeeded"]).await?;
+    let request = stage.history(&format!("job.{}", item.job)).await?.remove(0);
+    assert_eq!(request.context.correlation, Some(backup.to_string()));
     Ok(())
 }

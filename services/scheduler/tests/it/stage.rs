@@ -173,15 +173,22 @@ pub fn facts(repository: u8, borg_id: &str, name: &str) -> Value {
     json!({ "id": id, "name": name, "borg_id": borg_id, "started_at": "2026-01-01T00:00:00Z" })
 }
 
-fn outcome(item: &WorkItem) -> Outcome {
+fn index() -> Value {
+    json!({ "chunks": 1, "entries": 1, "sha256": "00" })
+}
+
+/// What a node says that does what it was asked to.
+pub fn outcome(item: &WorkItem) -> Outcome {
     use strongroom_domain::job::JobSpec;
     let result = match &item.spec {
         JobSpec::Backup(_) => {
             let borg_id = item.job.to_string().replace('-', "");
             let repository: u8 = item.spec.repository().as_str()[1..].parse().unwrap();
-            let archive = read(facts(repository, &borg_id, &format!("p-{}", item.job)));
-            JobResult::Backup { archive, recovered: false }
+            let mut archive = facts(repository, &borg_id, &format!("p-{}", item.job));
+            archive["index"] = index();
+            JobResult::Backup { archive: read(archive), recovered: false }
         }
+        JobSpec::IndexArchive { .. } => JobResult::IndexArchive { index: read(index()) },
         JobSpec::DeleteArchive { .. } => JobResult::DeleteArchive { was_gone: false },
         _ => JobResult::ScanRepository { archives: 0 },
     };
