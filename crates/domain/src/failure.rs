@@ -15,6 +15,8 @@ pub enum FailureCode {
     RepositoryMissing,
     /// There is one already, or other files are in its place.
     RepositoryExists,
+    /// Another repository lies in its place.
+    RepositoryReplaced,
     /// The repository is damaged.
     RepositoryDamaged,
     /// No space left: at the destination, or for borg's cache.
@@ -63,6 +65,9 @@ impl FailureCode {
             }
             Self::RepositoryExists => {
                 "Choose another name, or adopt what is there with a scan of the repository."
+            }
+            Self::RepositoryReplaced => {
+                "Check what is mounted at the destination. If the repository was made anew on purpose, run its init job again, which takes note of the new one."
             }
             Self::RepositoryDamaged => {
                 "Run 'borg check' on the repository and keep a copy of it before any repair."

@@ -20,6 +20,9 @@ pub struct WorkItem {
     pub attempt: u32,
     /// What to do.
     pub spec: JobSpec,
+    /// Borg's id of the repository that its init job made or found, hex: what lies at its place must be that one.
+    #[serde(default)]
+    pub borg_repository_id: Option<String>,
     /// The secrets it needs, each encrypted to this node's age key.
     #[serde(default)]
     pub secrets: Vec<SealedSecret>,

@@ -3,7 +3,7 @@
 use anyhow::Result;
 use serde_json::{Value, json};
 use std::time::Duration;
-use strongroom_e2e::{PATIENCE, Single, Tree, wait_until};
+use strongroom_e2e::{PATIENCE, Single, Tree, archives_in, wait_until};
 
 /// Defines further plans on the server, repository and source of `web`.
 async fn another_plan(single: &Single, name: &str, changes: Value) -> Result<()> {
@@ -116,12 +116,32 @@ async fn a_failure_says_its_cause_and_what_to_do() -> Result<()> {
         single.api.post(&format!("/jobs/{}/retry", job["id"].as_str().unwrap()), &json!({})).await?;
     assert_eq!(single.api.ended(retried.expect(202)?.text("/id")?).await?["phase"], "complete");
 
-    let place = single.folder().join("repositories/web/web");
-    std::fs::rename(&place, single.folder().join("elsewhere"))?;
+    let (place, elsewhere) =
+        (single.folder().join("repositories/web/web"), single.folder().join("elsewhere"));
+    at_rest(&single).await?;
+    std::fs::rename(&place, &elsewhere)?;
     assert_eq!(single.api.run("web").await?["failure"]["code"], "repository_missing");
-    std::fs::rename(single.folder().join("elsewhere"), &place)?;
+    // Another one lies there, which opens with the same passphrase: nothing is written into it.
+    let base = single.folder().join("borg");
+    let made = std::process::Command::new("borg")
+        .args(["init", "--encryption", "repokey-blake2"])
+        .arg(&place)
+        .env("BORG_BASE_DIR", &base)
+        .env("BORG_PASSPHRASE", &passphrase)
+        .status()?;
+    assert!(made.success());
+    assert_eq!(single.api.run("web").await?["failure"]["code"], "repository_replaced");
+    assert!(archives_in(&place, &passphrase, &base)?.is_empty());
+    std::fs::remove_dir_all(&place)?;
+    std::fs::rename(&elsewhere, &place)?;
     assert_eq!(single.api.run("web").await?["phase"], "complete");
     Ok(())
+}
+
+/// Waits until the newest archive has its index: nobody is at work in its repository then.
+async fn at_rest(single: &Single) -> Result<()> {
+    let newest = single.api.get("/archives?limit=1").await?.body;
+    single.api.browse(newest["items"][0]["id"].as_str().unwrap(), "").await.map(drop)
 }
 
 #[tokio::test(flavor = "multi_thread")]

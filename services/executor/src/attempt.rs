@@ -131,6 +131,7 @@ async fn conclude(
                 job: item.job,
                 epoch: item.epoch,
                 attempt: item.attempt,
+                borg_repository_id: item.borg_repository_id.as_deref(),
                 passphrase,
                 control,
                 meter: meter.clone(),

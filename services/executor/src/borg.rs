@@ -2,8 +2,9 @@
 
 use crate::child::{Plan, Running};
 use crate::control::{Control, NoOutcome, Stop};
+use crate::core::findings::Findings;
 use crate::core::lines::{Line, Lines};
-use crate::core::messages::{Exit, Findings, Message, Messages};
+use crate::core::messages::{Exit, Message, Messages};
 use crate::core::progress::{Meter, ProgressLine};
 use crate::core::surrogates;
 use crate::state::State;

@@ -2,6 +2,7 @@
 
 pub mod archive;
 pub mod command;
+pub mod findings;
 pub mod index;
 pub mod lines;
 pub mod messages;

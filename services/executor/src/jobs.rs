@@ -10,10 +10,12 @@ mod scan;
 
 use crate::borg::{Borg, Call, Done, NotDone, SharedMeter};
 use crate::control::{Control, NoOutcome};
-use crate::core::messages::Findings;
+use crate::core::findings::Findings;
 use crate::core::{archive, command};
+use crate::repository;
 use crate::state::State;
 use age::secrecy::SecretString;
+use std::path::Path;
 use std::sync::PoisonError;
 use strongroom_bus::NodeBus;
 use strongroom_domain::archive::Facts;
@@ -36,6 +38,8 @@ pub struct Bench<'a> {
     pub epoch: u64,
     /// 1, 2, ...
     pub attempt: u32,
+    /// Borg's id of the repository, as its init job told it.
+    pub borg_repository_id: Option<&'a str>,
     /// What opens the repository.
     pub passphrase: Option<SecretString>,
     /// Hears when to stop.
@@ -55,6 +59,9 @@ pub struct Finished {
 /// Does the work.
 pub async fn run(bench: &Bench<'_>, spec: &JobSpec) -> Result<Finished, NoOutcome> {
     bench.borg.version().await?;
+    if !matches!(spec, JobSpec::InitRepository { .. }) {
+        repository::is_the_one(Path::new(&spec.access().location), bench.borg_repository_id)?;
+    }
     match spec {
         JobSpec::InitRepository { access } => init::run(bench, access).await,
         JobSpec::Backup(spec) => backup::run(bench, spec).await,

@@ -13,6 +13,7 @@ mod found;
 mod heartbeat;
 mod jobs;
 mod orphans;
+mod repository;
 mod scratch;
 mod state;
 mod worker;
@@ -23,7 +24,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use strongroom_bus::NodeBus;
 use strongroom_domain::NodeId;
-use strongroom_service::Shutdown;
+use strongroom_service::{Shutdown, clock};
 
 /// How an executor works.
 #[derive(Debug, Clone)]
@@ -61,6 +62,7 @@ pub async fn run(config: Config, bus: NodeBus, shutdown: Shutdown) -> anyhow::Re
     let state = state::State::open(&config.state_dir).context("the executor's state folder")?;
     orphans::end_all(&state.children()).await.context("ending what an earlier life has left")?;
     scratch::clear(&state.restores());
+    found::clear(&state.findings(), clock::now().into());
     let borg = borg::Borg::new(&config.borg, &state)?;
     let worker = Arc::new(worker::Worker::new(config, state, borg, bus));
     heartbeat::join(&worker, &shutdown).await;

@@ -3,7 +3,7 @@
 //! The kernel ends them with us. This is for what it could not: a child that was just being started.
 
 use crate::child::start_time;
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
 use std::path::Path;
 use std::time::Duration;
 
@@ -22,10 +22,16 @@ pub async fn end_all(notes: &Path) -> anyhow::Result<()> {
 }
 
 async fn end(pid: u32, noted: &str) -> anyhow::Result<()> {
-    let lives = || start_time(pid).is_some_and(|start| start == noted);
-    let Some(group) = i32::try_from(pid).ok().and_then(Pid::from_raw).filter(|_| lives()) else {
-        return Ok(());
+    let Some(group) = i32::try_from(pid).ok().and_then(Pid::from_raw) else { return Ok(()) };
+    // A child leads a group, and a borg that is one file has a child of its own in it, which may outlive the leader: as
+    // long as it does, the number of the group is given to nobody else.
+    let lives = || match start_time(pid) {
+        Some(start) => start == noted,
+        None => test_kill_process_group(group).is_ok(),
     };
+    if !lives() {
+        return Ok(());
+    }
     tracing::warn!(pid, "a child of an earlier life still runs; it is ended");
     // It may end by itself this moment.
     let _ = kill_process_group(group, Signal::KILL);
@@ -44,6 +50,22 @@ mod tests {
     use super::*;
     use std::os::unix::process::CommandExt;
     use std::process::Command;
+
+    #[tokio::test]
+    async fn what_the_child_has_started_is_ended_even_when_the_child_is_gone() {
+        let notes = tempfile::tempdir().unwrap();
+        let file = notes.path().join("pid-of-the-grandchild");
+        let script = format!("sleep 1000 & echo $! > '{}'; exit", file.display());
+        let mut child = Command::new("sh").args(["-c", &script]).process_group(0).spawn().unwrap();
+        let (pid, start) = (child.id(), start_time(child.id()).unwrap());
+        child.wait().unwrap();
+        let grandchild: u32 = std::fs::read_to_string(&file).unwrap().trim().parse().unwrap();
+        std::fs::remove_file(file).unwrap();
+        assert!(start_time(grandchild).is_some());
+        std::fs::write(notes.path().join(pid.to_string()), start).unwrap();
+        end_all(notes.path()).await.unwrap();
+        assert!(start_time(grandchild).is_none(), "it outlives its group");
+    }
 
     #[tokio::test]
     async fn only_the_very_process_that_was_noted_is_ended() {

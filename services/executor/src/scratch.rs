@@ -34,7 +34,7 @@ impl Scratch {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        match remove(&self.path) {
+        match where_it_may_take_its_time(|| remove(&self.path)) {
             Ok(()) => {
                 let _ = std::fs::remove_file(&self.note);
             }
@@ -48,6 +48,10 @@ impl Drop for Scratch {
 
 /// Removes what restores of an earlier life have left.
 pub fn clear(notes: &Path) {
+    where_it_may_take_its_time(|| clear_now(notes));
+}
+
+fn clear_now(notes: &Path) {
     let notes = std::fs::read_dir(notes).into_iter().flatten().flatten();
     for note in notes {
         let path = std::fs::read(note.path()).unwrap_or_default();
@@ -61,6 +65,15 @@ pub fn clear(notes: &Path) {
             }
             Err(e) => tracing::warn!(path = %path.display(), error = %e, "a scratch folder was not removed"),
         }
+    }
+}
+
+/// A large tree takes minutes to remove: meanwhile the other tasks of this thread (the heartbeat, the lease) go on elsewhere.
+fn where_it_may_take_its_time<T>(work: impl FnOnce() -> T) -> T {
+    use tokio::runtime::{Handle, RuntimeFlavor};
+    match Handle::try_current().map(|handle| handle.runtime_flavor()) {
+        Ok(RuntimeFlavor::MultiThread) => tokio::task::block_in_place(work),
+        _ => work(),
     }
 }
 

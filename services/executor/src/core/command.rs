@@ -102,7 +102,8 @@ pub fn list_entries(access: &Access, name: &str) -> Vec<String> {
 /// `borg extract` of these paths, all of them when there is none, into the current folder.
 pub fn extract(access: &Access, name: &str, paths: &[String]) -> Vec<String> {
     let mut line = call("extract", LOCK_WAIT_S);
-    line.extend([archive(access, name), "--".into()]);
+    // A file that is immutable could neither be moved to where it belongs nor be removed from the scratch folder.
+    line.extend(["--noflags".into(), archive(access, name), "--".into()]);
     // `pp:` is a literal prefix: a star in a name is a star.
     line.extend(paths.iter().map(|path| format!("pp:{path}")));
     line

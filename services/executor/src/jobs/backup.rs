@@ -6,7 +6,7 @@
 use super::{Bench, Finished, finished, index, unreadable};
 use crate::borg::NotDone;
 use crate::control::{NoOutcome, Stop};
-use crate::core::messages::Findings;
+use crate::core::findings::Findings;
 use crate::core::{archive, command};
 use crate::found;
 use std::path::Path;
@@ -93,7 +93,7 @@ async fn create(
     match bench.borg(command::create(spec, bench.job, server_of(spec))).await {
         Ok(done) => {
             let mut findings = done.findings;
-            findings.named_paths_are_missing(named);
+            findings.named_paths_are_missing(named, |path| Path::new(path).symlink_metadata().is_ok());
             found::keep(&bench.state.findings(), bench.job, &findings);
             let facts = archive::created(&done.stdout, &spec.access.repository).map_err(unreadable)?;
             Ok(Created::Now { facts: Box::new(facts), findings, tail: done.tail })

@@ -4,7 +4,7 @@ use super::{Bench, Finished, finished, index};
 use crate::borg::NotDone;
 use crate::control::NoOutcome;
 use crate::core::command;
-use crate::core::messages::Findings;
+use crate::core::findings::Findings;
 use strongroom_domain::FailureCode;
 use strongroom_domain::archive::Target;
 use strongroom_domain::failure::{Finding, Severity};

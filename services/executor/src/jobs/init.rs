@@ -5,7 +5,7 @@
 
 use super::{Bench, Finished, finished, unreadable};
 use crate::control::NoOutcome;
-use crate::core::messages::Findings;
+use crate::core::findings::Findings;
 use crate::core::{archive, command};
 use std::path::Path;
 use strongroom_domain::job::JobResult;

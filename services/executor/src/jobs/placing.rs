@@ -2,8 +2,10 @@
 
 use super::init::file_failure;
 use crate::core::paths::root_of;
+use std::ffi::OsString;
 use std::fs::{self, Metadata};
 use std::io::{self, Read};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use strongroom_domain::job::Conflict;
@@ -36,6 +38,8 @@ pub struct Placed {
 
 /// How many conflicts are named.
 const NAMED: usize = 5;
+/// How long a name may be (`NAME_MAX` of all common file systems), in bytes.
+const NAME_BYTES: usize = 255;
 
 impl Placing {
     /// Checks everything, then puts everything in place. Safe to repeat: what stands there and is the same is no
@@ -44,6 +48,8 @@ impl Placing {
         self.look()?;
         let mut placed = Placed::default();
         make_folders(&self.to)?;
+        // Somebody may have put a link into the way since it was looked at.
+        self.stays_inside(&self.to)?;
         self.place_in(&self.from, &self.to, &mut placed)?;
         Ok(placed)
     }
@@ -79,12 +85,15 @@ impl Placing {
     }
 
     /// What stands there may give way, unless it is an allowed folder itself, or holds one, or what is being restored.
-    fn may_give_way(&self, target: &Path) -> Result<(), Failure> {
+    fn may_give_way(&self, target: &Path, standing: &Metadata) -> Result<(), Failure> {
         let holds = |path: &Path| path.starts_with(target);
         if holds(&self.from) || self.roots.iter().any(|root| holds(root)) {
             let message =
                 format!("{} is a folder here and none in the archive; move it away first", target.display());
             return Err(Failure::new(FailureCode::TargetRefused, message));
+        }
+        if self.policy == Conflict::Overwrite && standing.is_dir() {
+            return nothing_is_mounted(target, standing.dev());
         }
         Ok(())
     }
@@ -104,7 +113,7 @@ impl Placing {
                 self.check(&source, &target, conflicts)?;
             } else if !same(&source, &metadata, &target, &standing).unwrap_or(false) {
                 self.takes_entries(to)?;
-                self.may_give_way(&target)?;
+                self.may_give_way(&target, &standing)?;
                 conflicts.push(target);
             }
         }
@@ -131,6 +140,7 @@ impl Placing {
         for (source, metadata) in entries(from)? {
             let target = join(to, &source);
             let failed = |e: io::Error| file_failure(&target.display().to_string(), &e);
+            let mut aside = None;
             match standing(&target)? {
                 Some(there) if metadata.is_dir() && leads_to_folder(&target, &there) => {
                     self.stays_inside(&target)?;
@@ -143,7 +153,9 @@ impl Placing {
                     count(&source, &metadata, placed)?;
                     continue;
                 }
-                Some(there) => self.make_way(&target, &there, metadata.is_dir(), placed).map_err(failed)?,
+                Some(there) => {
+                    aside = self.make_way(&target, &there, metadata.is_dir(), placed).map_err(failed)?;
+                }
                 None => {}
             }
             count(&source, &metadata, placed)?;
@@ -153,27 +165,34 @@ impl Placing {
             } else {
                 rename_to_free(&source, &target)
             };
+            if let (Err(_), Some(aside)) = (&moved, &aside) {
+                // What stood there is back, or stands beside under a name that says what it is.
+                let _ = rename_to_free(aside, &target);
+            }
             moved.map_err(failed)?;
+            if let Some(aside) = aside {
+                remove(&aside).map_err(failed)?;
+            }
         }
         Ok(())
     }
 
+    /// Makes room. What was only put aside is given, to be removed once the new one stands.
     fn make_way(
         &self,
         target: &Path,
         there: &Metadata,
         for_folder: bool,
         placed: &mut Placed,
-    ) -> io::Result<()> {
+    ) -> io::Result<Option<PathBuf>> {
         match self.policy {
             Conflict::KeepBoth => {
                 placed.kept_both += 1;
-                self.keep(target)
+                self.keep(target).map(|_| None)
             }
             // A file is replaced by the rename itself, without a moment in which nothing is there.
-            Conflict::Overwrite if there.is_dir() => fs::remove_dir_all(target),
-            Conflict::Overwrite if for_folder => fs::remove_file(target),
-            Conflict::Overwrite => Ok(()),
+            Conflict::Overwrite if there.is_dir() || for_folder => self.keep(target).map(Some),
+            Conflict::Overwrite => Ok(None),
             // It came to be after the check.
             Conflict::Fail => {
                 Err(io::Error::new(io::ErrorKind::AlreadyExists, "it appeared while files were restored"))
@@ -182,19 +201,30 @@ impl Placing {
     }
 
     /// Renames what stands there. What an earlier attempt at this restore has kept is kept as well.
-    fn keep(&self, target: &Path) -> io::Result<()> {
+    fn keep(&self, target: &Path) -> io::Result<PathBuf> {
         for n in 0_u32.. {
-            let mut name = target.as_os_str().to_owned();
-            name.push(&self.suffix);
-            if n > 0 {
-                name.push(format!(".{n}"));
-            }
-            match rename_to_free(target, Path::new(&name)) {
+            let kept = self.kept_name(target, n);
+            match rename_to_free(target, &kept) {
                 Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
-                renamed => return renamed,
+                renamed => return renamed.map(|()| kept),
             }
         }
         Err(io::Error::from(io::ErrorKind::AlreadyExists))
+    }
+
+    /// What it is called then. A name that would be too long with it loses its end.
+    fn kept_name(&self, target: &Path, n: u32) -> PathBuf {
+        let number = if n > 0 { format!(".{n}") } else { String::new() };
+        let name = target.file_name().unwrap_or_default().as_bytes();
+        let room = NAME_BYTES.saturating_sub(self.suffix.len() + number.len());
+        let mut kept = name.get(..room).unwrap_or(name).to_vec();
+        while name.len() > room && std::str::from_utf8(&kept).is_err_and(|e| e.error_len().is_none()) {
+            // Not in the middle of a character.
+            kept.pop();
+        }
+        kept.extend_from_slice(self.suffix.as_bytes());
+        kept.extend_from_slice(number.as_bytes());
+        target.with_file_name(OsString::from_vec(kept))
     }
 
     /// A folder that stands there may be a link, which may lead anywhere.
@@ -294,6 +324,24 @@ fn count(source: &Path, metadata: &Metadata, placed: &mut Placed) -> Result<(), 
     Ok(())
 }
 
+/// Looks for another file system below a folder that is to be removed: what is in it was never to give way.
+fn nothing_is_mounted(folder: &Path, device: u64) -> Result<(), Failure> {
+    for (path, metadata) in entries(folder)? {
+        if metadata.dev() != device {
+            let message = format!("another file system is mounted at {}; move it away first", path.display());
+            return Err(Failure::new(FailureCode::TargetRefused, message));
+        }
+        if metadata.is_dir() {
+            nothing_is_mounted(&path, device)?;
+        }
+    }
+    Ok(())
+}
+
+fn remove(path: &Path) -> io::Result<()> {
+    if path.symlink_metadata()?.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) }
+}
+
 fn make_folders(path: &Path) -> Result<(), Failure> {
     fs::create_dir_all(path).map_err(|e| file_failure(&path.display().to_string(), &e))
 }
@@ -360,6 +408,40 @@ mod tests {
             ("new".into(), "mine".into())
         );
         assert_eq!(given.text("to/b.old"), None);
+    }
+
+    #[test]
+    fn a_folder_gives_way_to_a_file_and_a_file_to_a_folder() {
+        let given = Given::new(&[
+            ("from/x", "new"),
+            ("to/x/a", "mine"),
+            ("to/x/b/c", "mine"),
+            ("from/y/z", "new"),
+            ("to/y", "mine"),
+        ]);
+        assert_eq!(given.place(Conflict::Overwrite).unwrap().files, 2);
+        assert_eq!(
+            (given.text("to/x").as_deref(), given.text("to/y/z").as_deref()),
+            (Some("new"), Some("new"))
+        );
+        let mut left: Vec<_> =
+            fs::read_dir(given.path("to")).unwrap().map(|e| e.unwrap().file_name()).collect();
+        left.sort();
+        assert_eq!(left, ["x", "y"], "what was put aside is gone");
+    }
+
+    #[test]
+    fn a_long_name_is_kept_under_one_that_fits() {
+        let long = format!("{}{}", "n".repeat(201), "ä".repeat(27));
+        let given = Given::new(&[(&format!("from/{long}"), "new"), (&format!("to/{long}"), "mine")]);
+        let placed = given.place(Conflict::KeepBoth).unwrap();
+        assert_eq!(placed.kept_both, 1);
+        let mut left: Vec<String> = fs::read_dir(given.path("to"))
+            .unwrap()
+            .map(|e| e.unwrap().file_name().into_string().unwrap())
+            .collect();
+        left.retain(|name| *name != long);
+        assert!(matches!(&left[..], [kept] if kept.ends_with("ä.old") && kept.len() <= 255), "{left:?}");
     }
 
     #[test]

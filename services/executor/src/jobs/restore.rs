@@ -8,12 +8,13 @@ use super::placing::{Placed, Placing};
 use super::{Bench, Finished, finished, index};
 use crate::borg::Call;
 use crate::control::NoOutcome;
-use crate::core::messages::{Extracted, Findings};
+use crate::core::findings::{Extracted, Findings};
 use crate::core::{command, paths};
 use crate::scratch::Scratch;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use strongroom_domain::job::{JobResult, RestoreSpec, RestoreTarget};
+use strongroom_domain::job::{Conflict, JobResult, RestoreSpec, RestoreTarget};
 use strongroom_domain::{Failure, FailureCode};
 
 /// A part of a restore: what goes below one folder, inside one allowed root.
@@ -53,15 +54,19 @@ pub async fn run(bench: &Bench<'_>, spec: &RestoreSpec) -> Result<Finished, NoOu
             .map_err(|e| file_failure(&part.near.display().to_string(), &e))?;
         let arguments = command::extract(&spec.access, &name, &part.paths);
         let call = Call { folder: Some(scratch.path()), ..bench.call(arguments) };
-        let done = bench.borg.run(call).await?;
+        let mut done = bench.borg.run(call).await?;
+        done.findings.nothing_vanishes();
         if let Some(pattern) = done.never_matched.first() {
             let path = pattern.strip_prefix("pp:").unwrap_or(pattern);
             let message = format!("'{path}' is not in the archive; nothing was restored");
             return Err(Failure::new(FailureCode::PathNotInArchive, message).into());
         }
-        match done.findings.extracted() {
+        match done.findings.extracted(spec.on_conflict == Conflict::Overwrite) {
             Extracted::Unknown(failure) => return Err(failure.with_log(done.tail).into()),
-            Extracted::But(halves) => remove_all(scratch.path(), &halves)?,
+            Extracted::But(halves) => {
+                let folder = scratch.path().to_owned();
+                blocking(move || remove_all(&folder, &halves)).await?;
+            }
         }
         findings.kept.extend(done.findings.kept);
         findings.incomplete_total += done.findings.incomplete_total;
@@ -77,8 +82,7 @@ pub async fn run(bench: &Bench<'_>, spec: &RestoreSpec) -> Result<Finished, NoOu
         ready.push((placing, scratch));
     }
     bench.step("place");
-    let placing = tokio::task::spawn_blocking(move || place_all(ready)).await;
-    let placed = placing.map_err(|e| Failure::new(FailureCode::Unknown, e.to_string()))??;
+    let placed = blocking(move || place_all(ready)).await?;
     let target = match &spec.target {
         RestoreTarget::Folder { path } => path.clone(),
         RestoreTarget::Original => "/".to_owned(),
@@ -103,18 +107,47 @@ fn place_all(ready: Vec<(Placing, Scratch)>) -> Result<Placed, Failure> {
     Ok(placed)
 }
 
-/// Removes files of which only a part was written.
+/// Removes files that are not whole, under all of their names: one that shares its bytes with another is not whole there
+/// either.
 fn remove_all(scratch: &Path, halves: &[String]) -> Result<(), Failure> {
+    let failed = |path: &Path, e: &std::io::Error| file_failure(&path.display().to_string(), e);
+    let mut shared = HashSet::new();
     for path in halves.iter().filter_map(|path| paths::in_archive(path)) {
         let path = scratch.join(path);
-        match std::fs::remove_file(&path) {
-            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
-                return Err(file_failure(&path.display().to_string(), &e));
-            }
-            _ => {}
+        let metadata = match path.symlink_metadata() {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => continue,
+            metadata => metadata.map_err(|e| failed(&path, &e))?,
+        };
+        if metadata.nlink() > 1 && !metadata.is_dir() {
+            shared.insert(metadata.ino());
+        }
+        std::fs::remove_file(&path).map_err(|e| failed(&path, &e))?;
+    }
+    if shared.is_empty() { Ok(()) } else { remove_shared(scratch, &shared) }
+}
+
+/// Removes all below a folder that has one of these inodes. A scratch folder is on one file system.
+fn remove_shared(folder: &Path, inodes: &HashSet<u64>) -> Result<(), Failure> {
+    let failed = |e: std::io::Error| file_failure(&folder.display().to_string(), &e);
+    for entry in std::fs::read_dir(folder).map_err(failed)? {
+        let entry = entry.map_err(failed)?;
+        let metadata = entry.path().symlink_metadata().map_err(failed)?;
+        if metadata.is_dir() {
+            remove_shared(&entry.path(), inodes)?;
+        } else if inodes.contains(&metadata.ino()) {
+            std::fs::remove_file(entry.path()).map_err(failed)?;
         }
     }
     Ok(())
+}
+
+/// Does what takes its time with many files, where nobody else waits for it.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
+) -> Result<T, Failure> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .unwrap_or_else(|e| Err(Failure::new(FailureCode::Unknown, e.to_string())))
 }
 
 /// The roots that are there, resolved.
@@ -184,6 +217,20 @@ fn refused(path: &Path, roots: &[PathBuf]) -> Failure {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
+
+    #[test]
+    fn a_file_that_is_not_whole_is_removed_under_all_of_its_names() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(folder.path().join("a/b")).unwrap();
+        for name in ["a/half", "whole"] {
+            std::fs::write(folder.path().join(name), "x").unwrap();
+        }
+        std::fs::hard_link(folder.path().join("a/half"), folder.path().join("a/b/other")).unwrap();
+        std::fs::hard_link(folder.path().join("whole"), folder.path().join("a/b/whole")).unwrap();
+        remove_all(folder.path(), &["a/half".into(), "a/was-never-made".into()]).unwrap();
+        let there = |name: &str| folder.path().join(name).exists();
+        assert!(!there("a/half") && !there("a/b/other") && there("whole") && there("a/b/whole"));
+    }
 
     #[test]
     fn a_target_is_where_it_really_leads() {

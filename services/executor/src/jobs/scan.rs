@@ -2,7 +2,7 @@
 
 use super::{Bench, Finished, finished, unreadable};
 use crate::control::NoOutcome;
-use crate::core::messages::Findings;
+use crate::core::findings::Findings;
 use crate::core::{archive, command};
 use strongroom_domain::archive::Facts;
 use strongroom_domain::job::JobResult;

@@ -137,7 +137,8 @@ impl Stage {
             reference: read(secret()),
             ciphertext: age::encrypt(&recipient, text.as_bytes()).unwrap(),
         });
-        let item = WorkItem { job, epoch, attempt, spec: read(spec), secrets: secrets.into_iter().collect() };
+        let secrets = secrets.into_iter().collect();
+        let item = WorkItem { job, epoch, attempt, spec: read(spec), borg_repository_id: None, secrets };
         self.scheduler.emit_work(&"n".parse()?, &item, None).await?;
         Ok((job, epoch))
     }

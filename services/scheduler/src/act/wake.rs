@@ -96,6 +96,8 @@ async fn emit(
             secrets.push(SealedSecret { reference: reference.clone(), ciphertext });
         }
     }
-    let item = WorkItem { job: admitted.job, epoch, attempt: admitted.attempt, spec: spec.clone(), secrets };
+    let borg_repository_id = desk.world().borg_ids.get(spec.repository()).cloned();
+    let (job, attempt, spec) = (admitted.job, admitted.attempt, spec.clone());
+    let item = WorkItem { job, epoch, attempt, spec, borg_repository_id, secrets };
     desk.bus.emit_work(&admitted.node, &item, traceparent).await
 }

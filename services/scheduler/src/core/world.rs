@@ -28,6 +28,8 @@ pub struct World {
     pub destinations: HashMap<DestinationId, destination::Spec>,
     /// Repositories, likewise.
     pub repositories: HashMap<RepositoryId, repository::Spec>,
+    /// Borg's id of each repository, as its newest init job told it.
+    pub borg_ids: HashMap<RepositoryId, String>,
     /// Plans that are not retired.
     pub plans: BTreeMap<PlanId, Plan>,
     /// What has become of each plan's nominal times.
@@ -356,6 +358,9 @@ impl World {
 
     fn job_succeeded(&mut self, id: JobId, requested: &Requested, result: &JobResult, recorded: &Recorded) {
         match (&requested.spec, result) {
+            (JobSpec::InitRepository { access }, JobResult::InitRepository { borg_repository_id, .. }) => {
+                self.borg_ids.insert(access.repository.clone(), borg_repository_id.clone());
+            }
             (JobSpec::Backup(spec), JobResult::Backup { archive, .. }) => {
                 let repository = spec.access.repository.clone();
                 self.known(&repository, archive.id, recorded.sequence, false);
