@@ -10,6 +10,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use strongroom_domain::job::Report;
+use strongroom_domain::wire::NodeReport;
 use strongroom_domain::{FailureCode, JobId};
 use strongroom_executor::Config;
 use uuid::Uuid;
@@ -262,4 +263,77 @@ async fn what_a_killed_restore_has_left_is_removed_at_the_next_start() -> Result
     assert!(archived.tree.join("a").exists(), "a folder that is none of ours was removed");
     assert!(first(&archived.stage.path("state/restores")).is_none());
     Ok(())
+}
+
+/// P2: what `borg check --repair` has filled with zeros never replaces a file that is whole.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_was_lost_in_the_repository_replaces_no_good_one() -> Result<()> {
+    let stage = Stage::set().await?;
+    stage.init().await?;
+    let roots = stage.folder.path().canonicalize()?.join("roots");
+    let tree = roots.join("tree");
+    std::fs::create_dir_all(&tree)?;
+    let (large, small) = (look::noise(1, 3_000_000), look::noise(2, 1000));
+    std::fs::write(tree.join("large"), &large)?;
+    std::fs::hard_link(tree.join("large"), tree.join("same as large"))?;
+    std::fs::write(tree.join("small"), &small)?;
+    let mut archive = archive(&stage, &tree).await?;
+    damage(&stage.path("repository"))?;
+    let repaired = Command::new("borg")
+        .args(["check", "--repair"])
+        .arg(stage.path("repository"))
+        .envs([("BORG_PASSPHRASE", PASSPHRASE), ("BORG_CHECK_I_KNOW_WHAT_I_AM_DOING", "YES")])
+        .env("BORG_BASE_DIR", stage.path("repairer"))
+        .env("BORG_RELOCATED_REPO_ACCESS_IS_OK", "yes")
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()?;
+    assert!(repaired.code().is_some_and(|code| code <= 1), "{repaired:?}");
+
+    // The repair has written the archive anew, under another id: a scan tells of it.
+    let scan = json!({ "kind": "scan-repository", "access": stage.access() });
+    let (job, epoch) = stage.emit(scan).await?;
+    stage.begun(job).await?;
+    let NodeReport::Scanned { archives, .. } = stage.report().await? else { panic!("no page") };
+    assert_ne!(archive["borg_id"], archives[0].borg_id.as_str());
+    archive["borg_id"] = json!(archives[0].borg_id);
+    stage.end_of(job, epoch).await?;
+
+    std::fs::write(tree.join("small"), "changed since")?;
+    let inside = |path: &Path| path.strip_prefix("/").unwrap().display().to_string();
+    let restore = |target: Value, policy: &str| {
+        json!({
+            "kind": "restore", "access": stage.access(), "archive": archive, "on_conflict": policy,
+            "target": target, "allowed_roots": [roots], "paths": [inside(&tree)],
+        })
+    };
+    let over = restore(json!({ "type": "original" }), "overwrite");
+    let done = serde_json::to_value(stage.success(over).await?)?;
+    assert_eq!(done["completeness"], "incomplete", "{done}");
+    let damaged = done["findings"][0]["path"].as_str().unwrap();
+    assert!(damaged.contains("large"), "{done}");
+    for name in ["large", "same as large"] {
+        assert!(std::fs::read(tree.join(name))? == large, "'{name}' was replaced by zeros");
+    }
+    assert_eq!(std::fs::read(tree.join("small"))?, small);
+
+    // Where nothing stands, what is left of it is better than nothing; and it is said.
+    let to = roots.join("beside");
+    let beside = restore(json!({ "type": "folder", "path": to }), "fail");
+    let done = serde_json::to_value(stage.success(beside).await?)?;
+    assert_eq!(done["completeness"], "incomplete", "{done}");
+    let left = std::fs::read(to.join(inside(&tree)).join("large"))?;
+    assert_eq!(left.len(), large.len());
+    assert!(left != large);
+    Ok(())
+}
+
+/// Turns a byte in the middle of the largest segment.
+fn damage(repository: &Path) -> Result<()> {
+    let segments = std::fs::read_dir(repository.join("data/0"))?.flatten();
+    let largest = segments.max_by_key(|e| e.metadata().map(|m| m.len()).unwrap_or(0)).unwrap().path();
+    let mut bytes = std::fs::read(&largest)?;
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 0xff;
+    Ok(std::fs::write(largest, bytes)?)
 }
