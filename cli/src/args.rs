@@ -83,7 +83,7 @@ pub struct UpArgs {
     /// The borg to use.
     #[arg(long, env = "STRONGROOM_BORG", default_value = "borg")]
     pub borg: PathBuf,
-    /// Largest size of the log in bytes; can be raised later. 40 % of the free space at the first start, at most 20 GB,
+    /// Largest size of the log in bytes; can be raised later. 40 % of the free space at the first start, at most 20 GiB,
     /// when absent.
     #[arg(long)]
     pub log_max_bytes: Option<u64>,

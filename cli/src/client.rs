@@ -104,6 +104,22 @@ impl std::fmt::Display for Problem {
     }
 }
 
+impl ClientError {
+    /// Whether the request may have been done all the same, and the same request may be answered the next time.
+    pub fn leaves_it_open(&self) -> bool {
+        match self {
+            Self::Problem(problem) => is_passing(problem.status),
+            Self::Unreachable { .. } => true,
+            Self::NoToken(_) | Self::Usage(_) | Self::Other(_) => false,
+        }
+    }
+}
+
+/// What a server, or a proxy before it, answers while something is started anew.
+pub fn is_passing(status: u16) -> bool {
+    matches!(status, 502..=504)
+}
+
 /// An answer.
 #[derive(Debug, Clone)]
 pub struct Answer {
@@ -123,6 +139,10 @@ pub struct Client {
     token: String,
 }
 
+/// How long an answer may take that is no stream; the server answers within two minutes, whatever it is asked.
+const ANSWER: std::time::Duration = std::time::Duration::from_secs(150);
+/// How often a request is made again whose answer was lost.
+const TRIES: u32 = 5;
 /// How long the index of an archive is waited for.
 const INDEX: std::time::Duration = std::time::Duration::from_secs(120);
 
@@ -168,7 +188,7 @@ impl Client {
 
     /// Sends it and reads the answer.
     pub async fn send(&self, request: reqwest::RequestBuilder) -> Result<Answer, ClientError> {
-        let response = self.open(request).await?;
+        let response = self.open(request.timeout(ANSWER)).await?;
         let header =
             |name: &str| response.headers().get(name).and_then(|v| v.to_str().ok()).map(str::to_owned);
         let (position, etag) = (header(POSITION), header("etag"));
@@ -229,7 +249,7 @@ impl Client {
                 self.request(reqwest::Method::POST, path).header("idempotency-key", &key).json(body);
             match self.send(request).await {
                 // The same key again: a request whose answer was lost is not done twice.
-                Err(ClientError::Problem(p)) if p.status == 503 && tries < 5 => tries += 1,
+                Err(e) if e.leaves_it_open() && tries < TRIES => tries += 1,
                 other => return other,
             }
             tokio::time::sleep(std::time::Duration::from_millis(500)).await;

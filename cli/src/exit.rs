@@ -53,7 +53,7 @@ impl Exit {
                 401 | 403 => Self::Refused,
                 404 => Self::NotFound,
                 400..=499 => Self::Rejected,
-                503 | 507 => Self::Unavailable,
+                502..=504 | 507 => Self::Unavailable,
                 _ => Self::Failure,
             },
             ClientError::NoToken(_) => Self::Refused,

@@ -27,7 +27,8 @@ pub fn line(text: std::fmt::Arguments<'_>) {
     use std::io::Write;
     if let Err(e) = writeln!(std::io::stdout(), "{text}") {
         let unread = e.kind() == std::io::ErrorKind::BrokenPipe;
-        std::process::exit(i32::from(!unread));
+        // What a shell tells of a program that SIGPIPE has ended, which is what happens to others then.
+        std::process::exit(if unread { 141 } else { 1 });
     }
 }
 

@@ -6,10 +6,15 @@ use eventsource_stream::Eventsource;
 use futures::StreamExt;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::Value;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long the stream may be silent before the job is looked at anyway.
 const LOOK_ANYWAY: Duration = Duration::from_secs(5);
+
+/// How often in a row it may go wrong.
+const FAILURES: u32 = 60;
+/// A stream that lived for this long was a good one.
+const WENT_WELL: Duration = Duration::from_secs(10);
 
 /// Waits until the job has ended; gives it as it is then.
 pub async fn for_job(
@@ -21,11 +26,16 @@ pub async fn for_job(
     let bar = if show { progress_bar() } else { ProgressBar::hidden() };
     let mut failures = 0_u32;
     let ended = loop {
-        match follow(client, job, position, &bar).await {
+        let begun = Instant::now();
+        let tried = follow(client, job, position, &bar).await;
+        if begun.elapsed() > WENT_WELL {
+            failures = 0;
+        }
+        match tried {
             Ok(ended) => break ended,
             // The server was started anew, or the connection was cut: the job goes on without us, and so do we.
-            Err(ClientError::Unreachable { .. } | ClientError::Other(_)) if failures < 60 => failures += 1,
-            Err(ClientError::Problem(p)) if p.status == 503 && failures < 60 => failures += 1,
+            Err(ClientError::Other(_)) if failures < FAILURES => failures += 1,
+            Err(e) if e.leaves_it_open() && failures < FAILURES => failures += 1,
             Err(e) => return Err(e),
         }
         tokio::time::sleep(Duration::from_millis(500)).await;

@@ -19,33 +19,70 @@ const LONGEST_WAIT_S: u64 = 120;
 
 /// Asks for a job, under an id that a repeated request has again.
 pub async fn ask(app: &App, request: &Request, requested: Requested) -> Result<Good, Problem> {
-    let job = JobId(EventId::of_command(&request.command(), 1).0);
-    let sequence = self::request(app, request, job, requested.clone()).await?;
-    answer(app, request, job, &requested, sequence).await
+    let asked = self::request(app, request, job_of(request), requested).await?;
+    answer(app, request, asked).await
 }
 
-/// Writes the request for a job; one that is there already is as good. Gives the sequence of what was written.
-pub async fn request(app: &App, request: &Request, job: JobId, requested: Requested) -> Result<u64, Problem> {
+/// The answer to a request without a body that was made before, under the same key: what it is about may be gone by now,
+/// which is no reason to say that it cannot be done.
+pub async fn asked_before(app: &App, request: &Request) -> Result<Option<Good>, Problem> {
+    if request.header("idempotency-key").is_none_or(str::is_empty) {
+        return Ok(None);
+    }
+    let job = job_of(request);
+    let history = app.bus.journal().load(&Aggregate::new(Kind::Job, job)).await?;
+    match history.events.first().map(|e| (&e.event, e.sequence)) {
+        Some((Event::JobRequested(requested), sequence)) => {
+            let asked = Asked { job, requested: requested.clone(), sequence, before: true };
+            answer(app, request, asked).await.map(Some)
+        }
+        _ => Ok(None),
+    }
+}
+
+/// The job of a request: that of the first one, when it is repeated with its key.
+fn job_of(request: &Request) -> JobId {
+    JobId(EventId::of_command(&request.command(), 1).0)
+}
+
+/// A job that was asked for.
+pub struct Asked {
+    job: JobId,
+    /// As it stands in the log.
+    requested: Requested,
+    /// Where.
+    pub sequence: u64,
+    /// Not by this request.
+    before: bool,
+}
+
+/// Writes the request for a job; one that is there already is as good.
+pub async fn request(
+    app: &App,
+    request: &Request,
+    job: JobId,
+    requested: Requested,
+) -> Result<Asked, Problem> {
     let aggregate = Aggregate::new(Kind::Job, job);
     let new = NewEvent {
         id: EventId::of_command(&format!("request/{job}"), 0),
         at: clock::now(),
-        event: Event::JobRequested(requested),
+        event: Event::JobRequested(requested.clone()),
     };
     let context = request.context(Some(job.to_string()));
     let appended = app.bus.journal().append(&aggregate, &Head::default(), &new, &context).await;
     match appended {
-        Ok(appended) if !appended.was_there => return Ok(appended.head.sequence),
+        Ok(appended) if !appended.was_there => {
+            return Ok(Asked { job, requested, sequence: appended.head.sequence, before: false });
+        }
         // It was asked for before, under the same key.
         Ok(_) | Err(AppendError::Conflict) => {}
         Err(AppendError::Fault(fault)) => return Err(fault.into()),
     }
     let history = app.bus.journal().load(&aggregate).await?;
-    match (history.events.first().map(|e| (&e.event, e.sequence)), &new.event) {
-        (Some((Event::JobRequested(before), sequence)), Event::JobRequested(now))
-            if is_same(&before.spec, &now.spec) =>
-        {
-            Ok(sequence)
+    match history.events.first().map(|e| (&e.event, e.sequence)) {
+        Some((Event::JobRequested(before), sequence)) if is_same(&before.spec, &requested.spec) => {
+            Ok(Asked { job, requested: before.clone(), sequence, before: true })
         }
         _ => Err(key_reused().into()),
     }
@@ -64,13 +101,8 @@ fn is_same(before: &JobSpec, now: &JobSpec) -> bool {
 }
 
 /// 202 with the job, or 200 with its end when the request prefers to wait for that (RFC 7240).
-async fn answer(
-    app: &App,
-    request: &Request,
-    job: JobId,
-    requested: &Requested,
-    sequence: u64,
-) -> Result<Good, Problem> {
+async fn answer(app: &App, request: &Request, asked: Asked) -> Result<Good, Problem> {
+    let Asked { job, requested, sequence, before } = asked;
     let location = format!("/api/v1/jobs/{job}");
     if let Some(wait) = wait_of(request)
         && let Some((ended, position)) = wait_for_end(app, request, job, sequence, wait).await?
@@ -80,14 +112,20 @@ async fn answer(
             good.with(HeaderName::from_static("preference-applied"), format!("wait={}", wait.as_secs()))
         );
     }
-    let mut good =
-        Good::new(StatusCode::ACCEPTED, json!(asked(job, requested))).with(header::LOCATION, location);
-    good.position = Some(app.bus.position(sequence));
+    let position = app.bus.position(sequence);
+    let mut shown = just_asked(job, &requested);
+    if before {
+        // It may be under way, or done.
+        let (found, _): (Option<Job>, _) = app.ask("catalog", "job", &job, Some(position.clone())).await?;
+        shown = found.unwrap_or(shown);
+    }
+    let mut good = Good::new(StatusCode::ACCEPTED, json!(shown)).with(header::LOCATION, location);
+    good.position = Some(position);
     Ok(good)
 }
 
 /// A job that was just asked for.
-fn asked(id: JobId, requested: &Requested) -> Job {
+fn just_asked(id: JobId, requested: &Requested) -> Job {
     Job {
         id,
         kind: requested.spec.kind().to_owned(),

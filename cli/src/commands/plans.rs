@@ -92,9 +92,27 @@ pub struct SetArgs {
     /// IANA time zone of the schedule.
     #[arg(long)]
     time_zone: Option<String>,
-    /// Never run by itself.
+    /// When a run is due and the one before has not ended: skip or queue.
     #[arg(long)]
+    overlap: Option<String>,
+    /// What becomes of runs that were missed while nothing ran: skip, latest or all.
+    #[arg(long)]
+    catch_up: Option<String>,
+    /// Spread the beginning over this many seconds.
+    #[arg(long, value_name = "SECONDS")]
+    jitter: Option<u32>,
+    /// Never run by itself.
+    #[arg(long, conflicts_with_all = ["time_zone", "overlap", "catch_up", "jitter"])]
     no_schedule: bool,
+    /// Upload at most this many KiB a second; 0 for no limit.
+    #[arg(long, value_name = "KIB")]
+    upload_rate: Option<u32>,
+    /// End a run as failed after this many seconds; 0 for no limit.
+    #[arg(long, value_name = "SECONDS")]
+    max_duration: Option<u64>,
+    /// Wait this many seconds for a lock that somebody else holds on the repository; 0 for the usual 60.
+    #[arg(long, value_name = "SECONDS")]
+    lock_wait: Option<u32>,
     /// Words for people.
     #[arg(long)]
     description: Option<String>,
@@ -150,8 +168,19 @@ impl SetArgs {
             .with(&["compression"], self.compression.as_ref())
             .with(&["schedule", "cron"], self.cron.as_ref())
             .with(&["schedule", "time_zone"], self.time_zone.as_ref())
+            .with(&["schedule", "overlap"], self.overlap.as_ref())
+            .with(&["schedule", "catch_up"], self.catch_up.as_ref())
+            .with(&["schedule", "jitter_s"], self.jitter)
             .with(&["schedule"], self.no_schedule.then_some(Value::Null))
+            .with(&["limits", "upload_rate_kib_per_s"], self.upload_rate.map(|n| limit(n.into())))
+            .with(&["limits", "max_duration_s"], self.max_duration.map(limit))
+            .with(&["limits", "lock_wait_s"], self.lock_wait.map(|n| limit(n.into())))
             .with(&["description"], self.description.as_ref())
             .done()
     }
+}
+
+/// A limit; 0 takes it away.
+fn limit(n: u64) -> Value {
+    if n == 0 { Value::Null } else { json!(n) }
 }

@@ -5,6 +5,7 @@ use super::{Outcome, Session, jobs};
 use crate::args::Output;
 use crate::client::{Answer, ClientError};
 use crate::output::Format::Plain;
+use base64::Engine;
 use clap::Subcommand;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
@@ -93,16 +94,20 @@ pub async fn run(command: Command, session: &Session) -> Outcome {
         Command::Delete { name } => KIND.delete(session, &name).await,
         Command::Create { name, server, destination, encryption, passphrase_file, description, wait } => {
             let passphrase = passphrase_file.as_deref().map(read_passphrase).transpose()?;
-            let generate = (passphrase.is_none() && encryption != "none").then_some(true);
+            // Drawn here and not by the server: an answer that is lost on its way would take it along.
+            let drawn = (passphrase.is_none() && encryption != "none").then(draw_passphrase);
             let body = Changes::default()
                 .with(&["id"], Some(&name))
                 .with(&["server"], Some(server))
                 .with(&["destination"], Some(destination))
                 .with(&["encryption"], Some(encryption))
-                .with(&["passphrase"], passphrase)
-                .with(&["generate_passphrase"], generate)
+                .with(&["passphrase"], passphrase.or_else(|| drawn.clone()))
                 .with(&["description"], description);
-            let answer = session.client.post("/repositories", &Value::Object(body.done())).await?;
+            let asked = session.client.post("/repositories", &Value::Object(body.done())).await;
+            let mut answer = asked.inspect_err(|error| warn_of_unknown(error, drawn.as_deref()))?;
+            if let (Some(drawn), Value::Object(fields)) = (drawn, &mut answer.body) {
+                fields.insert("passphrase".into(), json!(drawn));
+            }
             tell_created(session, &name, &answer);
             wait_for_init(session, &answer, wait).await
         }
@@ -113,6 +118,21 @@ pub async fn run(command: Command, session: &Session) -> Outcome {
         }
         Command::Init { name, wait } => ask(session, &name, "init", wait).await,
         Command::Scan { name, wait } => ask(session, &name, "scan", wait).await,
+    }
+}
+
+/// A passphrase of 256 bits, of letters and digits that survive being copied.
+fn draw_passphrase() -> String {
+    let bytes: [u8; 32] = rand::random();
+    base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(bytes)
+}
+
+/// Nobody knows what became of the request: if it was done, this is the passphrase.
+fn warn_of_unknown(error: &ClientError, drawn: Option<&str>) {
+    if let (true, Some(drawn)) = (error.leaves_it_open(), drawn) {
+        eprintln!(
+            "it is not known whether the repository was defined; if it was, this is its passphrase, shown this once:\n\n  {drawn}\n"
+        );
     }
 }
 

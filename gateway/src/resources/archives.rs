@@ -183,6 +183,9 @@ fn check(wanted: &RestoreBody, roots: &[String]) -> Result<(), Problem> {
 
 /// `DELETE /archives/{id}`.
 pub async fn delete(app: &App, request: &Request, id: &str) -> Result<Good, Problem> {
+    if let Some(answer) = work::asked_before(app, request).await? {
+        return Ok(answer);
+    }
     let (_, last) = app.bus.log_state().await?;
     let at = app.bus.position(last);
     let (archive, _) = find(app, id, Some(at.clone())).await?;

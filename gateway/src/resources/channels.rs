@@ -22,6 +22,10 @@ impl Resource for Channels {
     const HIDDEN: &'static [&'static str] = &["/target/signing_key"];
     const SEALED: &'static [&'static str] = &["secret"];
 
+    fn draws(fields: &Map<String, Value>) -> bool {
+        !fields.contains_key("secret")
+    }
+
     fn pick(event: &Event) -> Option<channel::Spec> {
         if let Event::ChannelDefined(spec) = event { Some(spec.clone()) } else { None }
     }

@@ -31,6 +31,11 @@ pub trait Resource: Sized + Send + Sync {
     /// Fields of a request that are no part of the spec: what they hold is sealed and cannot be compared.
     const SEALED: &'static [&'static str] = &[];
 
+    /// Whether a request for a new one has a secret drawn for it, which its answer shows once.
+    fn draws(_fields: &Map<String, Value>) -> bool {
+        false
+    }
+
     /// The spec of an event that defines one.
     fn pick(event: &Event) -> Option<Self::Spec>;
     /// The event that defines one.
@@ -161,6 +166,7 @@ async fn define<R: Resource>(
             return Err(Rejection::Changed { current: before.version }.into());
         }
     }
+    let fields_sent = if repeated { fields.clone() } else { Map::new() };
     let prepared = if repeated {
         let spec = history.events.iter().find(|e| e.id == event_id).and_then(|e| R::pick(&e.event));
         let spec = spec.filter(|spec| is_same::<R>(&fields, spec)).ok_or_else(key_reused)?;
@@ -168,6 +174,7 @@ async fn define<R: Resource>(
     } else {
         R::prepare(app, request, id, fields, before.spec.as_ref()).await?
     };
+    let drew = repeated && R::draws(&fields_sent);
     let Prepared { spec, shown_once } = prepared;
     let at = clock::now();
     let context = request.context(Some(event_id.to_string()));
@@ -198,6 +205,9 @@ async fn define<R: Resource>(
         sequence = followed.sequence.unwrap_or(sequence);
         shown.extend(followed.shown);
     }
+    if is_new && drew {
+        return Err(was_shown::<R>(id));
+    }
     // As it stands in the log: a request that is repeated with its key is answered like the first one.
     let written = app.bus.journal().load(&aggregate).await?;
     let until = written.events.iter().position(|e| e.id == event_id).map_or(written.events.len(), |n| n + 1);
@@ -221,6 +231,16 @@ fn is_same<R: Resource>(fields: &Map<String, Value>, spec: &R::Spec) -> bool {
     let mut fields = fields.clone();
     fields.retain(|name, _| !R::SEALED.contains(&name.as_str()));
     body::understand::<R::Spec>(fields).is_ok_and(|sent| open_part::<R>(&sent) == open_part::<R>(spec))
+}
+
+/// What was answered once cannot be answered again, and an answer without it would look like the whole of it.
+fn was_shown<R: Resource>(id: &str) -> Problem {
+    let detail = format!(
+        "{} '{id}' was made by this very request, and the secret that was drawn for it was in the first answer, which is \
+         kept nowhere; if it was lost, delete '{id}' and make it again, best with a secret of your own",
+        R::SINGULAR
+    );
+    Problem::conflict("shown_once", detail)
 }
 
 /// A key was used before, for something else.
@@ -380,17 +400,18 @@ fn precondition(request: &Request) -> Result<Precondition, Problem> {
     if request.header("if-none-match").is_some_and(|v| v.trim() == "*") {
         return Ok(Precondition::Absent);
     }
-    match request.header("if-match").map(str::trim) {
-        None => Ok(Precondition::Any),
-        Some("*") => Ok(Precondition::Any),
-        Some(tag) => match tag.trim_matches('"').parse() {
-            Ok(version) => Ok(Precondition::Version(version)),
-            Err(_) => {
-                let detail = "If-Match must be an ETag that an answer gave";
-                Err(Problem::new(StatusCode::PRECONDITION_FAILED, "changed", detail))
-            }
-        },
+    let Some(wanted) = request.header("if-match") else { return Ok(Precondition::Any) };
+    if wanted.trim() == "*" {
+        return Ok(Precondition::Any);
     }
+    let refused = |detail: &str| Problem::new(StatusCode::PRECONDITION_FAILED, "changed", detail);
+    let mut tags = wanted.split(',').map(str::trim).filter(|tag| !tag.is_empty());
+    let (first, more) = (tags.next(), tags.next().is_some());
+    if more {
+        return Err(refused("If-Match must be one ETag: a definition has one version at a time"));
+    }
+    let version = first.and_then(|tag| tag.trim_matches('"').parse().ok());
+    version.map(Precondition::Version).ok_or_else(|| refused("If-Match must be an ETag that an answer gave"))
 }
 
 /// A field that a kind does not let people change.

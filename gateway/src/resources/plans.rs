@@ -95,6 +95,9 @@ impl Resource for Plans {
 /// `POST /plans/{id}/run`.
 pub async fn run(app: &App, request: &Request, id: &str) -> Result<Good, Problem> {
     body::nothing(request)?;
+    if let Some(answer) = work::asked_before(app, request).await? {
+        return Ok(answer);
+    }
     let requested = request_run(app, id, Trigger::Manual).await?;
     work::ask(app, request, requested).await
 }

@@ -26,6 +26,10 @@ impl Resource for Repositories {
     const HIDDEN: &'static [&'static str] = &["/passphrase"];
     const SEALED: &'static [&'static str] = &["passphrase", "generate_passphrase"];
 
+    fn draws(fields: &Map<String, Value>) -> bool {
+        fields.get("generate_passphrase") == Some(&json!(true))
+    }
+
     fn pick(event: &Event) -> Option<repository::Spec> {
         if let Event::RepositoryDefined(spec) = event { Some(spec.clone()) } else { None }
     }
@@ -119,7 +123,7 @@ impl Resource for Repositories {
         // The same from every repetition of this request, and from one after a crash in between.
         let job = JobId(EventId::of_command(&format!("init/{id}/{version}"), 0).0);
         let requested = request_init(app, &id, spec).await?;
-        let sequence = work::request(app, request, job, requested).await?;
+        let sequence = work::request(app, request, job, requested).await?.sequence;
         let shown = json!({ "init_job": { "id": job, "url": format!("/api/v1/jobs/{job}") } });
         let Value::Object(shown) = shown else { return Ok(Followed::default()) };
         Ok(Followed { shown, sequence: Some(sequence) })

@@ -1,6 +1,7 @@
 //! Archives: shown, browsed, restored, deleted.
 
-use crate::stage::{Reply, Stage, failed};
+use crate::stage::{Reply, Stage, failed, send};
+use reqwest::Method;
 use serde_json::{Value, json};
 use strongroom_domain::archive::{Facts, Stats};
 use strongroom_domain::job::{Conflict, JobSpec, RestoreTarget};
@@ -157,5 +158,11 @@ async fn an_archive_is_deleted_by_one_job_at_a_time() {
     let refused = stage.client.delete(&path).await.problem(409, "being_deleted");
     assert!(refused.str("/detail").contains(asked.str("/id")), "{}", refused.text);
     stage.end(asked.str("/id"), failed()).await;
-    stage.client.delete(&path).await.expect(202);
+    let keyed = || send(stage.client.request(Method::DELETE, &path).header("idempotency-key", "k"));
+    let first = keyed().await.expect(202);
+    // Its answer may have been lost: the same request is no second one, whatever became of the first.
+    assert_eq!(keyed().await.expect(202).str("/id"), first.str("/id"));
+    stage.end(first.str("/id"), failed()).await;
+    let again = keyed().await.expect(202);
+    assert_eq!((again.str("/id"), again.str("/phase")), (first.str("/id"), "failed"));
 }

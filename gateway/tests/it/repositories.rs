@@ -76,10 +76,12 @@ async fn a_generated_passphrase_is_shown_once() {
     assert!(text.len() >= 40);
     let reference = spec(&stage).await.passphrase.unwrap();
     assert_eq!(stage.secret(&reference, &stage.node_key).await, text);
-    // Repeated, it tells of the same repository and the same job, and neither draws nor shows another.
-    let again = stage.client.keyed("/repositories", "k", body.clone()).await.expect(201);
-    assert_eq!(again.body["init_job"], made.body["init_job"]);
-    assert!(again.body.get("passphrase").is_none());
+    // Repeated, it neither draws nor shows another, and says so: an answer without it would look like the whole.
+    let again = stage.client.keyed("/repositories", "k", body.clone()).await.problem(409, "shown_once");
+    assert!(!again.text.contains(&text));
+    let asked = stage.log().await.into_iter().filter(|e| matches!(e.event, Event::JobRequested(_)));
+    let asked: Vec<String> = asked.map(|e| e.aggregate.id).collect();
+    assert_eq!(asked, [made.str("/init_job/id")]);
     assert_eq!(stage.history(Kind::Repository, "site").await.len(), 1);
     body["description"] = json!("another");
     stage.client.keyed("/repositories", "k", body).await.problem(409, "idempotency_key_reused");

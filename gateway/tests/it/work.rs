@@ -78,6 +78,20 @@ async fn one_key_is_one_job_however_often_and_however_many_at_once() {
     ids.sort_unstable();
     ids.dedup();
     assert_eq!(ids.len(), 4);
+    // Later, it tells what became of it, as it was asked for then.
+    stage.end(first.str("/id"), failed()).await;
+    let mut changed = plan();
+    changed["compression"] = json!("lz4");
+    stage.client.put("/plans/web", changed).await.expect(200);
+    let again = stage.client.keyed("/plans/web/run", "nightly", json!({})).await.expect(202);
+    assert_eq!((again.str("/id"), again.str("/phase")), (first.str("/id"), "failed"));
+    assert_eq!(again.body["requested"], first.body["requested"]);
+    for job in [other.str("/id"), none.str("/id"), theirs.str("/id")] {
+        stage.end(job, failed()).await;
+    }
+    stage.client.delete("/plans/web").await.expect(204);
+    let gone = stage.client.keyed("/plans/web/run", "nightly", json!({})).await.expect(202);
+    assert_eq!(gone.str("/id"), first.str("/id"), "the plan is gone, and the job was asked for all the same");
 }
 
 #[tokio::test(flavor = "multi_thread")]

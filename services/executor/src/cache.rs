@@ -4,6 +4,7 @@
 //! folder of its cache first and the `config` in it later; killed in between, every later borg takes the folder for a
 //! cache and ends with an error, until somebody removes it.
 
+use crate::repository;
 use std::io;
 use std::path::Path;
 
@@ -12,10 +13,7 @@ use std::path::Path;
 /// is just making it.
 pub fn mend(base: &Path, location: &Path) {
     // A repository that cannot be looked at is told by borg itself, in its own words.
-    let Some(id) = std::fs::read_to_string(location.join("config")).ok().as_deref().and_then(repository_id)
-    else {
-        return;
-    };
+    let Some(id) = repository::id_at(location) else { return };
     let cache = base.join(".cache/borg").join(id);
     if cache.is_dir() && is_missing(&cache.join("config")) {
         tracing::warn!(cache = %cache.display(), "an earlier borg was killed while it made its cache; it is made anew");
@@ -23,13 +21,6 @@ pub fn mend(base: &Path, location: &Path) {
             tracing::warn!(cache = %cache.display(), error = %e, "a half made cache was not removed");
         }
     }
-}
-
-/// `id = <64 hex digits>` in a repository's configuration. Anything else is no name of a folder that is to be removed.
-fn repository_id(config: &str) -> Option<String> {
-    let value =
-        config.lines().find_map(|line| line.strip_prefix("id")?.trim_start().strip_prefix('='))?.trim();
-    (value.len() == 64 && value.bytes().all(|b| b.is_ascii_hexdigit())).then(|| value.to_owned())
 }
 
 /// Only when it is known to be missing: one that cannot be looked at may be there.

@@ -25,15 +25,19 @@ pub fn is_the_one(location: &Path, expected: Option<&str>) -> Result<(), Failure
     }
 }
 
-/// The `id` in a repository's `config` (docs/internals/data-structures.rst of borg, "Repository config").
-fn id_at(location: &Path) -> Option<String> {
+/// The `id` in a repository's `config` (docs/internals/data-structures.rst of borg, "Repository config"): 64 hex digits. Of
+/// anything else is made nothing: folders are named and removed by it.
+pub fn id_at(location: &Path) -> Option<String> {
     let mut text = String::new();
     let file = std::fs::File::open(location.join("config")).ok()?;
     file.take(CONFIG_BYTES).read_to_string(&mut text).ok()?;
-    let mut lines = text.lines().map(str::trim).skip_while(|line| *line != "[repository]").skip(1);
-    let in_section = lines.by_ref().take_while(|line| !line.starts_with('['));
-    let mut values = in_section.filter_map(|line| line.split_once('='));
-    values.find(|(name, _)| name.trim() == "id").map(|(_, id)| id.trim().to_owned())
+    let in_section = text.lines().skip_while(|line| line.trim() != "[repository]").skip(1);
+    let mut values =
+        in_section.take_while(|line| !line.starts_with('[')).filter_map(|line| line.split_once('='));
+    // A line that begins with a space goes on with the value before it, which may be a key.
+    let (_, id) = values.find(|(name, _)| name.trim_end() == "id")?;
+    let id = id.trim();
+    (id.len() == 64 && id.bytes().all(|b| b.is_ascii_hexdigit())).then(|| id.to_owned())
 }
 
 #[cfg(test)]
@@ -46,10 +50,13 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let place = folder.path();
         assert!(is_the_one(place, Some("ab")).is_ok(), "nothing there is borg's to say");
-        let config = "[repository]\nversion = 1\nid = ab12\nkey = aWQgPSBmZg==\n\tid = ff\n\n[x]\nid = cd\n";
+        let (ours, others) = ("ab".repeat(32), "cd".repeat(32));
+        let config = format!(
+            "[repository]\nversion = 1\nkey = x\n\tid = {others}\nid = {ours}\n\n[x]\nid = {others}\n"
+        );
         std::fs::write(place.join("config"), config).unwrap();
-        assert!(is_the_one(place, Some("AB12")).is_ok());
+        assert!(is_the_one(place, Some(&ours.to_uppercase())).is_ok());
         assert!(is_the_one(place, None).is_ok(), "one that was made before this was told");
-        assert_eq!(is_the_one(place, Some("cd")).unwrap_err().code, FailureCode::RepositoryReplaced);
+        assert_eq!(is_the_one(place, Some(&others)).unwrap_err().code, FailureCode::RepositoryReplaced);
     }
 }
