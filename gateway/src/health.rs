@@ -1,7 +1,9 @@
 //! `/healthz`, `/readyz`, `/metrics`.
 
 use crate::app::App;
+use crate::exposition::Exposition;
 use crate::http::Good;
+use crate::plan_numbers;
 use futures::future::join_all;
 use serde_json::{Map, Value, json};
 use std::time::Duration;
@@ -79,14 +81,18 @@ async fn parts(app: &App) -> Vec<(&'static str, Health)> {
 
 /// All numbers in Prometheus' text form (version 0.0.4).
 pub async fn metrics(app: &App) -> warp::reply::Response {
-    let mut text = app.metrics.render();
-    text.push_str(concat!("strongroom_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"} 1\n"));
+    let mut numbers = Exposition::default();
+    let version = Some(("version", env!("CARGO_PKG_VERSION")));
+    numbers.add("strongroom_build_info", "Which version it is.", version, 1.0);
     for (name, health) in parts(app).await {
-        text.push_str(&format!("strongroom_ready{{service=\"{name}\"}} {}\n", u8::from(health.ready)));
+        let ready = f64::from(u8::from(health.ready));
+        numbers.add("strongroom_ready", "Whether a service does its work.", Some(("service", name)), ready);
         for (number, value) in &health.numbers {
-            text.push_str(&format!("strongroom_{number} {value}\n"));
+            numbers.add_named(number, *value);
         }
     }
+    plan_numbers::add(app, &mut numbers).await;
+    let text = app.metrics.render() + &numbers.text();
     let mut response = Response::new(text).into_response();
     let kind = warp::http::HeaderValue::from_static("text/plain; version=0.0.4");
     response.headers_mut().insert(header::CONTENT_TYPE, kind);

@@ -29,6 +29,16 @@ async fn a_tree_is_backed_up_twice_browsed_and_restored_to_the_byte() -> Result<
     let repository = single.folder().join("repositories/web/web");
     assert_eq!(names, archives_in(&repository, &passphrase, &single.folder().join("borg"))?);
 
+    let metrics = single.api.http_text("/metrics").await?;
+    let files = second["result"]["archive"]["stats"]["files"].as_u64().unwrap();
+    for line in [
+        format!("strongroom_plan_last_archive_files{{plan=\"web\"}} {files}"),
+        "strongroom_plan_last_run_failed{plan=\"web\"} 0".to_owned(),
+        "# TYPE strongroom_plan_last_archive_duration_seconds gauge".to_owned(),
+    ] {
+        assert!(metrics.lines().any(|l| l == line), "{line} is missing: {metrics}");
+    }
+
     let archive = archives[0]["id"].as_str().unwrap();
     let below = tree.path().strip_prefix("/")?.display().to_string();
     let entries = single.api.browse(archive, &below).await?;

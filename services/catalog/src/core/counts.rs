@@ -40,7 +40,7 @@ impl Counts {
 
     /// Metrics by name.
     pub fn numbers(&self) -> Vec<(String, i64)> {
-        let mut numbers = vec![("archives_total".to_owned(), self.0.get(ALL_ARCHIVES).copied().unwrap_or(0))];
+        let mut numbers = vec![("archives".to_owned(), self.0.get(ALL_ARCHIVES).copied().unwrap_or(0))];
         for (index, count) in &self.0 {
             if let Some(phase) = index.strip_prefix(JOBS_BY_PHASE) {
                 let phase = String::from_utf8_lossy(phase.strip_suffix(&[0]).unwrap_or(phase));

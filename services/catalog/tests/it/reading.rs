@@ -25,7 +25,7 @@ async fn what_was_written_is_read_at_its_position() {
     assert_eq!(archives.items.iter().map(|a| a.id).collect::<Vec<_>>(), [archive]);
     let health = stage.health().await.unwrap();
     assert!(health.ready, "{health:?}");
-    assert_eq!(health.numbers["archives_total"], 1.0);
+    assert_eq!(health.numbers["archives"], 1.0);
     assert_eq!(health.numbers["jobs{phase=\"complete\"}"], 1.0);
     assert_eq!(health.numbers["catalog_lag"], 0.0);
 

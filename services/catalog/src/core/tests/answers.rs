@@ -139,7 +139,7 @@ fn an_archive_comes_with_its_job_and_goes_when_it_is_deleted() {
     assert_eq!(all::<Archive>(&memory, "archives", &ListQuestion::default()).len(), 1);
     assert_eq!(ask::<Option<Archive>>(&memory, "archive", &archive(2)).unwrap(), None);
     assert!(ask::<Option<Archive>>(&memory, "archive", &archive(1)).unwrap().is_some());
-    assert_eq!(state.counts.numbers()[0], ("archives_total".to_owned(), 1));
+    assert_eq!(state.counts.numbers()[0], ("archives".to_owned(), 1));
 }
 
 #[test]
