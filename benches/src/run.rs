@@ -29,6 +29,8 @@ pub async fn bench(args: &Args) -> Result<()> {
     println!("writing {} files of {} MB together", args.files, args.megabytes);
     grow(tree.path(), args.files, args.megabytes * 1_000_000)?;
     grow(small.path(), 1, 1000)?;
+    // Who comes first would else write out what was just written.
+    ensure!(Command::new("sync").status()?.success(), "sync failed");
     single.api.define("large", &single.folder().join("large"), &[tree.path()]).await?;
     // Into the same repository, as bare borg's: how long it takes to open one depends on what it holds.
     let plan = json!({

@@ -1,6 +1,7 @@
 //! What the scheduler decides, without I/O: from the world as the log tells it, a time, and what nodes say.
 
 pub mod admission;
+pub mod cause;
 pub mod fold;
 pub mod indexing;
 pub mod inventory;

@@ -3,9 +3,10 @@
 //! A report stays in its queue until what follows from it is in the log. One that comes twice finds its fact there; one
 //! that may not be true any more (another attempt has taken over) is refused and leaves no trace but a line in the log.
 
+use crate::core::cause::Cause;
 use crate::core::reports::JobHistory;
 use crate::core::scans::{ScanPage, WrongId, is_news};
-use crate::core::world::{Admission, Cause, Scan};
+use crate::core::world::{Admission, Scan};
 use crate::desk::Desk;
 use std::time::Duration;
 use strongroom_bus::{Context, DecideError, Fault, NewEvent, Poison, ReportDelivery};

@@ -99,14 +99,8 @@ impl Findings {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
     use super::*;
+    use crate::core::messages::tests::said;
     use crate::core::messages::{Exit, Message, Messages};
-
-    fn said(level: &str, msgid: &str, text: &str) -> Messages {
-        let mut messages = Messages::default();
-        let (levelname, msgid, message) = (level.into(), msgid.into(), text.into());
-        messages.take(Message { levelname, msgid, message, ..Message::default() });
-        messages
-    }
 
     #[test]
     fn half_a_file_is_not_put_in_place() {

@@ -296,12 +296,13 @@ impl Tail {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
     use proptest::prelude::*;
 
-    fn said(level: &str, msgid: &str, text: &str) -> Messages {
+    /// What was said in one line.
+    pub fn said(level: &str, msgid: &str, text: &str) -> Messages {
         let mut messages = Messages::default();
         let (levelname, msgid, message) = (level.into(), msgid.into(), text.into());
         messages.take(Message { levelname, msgid, message, ..Message::default() });

@@ -3,14 +3,15 @@
 //! Any number of schedulers fold the same log into the same world, so all of them decide alike; where they do not see
 //! equally far, the guard of the append lets one of them win.
 
+use super::cause::Cause;
 use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
-use strongroom_bus::{Context, Head, Recorded};
+use strongroom_bus::{Head, Recorded};
 use strongroom_domain::archive::Target;
 use strongroom_domain::job::{self, JobResult, JobSpec, Phase, Requested, Trigger};
 use strongroom_domain::repository::Access;
 use strongroom_domain::{
-    Aggregate, ArchiveId, DestinationId, Event, EventId, JobId, Kind, NodeId, PlanId, RepositoryId, ServerId,
+    Aggregate, ArchiveId, DestinationId, Event, JobId, Kind, NodeId, PlanId, RepositoryId, ServerId,
     destination, plan, repository, server,
 };
 
@@ -106,37 +107,6 @@ pub struct Admission {
     pub attempt: u32,
     /// When.
     pub at: Timestamp,
-}
-
-/// What the facts that follow from a request carry on.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Cause {
-    /// Its id.
-    pub id: Option<EventId>,
-    /// What all events that follow from one request share.
-    pub correlation: Option<String>,
-    /// W3C trace context.
-    pub traceparent: Option<String>,
-}
-
-impl Cause {
-    fn of(event: &Recorded) -> Self {
-        Self {
-            id: Some(event.id),
-            correlation: event.context.correlation.clone().or_else(|| Some(event.aggregate.id.clone())),
-            traceparent: event.context.traceparent.clone(),
-        }
-    }
-
-    /// What surrounds a fact that follows from it.
-    pub fn context(&self, actor: String, traceparent: Option<String>) -> Context {
-        Context {
-            actor,
-            correlation: self.correlation.clone(),
-            causation: self.id,
-            traceparent: traceparent.or_else(|| self.traceparent.clone()),
-        }
-    }
 }
 
 /// A trigger that fired.
