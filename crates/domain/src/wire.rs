@@ -5,7 +5,7 @@
 
 use crate::archive::Facts;
 use crate::job::{JobSpec, Report};
-use crate::{JobId, NodeId, SecretRef, node};
+use crate::{ArchiveId, JobId, NodeId, SecretRef, node};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -74,6 +74,10 @@ pub enum NodeReport {
         archives: Vec<Facts>,
         /// Whether this is the last page: then what is known and was in no page is missing.
         last: bool,
+        /// With the last page: the ids of the archives of all pages, unless there are too many for one message. Schedulers
+        /// share the pages, and none of them may have seen all.
+        #[serde(default)]
+        all: Option<Vec<ArchiveId>>,
     },
 }
 

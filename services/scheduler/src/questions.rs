@@ -82,9 +82,6 @@ fn health(desk: &Desk) -> Health {
 async fn redrive(desk: &Desk, question: &Question) -> Result<(), Rejection> {
     let text: String = question.read()?;
     let aggregate = Aggregate::parse(&text).ok_or_else(|| Rejection::field("question", "is no aggregate"))?;
-    if !desk.world().halted.contains(&aggregate) {
-        return Err(Rejection::conflict("not_halted", format!("{aggregate} is not halted here")));
-    }
     let context = strongroom_bus::Context::default();
     let read = desk.bus.journal().decide(&aggregate, &context, |_| Ok::<_, std::convert::Infallible>(None));
     match read.await {
@@ -97,7 +94,11 @@ async fn redrive(desk: &Desk, question: &Question) -> Result<(), Rejection> {
         }
         Err(DecideError::Rejected(never)) => match never {},
     }
-    desk.refold.notify_one();
+    // One that is not halted may have left its word in quarantine all the same: a report that was dropped, or a halt that
+    // an upgrade has ended.
+    if desk.world().halted.contains(&aggregate) {
+        desk.refold.notify_one();
+    }
     desk.bus
         .release("scheduler", &aggregate)
         .await

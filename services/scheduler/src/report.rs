@@ -132,9 +132,9 @@ async fn take_down(desk: &Desk, node: &NodeId, report: &NodeReport) -> Result<()
             })
             .await
         }
-        NodeReport::Scanned { job, epoch, page, archives, last } => {
-            let page =
-                ScanPage { job: *job, epoch: *epoch, page: *page, archives: archives.clone(), last: *last };
+        NodeReport::Scanned { job, epoch, page, archives, last, all } => {
+            let (archives, all) = (archives.clone(), all.clone());
+            let page = ScanPage { job: *job, epoch: *epoch, page: *page, archives, last: *last, all };
             scanned(desk, node, page).await
         }
     }

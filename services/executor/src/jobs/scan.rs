@@ -13,6 +13,8 @@ use strongroom_service::trace;
 
 /// Archives of one page.
 const PAGE: usize = 200;
+/// How many archives the last page can name, of 18 bytes each: a message holds 1 MiB.
+const NAMED: usize = 40_000;
 
 /// Reads the repository, and tells what is there.
 pub async fn run(bench: &Bench<'_>, access: &Access) -> Result<Finished, NoOutcome> {
@@ -20,6 +22,7 @@ pub async fn run(bench: &Bench<'_>, access: &Access) -> Result<Finished, NoOutco
     let listed = bench.borg(command::describe_archives(access)).await?;
     let archives = archive::all(&listed.stdout, &access.repository).map_err(unreadable)?;
     let total = archives.len() as u64;
+    let mut all = (archives.len() <= NAMED).then(|| archives.iter().map(|a| a.id).collect::<Vec<_>>());
     let mut pages: Vec<Vec<Facts>> = archives.chunks(PAGE).map(<[Facts]>::to_vec).collect();
     if pages.is_empty() {
         // That nothing is there is to be said as well.
@@ -28,8 +31,9 @@ pub async fn run(bench: &Bench<'_>, access: &Access) -> Result<Finished, NoOutco
     let last = pages.len().saturating_sub(1);
     for (n, archives) in pages.into_iter().enumerate() {
         let page = u32::try_from(n).unwrap_or(u32::MAX);
-        let report =
-            NodeReport::Scanned { job: bench.job, epoch: bench.epoch, page, archives, last: n == last };
+        let (job, epoch, last) = (bench.job, bench.epoch, n == last);
+        let all = if last { all.take() } else { None };
+        let report = NodeReport::Scanned { job, epoch, page, archives, last, all };
         let id = format!("{}-{}-page-{page}", bench.job, bench.epoch);
         tell(bench, &id, &report).await?;
     }

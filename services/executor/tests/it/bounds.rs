@@ -25,8 +25,8 @@ async fn many_archives_are_told_page_by_page() -> Result<()> {
     let (mut pages, mut names) = (Vec::new(), Vec::new());
     loop {
         match stage.report().await? {
-            NodeReport::Scanned { job: j, epoch: e, page, archives, last } if (j, e) == (job, epoch) => {
-                pages.push((page, archives.len(), last));
+            NodeReport::Scanned { job: j, epoch: e, page, archives, last, all } if (j, e) == (job, epoch) => {
+                pages.push((page, archives.len(), last, all.map(|all| all.len())));
                 names.extend(archives.into_iter().map(|a| a.name));
             }
             NodeReport::Ended { how, .. } => {
@@ -37,7 +37,7 @@ async fn many_archives_are_told_page_by_page() -> Result<()> {
             other => anyhow::bail!("unexpected: {other:?}"),
         }
     }
-    assert_eq!(pages, [(0, 200, false), (1, 1, true)]);
+    assert_eq!(pages, [(0, 200, false, None), (1, 1, true, Some(201))]);
     let expected: Vec<String> = (0..201).map(|n| format!("a{n:03}")).collect();
     assert_eq!(names, expected, "each once");
     Ok(())

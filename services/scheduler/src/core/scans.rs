@@ -23,6 +23,8 @@ pub struct ScanPage {
     pub archives: Vec<Facts>,
     /// Whether it is the last one.
     pub last: bool,
+    /// With the last one, mostly: what is on all of them.
+    pub all: Option<Vec<ArchiveId>>,
 }
 
 /// What follows from a page.
@@ -51,7 +53,8 @@ pub fn is_news(history: &[Recorded], epoch: u64) -> bool {
     history.iter().all(|e| e.sequence < epoch)
 }
 
-/// The pages of scans that run. In memory only: a scan whose pages were not all seen here declares nothing missing.
+/// The pages of scans that run. In memory only: a scan of so many archives that no page can name them all, and whose pages
+/// were not all seen here, declares nothing missing.
 #[derive(Debug, Default)]
 pub struct Scans(HashMap<(JobId, u64), Seen>);
 
@@ -92,7 +95,8 @@ impl Scans {
         if page.last {
             seen.last = Some(page.page);
         }
-        let all = seen.all();
+        let told = page.all.as_ref().filter(|_| page.last);
+        let all = told.map(|all| all.iter().copied().collect()).or_else(|| seen.all());
         let is_incomplete = seen.last.is_some() && all.is_none();
         if let Some(all) = all {
             for (id, known) in known.into_iter().flatten() {

@@ -17,6 +17,7 @@ async fn scan(stage: &Stage, archives: serde_json::Value) -> Result<()> {
             page: 0,
             archives: read(archives.clone()),
             last: true,
+            all: None,
         };
         stage.report(page).await?;
     }
@@ -94,6 +95,7 @@ async fn what_was_deleted_while_a_scan_ran_is_not_adopted_and_a_late_page_is_tak
         page: 0,
         archives: read(json!([facts(0, "aa", "by-hand"), facts(0, "bb", "other")])),
         last: true,
+        all: None,
     };
     stage.report(page).await?;
     let other = ArchiveId::of(&"r0".parse()?, "bb");

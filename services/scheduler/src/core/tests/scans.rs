@@ -7,7 +7,7 @@ fn scan(given: &mut Given, n: u128) -> u64 {
 }
 
 fn page(n: u128, epoch: u64, page: u32, archives: Vec<Facts>, last: bool) -> ScanPage {
-    ScanPage { job: job(n), epoch, page, archives, last }
+    ScanPage { job: job(n), epoch, page, archives, last, all: None }
 }
 
 fn take(scans: &mut Scans, given: &Given, page: &ScanPage) -> Vec<(ArchiveId, Event)> {
@@ -68,6 +68,11 @@ fn nothing_is_missing_when_a_page_was_not_seen_or_the_archive_is_newer_than_the_
     let later = scan(&mut given, 10);
     let taken = take(&mut Scans::default(), &given, &page(10, later, 1, vec![], true));
     assert_eq!(kinds(&taken), Vec::<&str>::new(), "page 0 was not seen by this scheduler");
+    // Unless the last page names what was on all of them.
+    let of_all = |all: Vec<ArchiveId>| ScanPage { all: Some(all), ..page(10, later, 1, vec![], true) };
+    let aa = ArchiveId::of(&repository(0), "aa");
+    assert!(take(&mut Scans::default(), &given, &of_all(vec![aa])).is_empty());
+    assert_eq!(kinds(&take(&mut Scans::default(), &given, &of_all(vec![]))), ["missing"]);
 }
 
 #[test]
