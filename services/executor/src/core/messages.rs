@@ -18,6 +18,8 @@ const TAIL_BYTES: usize = 8192;
 const FINDINGS_BYTES: usize = 100_000;
 /// Bytes of the words of one.
 const MESSAGE_BYTES: usize = 2000;
+/// What Python begins with when a program falls.
+const CRASH: &str = "Traceback (most recent call last)";
 /// The part of borg whose warnings each stand for something that was passed over. Those of its other parts (a cache that
 /// is made anew) change nothing about the work.
 const PASSES_OVER: &str = "borg.archiver";
@@ -49,6 +51,8 @@ pub struct Messages {
     passed_over: Vec<String>,
     passed_over_total: u64,
     unexplained: Vec<String>,
+    /// Python gave up on borg: what it exits with then is 1, which is borg's own word for a warning.
+    crashed: bool,
     never_matched: Vec<String>,
     tail: Tail,
 }
@@ -65,6 +69,7 @@ pub enum Exit {
 impl Messages {
     /// Takes a message in.
     pub fn take(&mut self, message: Message) {
+        self.crashed |= message.name.is_empty() && message.message.starts_with(CRASH);
         self.tail.push(&message.message);
         if let Some(pattern) = never_matched(&message.message) {
             self.never_matched.push(pattern.to_owned());
@@ -115,6 +120,8 @@ impl Messages {
     pub fn conclude(mut self, exit: Exit) -> Result<Findings, Failure> {
         match exit {
             Exit::Code(0) => {}
+            // What falls in the middle of the work is told by borg itself, with 2: this fell before it.
+            Exit::Code(1) if self.crashed && !self.warned() => return Err(self.failure(exit)),
             Exit::Code(1) => {
                 // Each stands for something that was passed over, whatever else was found.
                 let passed_over = std::mem::take(&mut self.passed_over);
@@ -140,6 +147,12 @@ impl Messages {
         })
     }
 
+    fn warned(&self) -> bool {
+        self.incomplete_total + self.benign_total + self.passed_over_total > 0
+            || !self.unexplained.is_empty()
+            || !self.never_matched.is_empty()
+    }
+
     fn add_unexplained(&mut self, words: Vec<String>) {
         for message in words {
             self.add(Finding { severity: Severity::Incomplete, path: None, message });
@@ -148,7 +161,8 @@ impl Messages {
 
     fn failure(&self, exit: Exit) -> Failure {
         let said = self.errors.iter().map(|e| first_line(&e.message)).find(|line| !line.is_empty());
-        let said = said.or_else(|| self.tail.lines.back().cloned());
+        // The last line of a traceback says what it was about.
+        let said = said.filter(|_| !self.crashed).or_else(|| self.tail.lines.back().cloned());
         let (code, message) = match exit {
             Exit::Signal(signal) => (FailureCode::Killed, format!("borg was ended by signal {signal}")),
             // 128 + n is how a wrapper or borg itself tells that a signal ended it.
@@ -370,6 +384,22 @@ pub(super) mod tests {
         for exit in [Exit::Signal(9), Exit::Signal(15), Exit::Code(137), Exit::Code(143)] {
             assert_eq!(Messages::default().conclude(exit).unwrap_err().code, FailureCode::Killed);
         }
+    }
+
+    #[test]
+    fn a_borg_that_fell_did_not_end_with_a_warning() {
+        let mut messages = Messages::default();
+        for line in [
+            "Traceback (most recent call last):",
+            "  File \"/usr/lib/python3/dist-packages/borg/patterns.py\", line 1, in x",
+            "re.error: missing ), unterminated subpattern at position 0",
+        ] {
+            let (levelname, message) = ("ERROR".into(), line.into());
+            messages.take(Message { levelname, message, ..Message::default() });
+        }
+        let failure = messages.conclude(Exit::Code(1)).unwrap_err();
+        assert_eq!(failure.code, FailureCode::BorgError);
+        assert!(failure.message.contains("re.error: missing )"), "{}", failure.message);
     }
 
     #[test]

@@ -54,6 +54,11 @@ async fn what_is_wrong_with_the_source_is_told_apart() -> Result<()> {
     assert!(failure.message.contains("/no/such/path"), "{failure:?}");
     let empty = tempfile::tempdir()?;
     stage.failure(stage.backup(empty.path()), Code::ArchiveEmpty).await?;
+    // Python itself falls over such a pattern, with the exit code of a warning.
+    let mut odd = stage.backup(empty.path());
+    odd["source"]["excludes"] = json!(["re:("]);
+    let failure = stage.failure(odd, Code::BorgError).await?;
+    assert!(failure.message.contains("missing )"), "{failure:?}");
     let scan = json!({ "kind": "scan-repository", "access": stage.access() });
     let scanned = stage.success(scan).await?;
     assert_eq!(serde_json::to_value(scanned.result)?["archives"], 0, "the empty archive was left behind");
