@@ -21,9 +21,11 @@ impl Resource for Channels {
     const SINGULAR: &'static str = "channel";
     const HIDDEN: &'static [&'static str] = &["/target/signing_key"];
     const SEALED: &'static [&'static str] = &["secret"];
+    const LOST: (&'static str, &'static str) =
+        ("signing secret", "PUT the channel with a 'secret' of your own");
 
     fn draws(fields: &Map<String, Value>) -> bool {
-        !fields.contains_key("secret")
+        fields.get("secret").is_none_or(Value::is_null)
     }
 
     fn pick(event: &Event) -> Option<channel::Spec> {

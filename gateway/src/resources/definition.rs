@@ -7,7 +7,7 @@ use crate::problem::Problem;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
-use strongroom_bus::{History, NewEvent, Position, Recorded};
+use strongroom_bus::{Fault, History, NewEvent, Position, Recorded};
 use strongroom_domain::definition::{Definition, Precondition, Retired, Validate};
 use strongroom_domain::id::is_slug;
 use strongroom_domain::view::{self, ListQuestion, Page};
@@ -30,6 +30,9 @@ pub trait Resource: Sized + Send + Sync {
 
     /// Fields of a request that are no part of the spec: what they hold is sealed and cannot be compared.
     const SEALED: &'static [&'static str] = &[];
+
+    /// What is drawn, and what to do when the only answer that showed it was lost.
+    const LOST: (&'static str, &'static str) = ("secret", "delete it and make it again");
 
     /// Whether a request for a new one has a secret drawn for it, which its answer shows once.
     fn draws(_fields: &Map<String, Value>) -> bool {
@@ -166,22 +169,15 @@ async fn define<R: Resource>(
             return Err(Rejection::Changed { current: before.version }.into());
         }
     }
-    let fields_sent = if repeated { fields.clone() } else { Map::new() };
-    let prepared = if repeated {
+    let Prepared { spec, shown_once } = if repeated {
         let spec = history.events.iter().find(|e| e.id == event_id).and_then(|e| R::pick(&e.event));
         let spec = spec.filter(|spec| is_same::<R>(&fields, spec)).ok_or_else(key_reused)?;
         spec.into()
     } else {
-        R::prepare(app, request, id, fields, before.spec.as_ref()).await?
+        R::prepare(app, request, id, fields.clone(), before.spec.as_ref()).await?
     };
-    let drew = repeated && R::draws(&fields_sent);
-    let Prepared { spec, shown_once } = prepared;
     let at = clock::now();
     let context = request.context(Some(event_id.to_string()));
-    let mut is_new = match history.events.iter().position(|e| e.id == event_id) {
-        Some(n) => fold_events::<R>(history.events.iter().take(n)).spec.is_none(),
-        None => before.spec.is_none(),
-    };
     let decided = app.bus.journal().decide(&aggregate, &context, |history| {
         let new = NewEvent { id: event_id, at, event: R::defined(spec.clone()) };
         if history.events.iter().any(|e| e.id == event_id) {
@@ -193,25 +189,35 @@ async fn define<R: Resource>(
         if now.version != before.version {
             return Err(Rejection::Changed { current: now.version });
         }
-        is_new = now.spec.is_none();
         Ok(Some(new))
     });
     let (appended, _) = decided.await?;
     let head = appended.map(|a| a.head).unwrap_or_default();
+    // As it stands in the log: a request that is repeated with its key is answered like the first one, also when both are
+    // under way at once. Each has drawn a secret then, and only one of the two is the one that counts.
+    let mut written = app.bus.journal().load(&aggregate).await?.events;
+    let there = written.iter().position(|e| e.id == event_id);
+    let there =
+        there.ok_or_else(|| Fault::Transient(format!("no replica shows what was written to {aggregate}")))?;
+    written.truncate(there + 1);
+    let is_new = fold_events::<R>(written.iter().take(there)).spec.is_none();
+    let counts = written.last().and_then(|e| R::pick(&e.event)).ok_or_else(key_reused)?;
+    if counts != spec && !is_same::<R>(&fields, &counts) {
+        return Err(key_reused().into());
+    }
+    let is_mine = !repeated && counts == spec;
     let mut sequence = head.sequence;
-    let mut shown = shown_once;
+    let mut shown = if is_mine { shown_once } else { Map::new() };
     if is_new {
-        let followed = R::created(app, request, id, &spec, head.version).await?;
+        let followed = R::created(app, request, id, &counts, head.version).await?;
         sequence = followed.sequence.unwrap_or(sequence);
         shown.extend(followed.shown);
+        if !is_mine && R::draws(&fields) {
+            let (secret, advice) = R::LOST;
+            return Err(was_shown(R::SINGULAR, id, secret, advice));
+        }
     }
-    if is_new && drew {
-        return Err(was_shown::<R>(id));
-    }
-    // As it stands in the log: a request that is repeated with its key is answered like the first one.
-    let written = app.bus.journal().load(&aggregate).await?;
-    let until = written.events.iter().position(|e| e.id == event_id).map_or(written.events.len(), |n| n + 1);
-    let written = History { events: written.events.into_iter().take(until).collect(), head: head.clone() };
+    let written = History { events: written, head: head.clone() };
     let definition = as_defined::<R>(id, &written).ok_or_else(|| Problem::not_found(R::SINGULAR, id))?;
     let mut body = show::<R>(&definition);
     if let Value::Object(fields) = &mut body {
@@ -234,11 +240,10 @@ fn is_same<R: Resource>(fields: &Map<String, Value>, spec: &R::Spec) -> bool {
 }
 
 /// What was answered once cannot be answered again, and an answer without it would look like the whole of it.
-fn was_shown<R: Resource>(id: &str) -> Problem {
+pub fn was_shown(kind: &str, id: &str, secret: &str, advice: &str) -> Problem {
     let detail = format!(
-        "{} '{id}' was made by this very request, and the secret that was drawn for it was in the first answer, which is \
-         kept nowhere; if it was lost, delete '{id}' and make it again, best with a secret of your own",
-        R::SINGULAR
+        "{kind} '{id}' was made by this very request, sent before; its {secret} was in the answer to that and is kept \
+         nowhere. If that answer was lost: {advice}"
     );
     Problem::conflict("shown_once", detail)
 }

@@ -25,6 +25,10 @@ impl Resource for Repositories {
     const SINGULAR: &'static str = "repository";
     const HIDDEN: &'static [&'static str] = &["/passphrase"];
     const SEALED: &'static [&'static str] = &["passphrase", "generate_passphrase"];
+    const LOST: (&'static str, &'static str) = (
+        "passphrase",
+        "delete it before anything is backed up into it, and make one under another name, best with a passphrase of your own",
+    );
 
     fn draws(fields: &Map<String, Value>) -> bool {
         fields.get("generate_passphrase") == Some(&json!(true))

@@ -1,6 +1,6 @@
 //! Tokens: issued, listed without their text, revoked.
 
-use super::definition::{etag, event_id};
+use super::definition::{etag, event_id, key_reused, was_shown};
 use crate::app::App;
 use crate::http::{Good, Request};
 use crate::problem::Problem;
@@ -82,14 +82,30 @@ async fn issue(app: &App, request: &Request) -> Result<Good, Problem> {
     let (event_id, at) = (event_id(request), clock::now());
     let context = request.context(Some(event_id.to_string()));
     let decided = app.bus.journal().decide(&aggregate, &context, |history| {
-        // One that was issued under this key cannot be shown again, so a repetition is a conflict as well.
+        let new = NewEvent { id: event_id, at, event: Event::TokenIssued(issued.clone()) };
+        if history.events.iter().any(|e| e.id == event_id) {
+            return Ok(Some(new));
+        }
         if matches!(history.events.last().map(|e| &e.event), Some(Event::TokenIssued(_))) {
             return Err(Rejection::Exists { kind: "token".into(), id: wanted.id.to_string() });
         }
-        Ok(Some(NewEvent { id: event_id, at, event: Event::TokenIssued(issued.clone()) }))
+        Ok(Some(new))
     });
     let (appended, _) = decided.await?;
+    let was_there = appended.as_ref().is_some_and(|a| a.was_there);
     let head = appended.map(|a| a.head).unwrap_or_default();
+    if was_there {
+        // By this request, whose first try went well unheard; or by another with the same key, whose text is another.
+        let history = app.bus.journal().load(&aggregate).await?;
+        let there = history.events.iter().find(|e| e.id == event_id).map(|e| &e.event);
+        match there {
+            Some(Event::TokenIssued(there)) if there.sha256 == issued.sha256 => {}
+            Some(Event::TokenIssued(there)) if is_same(there, &issued) => {
+                return Err(was_shown("token", wanted.id.as_str(), "text", "revoke it and issue it again"));
+            }
+            _ => return Err(key_reused().into()),
+        }
+    }
     app.tokens.hear(&wanted.id, head.sequence);
     let body = json!({
         "id": wanted.id, "version": head.version, "scope": issued.scope, "description": issued.description,
@@ -100,6 +116,12 @@ async fn issue(app: &App, request: &Request) -> Result<Good, Problem> {
         .with(header::LOCATION, format!("/api/v1/tokens/{}", wanted.id));
     good.position = Some(app.bus.position(head.sequence));
     Ok(good)
+}
+
+/// Whether two requests ask for the same, beside the text, which is drawn for each.
+fn is_same(there: &Issued, wanted: &Issued) -> bool {
+    let part = |i: &Issued| (i.scope, i.description.clone(), i.expires_at);
+    part(there) == part(wanted)
 }
 
 async fn revoke(app: &App, request: &Request, name: &TokenId) -> Result<Good, Problem> {

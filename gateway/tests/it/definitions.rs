@@ -220,6 +220,12 @@ async fn a_channel_keeps_its_secret_to_itself() {
     let changed = client.put("/channels/ops", json!({ "target": target, "secret": given })).await.expect(200);
     assert!(!changed.text.contains("MfKQ9r8"), "{}", changed.text);
     assert_eq!(key().await, given);
+    // One whose answer was lost: the same request is told so, also when it says that none is given.
+    let drawn = json!({ "id": "lost", "target": target, "secret": null });
+    client.keyed("/channels", "k", drawn.clone()).await.expect(201);
+    let lost = client.keyed("/channels", "k", drawn).await.problem(409, "shown_once");
+    assert!(lost.str("/detail").contains("PUT"), "{}", lost.text);
+    client.put("/channels/lost", json!({ "target": target, "secret": given })).await.expect(200);
     for bad in ["", "secret", "whsec_", "whsec_c2hvcnQ="] {
         let body = json!({ "id": "bad", "target": target, "secret": bad });
         assert_eq!(

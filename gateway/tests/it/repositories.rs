@@ -91,6 +91,39 @@ async fn a_generated_passphrase_is_shown_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_passphrase_that_is_shown_is_the_one_that_counts_however_many_ask_at_once() {
+    let stage = stage().await;
+    stage.node_joins().await;
+    // As when a proxy or an impatient client sends it again while the first is under way.
+    for round in 0..8 {
+        let id = format!("site-{round}");
+        let body = with(json!({ "id": id, "generate_passphrase": true }));
+        let calls = (0..6).map(|_| stage.client.keyed("/repositories", &id, body.clone()));
+        let replies = futures::future::join_all(calls).await;
+        let history = stage.history(Kind::Repository, &id).await;
+        let Event::RepositoryDefined(spec) = &history[0].event else { panic!("{history:?}") };
+        let counts = stage.secret(spec.passphrase.as_ref().unwrap(), &stage.node_key).await;
+        let (shown, others): (Vec<_>, Vec<_>) = replies.into_iter().partition(|r| r.status == 201);
+        assert!(shown.len() <= 1, "{shown:?}");
+        shown.iter().for_each(|reply| assert_eq!(reply.str("/passphrase"), counts));
+        for other in others {
+            other.problem(409, "shown_once");
+        }
+        // The job that makes it was given the same.
+        let log = stage.log().await;
+        let given: Vec<_> = log
+            .iter()
+            .filter_map(|e| match &e.event {
+                Event::JobRequested(r) if r.spec.repository().as_str() == id => Some(&r.spec),
+                _ => None,
+            })
+            .collect();
+        let [JobSpec::InitRepository { access }] = given[..] else { panic!("{given:?}") };
+        assert_eq!(access.passphrase, spec.passphrase);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn encryption_and_passphrase_must_fit_each_other() {
     let stage = stage().await;
     stage.node_joins().await;

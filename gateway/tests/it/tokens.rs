@@ -44,6 +44,29 @@ async fn nobody_comes_in_without_a_token_that_fits() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_token_that_is_shown_works_however_many_ask_for_it_at_once() {
+    let stage = Stage::new().await;
+    for round in 0..8 {
+        let id = format!("ci-{round}");
+        let body = json!({ "id": id, "scope": "read" });
+        let calls = (0..6).map(|_| stage.client.keyed("/tokens", &id, body.clone()));
+        let replies = futures::future::join_all(calls).await;
+        let (shown, others): (Vec<_>, Vec<_>) = replies.into_iter().partition(|r| r.status == 201);
+        for reply in &shown {
+            stage.client.with_token(reply.str("/token")).get("/plans").await.expect(200);
+        }
+        for other in others {
+            other.problem(409, "shown_once");
+        }
+        stage.client.keyed("/tokens", &id, body.clone()).await.problem(409, "shown_once");
+        let other = json!({ "id": id, "scope": "admin" });
+        stage.client.keyed("/tokens", &id, other).await.problem(409, "idempotency_key_reused");
+        stage.client.post("/tokens", body).await.problem(409, "exists");
+        assert_eq!(stage.history(Kind::Token, &id).await.len(), 1);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_scope_is_a_limit() {
     let stage = Stage::new().await;
     stage.define().await;
