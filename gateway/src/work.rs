@@ -23,9 +23,13 @@ pub async fn ask(app: &App, request: &Request, requested: Requested) -> Result<G
     answer(app, request, asked).await
 }
 
-/// The answer to a request without a body that was made before, under the same key: what it is about may be gone by now,
-/// which is no reason to say that it cannot be done.
-pub async fn asked_before(app: &App, request: &Request) -> Result<Option<Good>, Problem> {
+/// The answer to a request that was made before, under the same key: what it is about may be gone by now, or may have
+/// changed, which is no reason to say that it cannot be done. `same` looks at what was asked for then.
+pub async fn asked_before(
+    app: &App,
+    request: &Request,
+    same: impl FnOnce(&JobSpec) -> bool,
+) -> Result<Option<Good>, Problem> {
     if request.header("idempotency-key").is_none_or(str::is_empty) {
         return Ok(None);
     }
@@ -33,6 +37,9 @@ pub async fn asked_before(app: &App, request: &Request) -> Result<Option<Good>, 
     let history = app.bus.journal().load(&Aggregate::new(Kind::Job, job)).await?;
     match history.events.first().map(|e| (&e.event, e.sequence)) {
         Some((Event::JobRequested(requested), sequence)) => {
+            if !same(&requested.spec) {
+                return Err(key_reused().into());
+            }
             let asked = Asked { job, requested: requested.clone(), sequence, before: true };
             answer(app, request, asked).await.map(Some)
         }

@@ -110,6 +110,9 @@ async fn open_job(
 /// `POST /archives/{id}/index`.
 pub async fn index(app: &App, request: &Request, id: &str) -> Result<Good, Problem> {
     body::nothing(request)?;
+    if let Some(answer) = work::asked_before(app, request, |_| true).await? {
+        return Ok(answer);
+    }
     let (archive, _) = find(app, id, request.at_least.clone()).await?;
     ask(app, request, &archive, |access, archive, _| Ok(JobSpec::IndexArchive { access, archive })).await
 }
@@ -117,6 +120,13 @@ pub async fn index(app: &App, request: &Request, id: &str) -> Result<Good, Probl
 /// `POST /archives/{id}/restore`.
 pub async fn restore(app: &App, request: &Request, id: &str) -> Result<Good, Problem> {
     let wanted: RestoreBody = body::read(request)?;
+    let same = |spec: &JobSpec| {
+        matches!(spec, JobSpec::Restore(there) if (&there.paths, &there.target, there.on_conflict)
+            == (&wanted.paths, &wanted.target, wanted.on_conflict))
+    };
+    if let Some(answer) = work::asked_before(app, request, same).await? {
+        return Ok(answer);
+    }
     let (archive, _) = find(app, id, request.at_least.clone()).await?;
     if archive.missing {
         return Err(Problem::conflict(
@@ -183,7 +193,7 @@ fn check(wanted: &RestoreBody, roots: &[String]) -> Result<(), Problem> {
 
 /// `DELETE /archives/{id}`.
 pub async fn delete(app: &App, request: &Request, id: &str) -> Result<Good, Problem> {
-    if let Some(answer) = work::asked_before(app, request).await? {
+    if let Some(answer) = work::asked_before(app, request, |_| true).await? {
         return Ok(answer);
     }
     let (_, last) = app.bus.log_state().await?;

@@ -280,7 +280,12 @@ async fn retire<R: Resource>(
 ) -> Result<Good, Problem> {
     known_id::<R>(id)?;
     let aggregate = Aggregate::new(R::KIND, id);
-    let before = fold::<R>(&app.bus.journal().load(&aggregate).await?);
+    let history = app.bus.journal().load(&aggregate).await?;
+    let event_id = event_id(request);
+    if let Some(done) = history.events.iter().find(|e| e.id == event_id) {
+        return Ok(gone(Some(app.bus.position(done.sequence))));
+    }
+    let before = fold::<R>(&history);
     before.check_retire(precondition, R::SINGULAR, id)?;
     let (_, last) = app.bus.log_state().await?;
     let users = R::users(app, id, app.bus.position(last)).await?;
@@ -289,17 +294,21 @@ async fn retire<R: Resource>(
             format!("{} '{id}' is used by {}; delete or change that first", R::SINGULAR, users.join(", "));
         return Err(Problem::conflict("in_use", detail));
     }
-    let (event_id, at) = (event_id(request), clock::now());
+    let at = clock::now();
     let context = request.context(Some(event_id.to_string()));
     let decided = app.bus.journal().decide(&aggregate, &context, |history| {
-        fold::<R>(history).check_retire(precondition, R::SINGULAR, id)?;
+        if history.events.iter().all(|e| e.id != event_id) {
+            fold::<R>(history).check_retire(precondition, R::SINGULAR, id)?;
+        }
         Ok::<_, Rejection>(Some(NewEvent { id: event_id, at, event: R::retired(Retired::default()) }))
     });
     let (appended, _) = decided.await?;
-    let mut good = Good::new(StatusCode::NO_CONTENT, Value::Null);
-    good.body = None;
-    good.position = appended.map(|a| app.bus.position(a.head.sequence));
-    Ok(good)
+    Ok(gone(appended.map(|a| app.bus.position(a.head.sequence))))
+}
+
+/// 204: it is not there any more.
+pub fn gone(position: Option<Position>) -> Good {
+    Good { status: StatusCode::NO_CONTENT, body: None, position, headers: Vec::new() }
 }
 
 /// The present definition, read from the log itself; a rejection of this field when there is none.

@@ -174,6 +174,9 @@ pub async fn reach_named(app: &App, id: &str) -> Result<(Access, ServerId, serve
 /// `POST /repositories/{id}/init`.
 pub async fn init(app: &App, request: &Request, id: &str) -> Result<Good, Problem> {
     body::nothing(request)?;
+    if let Some(answer) = work::asked_before(app, request, |_| true).await? {
+        return Ok(answer);
+    }
     let spec = existing::<Repositories>(app, id).await?;
     let id: RepositoryId = id.parse().map_err(|_| Problem::not_found(Repositories::SINGULAR, id))?;
     let requested = Requested { trigger: Trigger::Manual, ..request_init(app, &id, &spec).await? };
@@ -183,6 +186,9 @@ pub async fn init(app: &App, request: &Request, id: &str) -> Result<Good, Proble
 /// `POST /repositories/{id}/scan`.
 pub async fn scan(app: &App, request: &Request, id: &str) -> Result<Good, Problem> {
     body::nothing(request)?;
+    if let Some(answer) = work::asked_before(app, request, |_| true).await? {
+        return Ok(answer);
+    }
     let (access, server, definition) = reach_named(app, id).await?;
     let spec = JobSpec::ScanRepository { access };
     let requested =

@@ -1,6 +1,6 @@
 //! Tokens: issued, listed without their text, revoked.
 
-use super::definition::{etag, event_id, key_reused, was_shown};
+use super::definition::{etag, event_id, gone, key_reused, was_shown};
 use crate::app::App;
 use crate::http::{Good, Request};
 use crate::problem::Problem;
@@ -129,10 +129,10 @@ async fn revoke(app: &App, request: &Request, name: &TokenId) -> Result<Good, Pr
     let (event_id, at) = (event_id(request), clock::now());
     let context = request.context(Some(event_id.to_string()));
     let decided = app.bus.journal().decide(&aggregate, &context, |history| {
+        let new = NewEvent { id: event_id, at, event: Event::TokenRevoked(Revoked::default()) };
         match history.events.last().map(|e| &e.event) {
-            Some(Event::TokenIssued(_)) => {
-                Ok(Some(NewEvent { id: event_id, at, event: Event::TokenRevoked(Revoked::default()) }))
-            }
+            _ if history.events.iter().any(|e| e.id == event_id) => Ok(Some(new)),
+            Some(Event::TokenIssued(_)) => Ok(Some(new)),
             _ => Err(Rejection::NotFound { kind: "token".into(), id: name.to_string() }),
         }
     });
@@ -140,8 +140,5 @@ async fn revoke(app: &App, request: &Request, name: &TokenId) -> Result<Good, Pr
     if let Some(appended) = &appended {
         app.tokens.hear(name, appended.head.sequence);
     }
-    let mut good = Good::new(StatusCode::NO_CONTENT, Value::Null);
-    good.body = None;
-    good.position = appended.map(|a| app.bus.position(a.head.sequence));
-    Ok(good)
+    Ok(gone(appended.map(|a| app.bus.position(a.head.sequence))))
 }

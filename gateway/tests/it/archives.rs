@@ -146,6 +146,15 @@ async fn a_restore_goes_where_the_server_allows_and_nowhere_else() {
     assert!(refused.text.contains("restore_roots"), "{}", refused.text);
     stage.facts.archives.lock().unwrap()[0].missing = true;
     stage.client.post(&path, folder("/srv/back/x")).await.problem(409, "archive_missing");
+    // What was asked for was asked for, whatever became of what it is about, and it says how far it is.
+    let again = stage.client.keyed(&path, "k", folder("/srv/back/x")).await.expect(202);
+    assert_eq!((again.str("/id"), again.str("/phase")), (asked.str("/id"), "waiting"));
+    assert_eq!(again.body["requested"], asked.body["requested"]);
+    stage.facts.archives.lock().unwrap().clear();
+    stage.end(asked.str("/id"), failed()).await;
+    let again = stage.client.keyed(&path, "k", folder("/srv/back/x")).await.expect(202);
+    assert_eq!((again.str("/id"), again.str("/phase")), (asked.str("/id"), "failed"));
+    stage.client.keyed(&path, "k", folder("/srv/back/y")).await.problem(409, "idempotency_key_reused");
 }
 
 #[tokio::test(flavor = "multi_thread")]

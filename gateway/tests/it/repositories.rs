@@ -1,6 +1,7 @@
 //! Repositories: their passphrases, and the jobs that make them.
 
-use crate::stage::{Stage, repository};
+use crate::stage::{Stage, failed, repository, send};
+use reqwest::Method;
 use serde_json::{Value, json};
 use strongroom_domain::job::{JobSpec, Trigger};
 use strongroom_domain::repository::Spec;
@@ -178,4 +179,28 @@ async fn the_jobs_of_a_repository_can_be_asked_for() {
         let odd = stage.client.post(&format!("/repositories/site/{word}"), json!({ "force": true })).await;
         assert_eq!(odd.problem(422, "invalid").fields(), ["force"]);
     }
+    // The repository goes, and what was asked of it under a key is answered as before.
+    let keyed = async |word: &str| {
+        stage.client.keyed(&format!("/repositories/site/{word}"), "k", json!({})).await.expect(202)
+    };
+    let asked = [keyed("init").await, keyed("scan").await];
+    for job in stage.client.get("/jobs?phase=waiting").await.expect(200).body["items"].as_array().unwrap() {
+        stage.end(job["id"].as_str().unwrap(), failed()).await;
+    }
+    let retried = async || {
+        let path = format!("/jobs/{}/retry", asked[1].str("/id"));
+        stage.client.keyed(&path, "k", json!({})).await.expect(202)
+    };
+    let retry = retried().await;
+    stage.end(retry.str("/id"), failed()).await;
+    let delete =
+        || send(stage.client.request(Method::DELETE, "/repositories/site").header("idempotency-key", "k"));
+    let gone = delete().await.expect(204);
+    assert_eq!(delete().await.expect(204).sequence(), gone.sequence());
+    stage.client.delete("/repositories/site").await.problem(404, "not_found");
+    for (word, before) in [("init", &asked[0]), ("scan", &asked[1])] {
+        let again = keyed(word).await;
+        assert_eq!((again.str("/id"), again.str("/phase")), (before.str("/id"), "failed"));
+    }
+    assert_eq!(retried().await.str("/id"), retry.str("/id"));
 }

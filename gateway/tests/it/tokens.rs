@@ -63,6 +63,13 @@ async fn a_token_that_is_shown_works_however_many_ask_for_it_at_once() {
         stage.client.keyed("/tokens", &id, other).await.problem(409, "idempotency_key_reused");
         stage.client.post("/tokens", body).await.problem(409, "exists");
         assert_eq!(stage.history(Kind::Token, &id).await.len(), 1);
+        let revoke = || {
+            let path = format!("/tokens/{id}");
+            send(stage.client.request(Method::DELETE, &path).header("idempotency-key", "k"))
+        };
+        let revoked = revoke().await.expect(204);
+        assert_eq!(revoke().await.expect(204).sequence(), revoked.sequence());
+        stage.client.delete(&format!("/tokens/{id}")).await.problem(404, "not_found");
     }
 }
 
