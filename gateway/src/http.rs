@@ -52,7 +52,7 @@ pub struct Request {
 pub struct Good {
     /// The status.
     pub status: StatusCode,
-    /// The body; nothing for 204.
+    /// The body; nothing for 204 and 304.
     pub body: Option<serde_json::Value>,
     /// The position that it speaks for, or that was reached.
     pub position: Option<Position>,
@@ -78,10 +78,11 @@ impl Good {
     }
 
     fn response(self) -> Response<Vec<u8>> {
+        let has_body = self.body.is_some();
         let mut response = Response::new(self.body.map(|b| b.to_string().into_bytes()).unwrap_or_default());
         *response.status_mut() = self.status;
         let headers = response.headers_mut();
-        if self.status != StatusCode::NO_CONTENT {
+        if has_body {
             headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         }
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));

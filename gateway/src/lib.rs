@@ -5,6 +5,7 @@ mod app;
 mod auth;
 mod body;
 mod bootstrap;
+mod conditions;
 mod connections;
 mod events;
 mod exposition;

@@ -2,6 +2,7 @@
 
 use crate::app::App;
 use crate::body;
+use crate::conditions::Conditions;
 use crate::http::{Good, Request};
 use crate::problem::Problem;
 use serde::Serialize;
@@ -109,7 +110,7 @@ pub async fn list<R: Resource>(app: &App, request: &Request) -> Result<Good, Pro
     if request.method == Method::POST {
         let mut fields = body::object(request)?;
         let id = body::take_text(&mut fields, "id")?.ok_or_else(|| Problem::field("id", "is needed"))?;
-        return define::<R>(app, request, &id, fields, Precondition::Absent).await;
+        return define::<R>(app, request, &id, fields, Precondition::Absent, &Conditions::default()).await;
     }
     // A filter that the kind does not have is refused by the catalog, and one that nobody knows here.
     let question = super::jobs::list_question(request, false)?;
@@ -121,7 +122,7 @@ pub async fn list<R: Resource>(app: &App, request: &Request) -> Result<Good, Pro
 
 /// `GET`, `PUT` and `DELETE` of one.
 pub async fn one<R: Resource>(app: &App, request: &Request, id: &str) -> Result<Good, Problem> {
-    let precondition = precondition(request)?;
+    let conditions = Conditions::of(&request.headers)?;
     match request.method {
         Method::PUT => {
             let mut fields = body::object(request)?;
@@ -130,15 +131,20 @@ pub async fn one<R: Resource>(app: &App, request: &Request, id: &str) -> Result<
             {
                 return Err(Problem::field("id", format!("must be '{id}', as the path says")));
             }
-            define::<R>(app, request, id, fields, precondition).await
+            let precondition = if conditions.wants_none() { Precondition::Absent } else { Precondition::Any };
+            define::<R>(app, request, id, fields, precondition, &conditions).await
         }
-        Method::DELETE => retire::<R>(app, request, id, precondition).await,
+        Method::DELETE => retire::<R>(app, request, id, &conditions).await,
         _ => {
             known_id::<R>(id)?;
             // The log itself is read: who has just defined something finds it as it is, whatever the views have seen.
             let history = app.bus.journal().load(&Aggregate::new(R::KIND, id)).await?;
             let found = as_defined::<R>(id, &history).ok_or_else(|| Problem::not_found(R::SINGULAR, id))?;
             let position = app.bus.position(history.head.sequence);
+            if let Some(mut same) = conditions.check_read(found.version)? {
+                same.position = Some(position);
+                return Ok(same);
+            }
             Ok(Good::at(position, show::<R>(&found)).with(header::ETAG, etag(found.version)))
         }
     }
@@ -150,6 +156,7 @@ async fn define<R: Resource>(
     id: &str,
     fields: Map<String, Value>,
     precondition: Precondition,
+    conditions: &Conditions,
 ) -> Result<Good, Problem> {
     if !is_slug(id) {
         return Err(Problem::field(
@@ -164,10 +171,10 @@ async fn define<R: Resource>(
     let before = fold::<R>(&history);
     if !repeated {
         // Looked at before anything is sealed, so that a refused request stores no secret.
-        before_prepare(&before, precondition, R::SINGULAR, id)?;
-        if before.spec.is_none() && request.header("if-match").is_some_and(|tag| tag.trim() == "*") {
-            return Err(Rejection::Changed { current: before.version }.into());
+        if precondition == Precondition::Absent && before.spec.is_some() {
+            return Err(Rejection::Exists { kind: R::SINGULAR.into(), id: id.to_owned() }.into());
         }
+        conditions.check(before.spec.is_some(), before.version)?;
     }
     let Prepared { spec, shown_once } = if repeated {
         let spec = history.events.iter().find(|e| e.id == event_id).and_then(|e| R::pick(&e.event));
@@ -254,29 +261,11 @@ pub fn key_reused() -> Rejection {
     Rejection::conflict("idempotency_key_reused", message)
 }
 
-/// The checks that need no spec.
-fn before_prepare<T>(
-    before: &Definition<T>,
-    precondition: Precondition,
-    kind: &str,
-    id: &str,
-) -> Result<(), Rejection> {
-    match precondition {
-        Precondition::Absent if before.spec.is_some() => {
-            Err(Rejection::Exists { kind: kind.to_owned(), id: id.to_owned() })
-        }
-        Precondition::Version(v) if before.spec.is_none() || before.version != v => {
-            Err(Rejection::Changed { current: before.version })
-        }
-        _ => Ok(()),
-    }
-}
-
 async fn retire<R: Resource>(
     app: &App,
     request: &Request,
     id: &str,
-    precondition: Precondition,
+    conditions: &Conditions,
 ) -> Result<Good, Problem> {
     known_id::<R>(id)?;
     let aggregate = Aggregate::new(R::KIND, id);
@@ -286,7 +275,11 @@ async fn retire<R: Resource>(
         return Ok(gone(Some(app.bus.position(done.sequence))));
     }
     let before = fold::<R>(&history);
-    before.check_retire(precondition, R::SINGULAR, id)?;
+    before.check_retire(Precondition::Any, R::SINGULAR, id)?;
+    conditions.check(true, before.version)?;
+    // What was looked at is what goes.
+    let precondition =
+        if conditions.is_empty() { Precondition::Any } else { Precondition::Version(before.version) };
     let (_, last) = app.bus.log_state().await?;
     let users = R::users(app, id, app.bus.position(last)).await?;
     if !users.is_empty() {
@@ -408,24 +401,6 @@ pub fn event_id(request: &Request) -> EventId {
 /// A version as an entity tag (RFC 9110, 8.8.3).
 pub fn etag(version: u64) -> String {
     format!("\"{version}\"")
-}
-
-fn precondition(request: &Request) -> Result<Precondition, Problem> {
-    if request.header("if-none-match").is_some_and(|v| v.trim() == "*") {
-        return Ok(Precondition::Absent);
-    }
-    let Some(wanted) = request.header("if-match") else { return Ok(Precondition::Any) };
-    if wanted.trim() == "*" {
-        return Ok(Precondition::Any);
-    }
-    let refused = |detail: &str| Problem::new(StatusCode::PRECONDITION_FAILED, "changed", detail);
-    let mut tags = wanted.split(',').map(str::trim).filter(|tag| !tag.is_empty());
-    let (first, more) = (tags.next(), tags.next().is_some());
-    if more {
-        return Err(refused("If-Match must be one ETag: a definition has one version at a time"));
-    }
-    let version = first.and_then(|tag| tag.trim_matches('"').parse().ok());
-    version.map(Precondition::Version).ok_or_else(|| refused("If-Match must be an ETag that an answer gave"))
 }
 
 /// A field that a kind does not let people change.

@@ -4,6 +4,7 @@ use super::definition::{Prepared, Resource, etag, event_id, existing, fold, key_
 use super::repositories::{Repositories, reach_named};
 use super::servers::Servers;
 use crate::app::App;
+use crate::conditions::Conditions;
 use crate::http::{Good, Request};
 use crate::problem::Problem;
 use crate::{body, work};
@@ -141,6 +142,7 @@ pub async fn resume(app: &App, request: &Request, id: &str) -> Result<Good, Prob
 
 /// Pauses or resumes. What is so already needs no event.
 async fn change(app: &App, request: &Request, id: &str, wanted: &Event) -> Result<Good, Problem> {
+    let conditions = Conditions::of(&request.headers)?;
     present::<Plans>(app, id).await?;
     let aggregate = Aggregate::new(Kind::Plan, id);
     let (event_id, at) = (event_id(request), clock::now());
@@ -155,6 +157,7 @@ async fn change(app: &App, request: &Request, id: &str, wanted: &Event) -> Resul
         if plan.spec.is_none() {
             return Err(Rejection::NotFound { kind: Plans::SINGULAR.into(), id: id.into() });
         }
+        conditions.check(true, plan.version)?;
         Ok((plan.paused.as_ref() != reason).then_some(new))
     });
     let (appended, history) = decided.await?;

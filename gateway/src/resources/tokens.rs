@@ -2,6 +2,7 @@
 
 use super::definition::{etag, event_id, gone, key_reused, was_shown};
 use crate::app::App;
+use crate::conditions::Conditions;
 use crate::http::{Good, Request};
 use crate::problem::Problem;
 use crate::{auth, body};
@@ -51,6 +52,9 @@ pub async fn one(app: &App, request: &Request, id: &str) -> Result<Good, Problem
     let (found, position): (Option<Definition<Issued>>, _) =
         app.ask("catalog", "token", &name.as_str(), request.at_least.clone()).await?;
     let found = found.ok_or_else(|| Problem::not_found("token", id))?;
+    if let Some(same) = Conditions::of(&request.headers)?.check_read(found.version)? {
+        return Ok(same);
+    }
     Ok(Good::at(position, show(&found)).with(header::ETAG, etag(found.version)))
 }
 
@@ -125,6 +129,7 @@ fn is_same(there: &Issued, wanted: &Issued) -> bool {
 }
 
 async fn revoke(app: &App, request: &Request, name: &TokenId) -> Result<Good, Problem> {
+    let conditions = Conditions::of(&request.headers)?;
     let aggregate = Aggregate::new(Kind::Token, name);
     let (event_id, at) = (event_id(request), clock::now());
     let context = request.context(Some(event_id.to_string()));
@@ -132,7 +137,10 @@ async fn revoke(app: &App, request: &Request, name: &TokenId) -> Result<Good, Pr
         let new = NewEvent { id: event_id, at, event: Event::TokenRevoked(Revoked::default()) };
         match history.events.last().map(|e| &e.event) {
             _ if history.events.iter().any(|e| e.id == event_id) => Ok(Some(new)),
-            Some(Event::TokenIssued(_)) => Ok(Some(new)),
+            Some(Event::TokenIssued(_)) => {
+                conditions.check(true, history.head.version)?;
+                Ok(Some(new))
+            }
             _ => Err(Rejection::NotFound { kind: "token".into(), id: name.to_string() }),
         }
     });

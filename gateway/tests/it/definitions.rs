@@ -25,18 +25,33 @@ async fn a_definition_is_made_changed_and_retired_and_may_come_again() {
     let changed = change("\"1\"", "one").await.expect(200);
     assert_eq!((changed.header("etag"), changed.str("/description")), ("\"2\"", "one"));
     change("\"1\"", "two").await.problem(412, "changed");
-    change("nonsense", "two").await.problem(412, "changed");
+    // One that cannot be read is refused, and not passed over.
+    for bad in ["", "nonsense", "2", "\"2\" \"3\"", "*, \"2\""] {
+        change(bad, "two").await.problem(400, "malformed_condition");
+    }
+    change("W/\"2\"", "two").await.problem(412, "changed");
+    change("\"1\", \"2\"", "two").await.expect(200);
+    change("\"1\",\"2\"", "three").await.problem(412, "changed");
+    let lines = client.request(Method::PUT, "/servers/web").header("if-match", "\"1\"");
+    let lines = lines.header("if-match", "\"3\"").json(&json!({ "node": "local", "description": "one" }));
+    let changed = send(lines).await.expect(200);
+    let read = |tag: &str| send(client.request(Method::GET, "/servers/web").header("if-none-match", tag));
+    let same = read("\"3\", \"4\"").await.expect(304);
+    assert!(same.text.is_empty() && same.header("etag") == "\"4\"");
+    read("\"3\"").await.expect(200);
     let only_new = client.request(Method::PUT, "/servers/web").header("if-none-match", "*");
     send(only_new.json(&json!({ "node": "local" }))).await.problem(409, "exists");
     client.put("/servers/web", json!({ "id": "other", "node": "local" })).await.problem(422, "invalid");
 
     let read = client.get("/servers/web").await.expect(200);
-    assert_eq!((read.header("etag"), read.str("/description")), ("\"2\"", "one"));
+    assert_eq!((read.header("etag"), read.str("/description")), ("\"4\"", "one"));
     assert_eq!(read.body["defined_at"], made.body["defined_at"]);
     assert_ne!(read.body["changed_at"], made.body["changed_at"]);
 
     let stale = client.request(Method::DELETE, "/servers/web").header("if-match", "\"1\"");
     send(stale).await.problem(412, "changed");
+    let empty = client.request(Method::DELETE, "/servers/web").header("if-match", "");
+    send(empty).await.problem(400, "malformed_condition");
     let gone = client.delete("/servers/web").await.expect(204);
     assert!(gone.text.is_empty() && gone.sequence() > changed.sequence());
     client.get("/servers/web").await.problem(404, "not_found");
@@ -44,12 +59,12 @@ async fn a_definition_is_made_changed_and_retired_and_may_come_again() {
 
     // Its history goes on where it was, and it is a new one all the same.
     let again = client.post("/servers", json!({ "id": "web", "node": "local" })).await.expect(201);
-    assert_eq!(again.header("etag"), "\"4\"");
+    assert_eq!(again.header("etag"), "\"6\"");
     let read = client.get("/servers/web").await.expect(200);
     assert_eq!(read.body["defined_at"], again.body["defined_at"]);
     let actors: Vec<_> =
         stage.history(Kind::Server, "web").await.iter().map(|e| e.context.actor.clone()).collect();
-    assert_eq!(actors, ["token:bootstrap"; 4]);
+    assert_eq!(actors, ["token:bootstrap"; 6]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -153,6 +168,8 @@ async fn a_plan_says_when_it_runs_next_and_is_paused_and_resumed() {
     client.post("/plans/nowhere/pause", json!({ "reason": "x" })).await.problem(404, "not_found");
     let paused = client.post("/plans/web/pause", json!({ "reason": "moving house" })).await.expect(200);
     assert_eq!((paused.str("/paused"), paused.header("etag")), ("moving house", "\"3\""));
+    let stale = client.request(Method::POST, "/plans/web/resume").header("if-match", "\"2\"");
+    send(stale).await.problem(412, "changed");
     // The same once more is no event.
     let same = client.post("/plans/web/pause", json!({ "reason": "moving house" })).await.expect(200);
     assert_eq!(same.header("etag"), "\"3\"");

@@ -63,6 +63,8 @@ async fn a_token_that_is_shown_works_however_many_ask_for_it_at_once() {
         stage.client.keyed("/tokens", &id, other).await.problem(409, "idempotency_key_reused");
         stage.client.post("/tokens", body).await.problem(409, "exists");
         assert_eq!(stage.history(Kind::Token, &id).await.len(), 1);
+        let stale = stage.client.request(Method::DELETE, &format!("/tokens/{id}"));
+        send(stale.header("if-match", "\"2\"")).await.problem(412, "changed");
         let revoke = || {
             let path = format!("/tokens/{id}");
             send(stage.client.request(Method::DELETE, &path).header("idempotency-key", "k"))
