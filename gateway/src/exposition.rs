@@ -31,6 +31,7 @@ impl Exposition {
     pub fn add_named(&mut self, named: &str, value: f64) {
         let (name, labels) = named.find('{').map_or((named, ""), |at| named.split_at(at));
         let family = self.0.entry(format!("strongroom_{name}")).or_default();
+        meaning(name).clone_into(&mut family.help);
         family.samples.push((labels.to_owned(), value));
     }
 
@@ -49,6 +50,36 @@ impl Exposition {
             }
         }
         text
+    }
+}
+
+/// What a service's number means; nothing for one that is not known here yet.
+fn meaning(name: &str) -> &'static str {
+    match name {
+        "archives" => "Archives that are listed.",
+        "jobs" => "Jobs by phase, those that ended by how they ended.",
+        "quarantined" => "Messages that a service could not take in.",
+        "scheduler_jobs_running" => "Jobs that run.",
+        "scheduler_jobs_waiting" => "Jobs that wait.",
+        "scheduler_plans" => "Plans that the scheduler knows.",
+        "scheduler_halted" => {
+            "Things that the scheduler stopped at because of a message that it cannot read."
+        }
+        "scheduler_sequence" => "How far the scheduler has read the log.",
+        "catalog_sequence" => "How far the catalog has read the log.",
+        "catalog_lag" => "Messages between the catalog and the end of the log.",
+        "catalog_held_back" => "Messages that the catalog holds back behind one that it cannot read.",
+        "notifier_position" => "How far the notifier has read the log.",
+        "notifier_pending" => "Messages to people that are on their way.",
+        "notifier_stuck" => "Messages to people that were tried in vain.",
+        "notifier_halted" => "Things that the notifier stopped at because of a message that it cannot read.",
+        "notifier_delivered_total" => "Messages to people that arrived.",
+        "notifier_failed_total" => "Messages to people that were given up.",
+        "recovery_position" => "How far recovery has read the log.",
+        "recovery_docker_usable" => "Whether Docker can be used.",
+        "recovery_fuse_usable" => "Whether FUSE can be used.",
+        "recovery_borg_usable" => "Whether borg can be used.",
+        _ => "",
     }
 }
 

@@ -71,6 +71,42 @@ async fn an_archive_shows_all_its_numbers() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn monitoring_is_told_of_the_newest_archive_and_run_of_each_plan_and_of_nothing_smaller() {
+    let (stage, id) = stage().await;
+    let numbers = async || {
+        let request = stage.client.bare(Method::GET, "/metrics").bearer_auth(&stage.client.token);
+        send(request).await.expect(200).text
+    };
+    for run in [true, false, true] {
+        let job = stage.client.post("/plans/web/run", json!({})).await.expect(202);
+        let how = if run { failed() } else { crate::stage::succeeded() };
+        stage.end(job.str("/id"), how).await;
+        let text = numbers().await;
+        let line = format!("strongroom_plan_last_run_failed{{plan=\"web\"}} {}", u8::from(run));
+        assert!(text.lines().any(|l| l == line), "{line}: {text}");
+    }
+    let began = stage.client.get(&format!("/archives/{id}")).await.expect(200);
+    let began: jiff::Timestamp = began.str("/facts/started_at").parse().unwrap();
+    let text = numbers().await;
+    for (name, value) in [
+        ("timestamp_seconds", began.as_second().to_string()),
+        ("original_size_bytes", stat(&stage, &id, "original_size_bytes").await),
+        ("deduplicated_size_bytes", "700".into()),
+        ("incomplete", "0".into()),
+    ] {
+        let line = format!("strongroom_plan_last_archive_{name}{{plan=\"web\"}} {value}");
+        assert!(text.lines().any(|l| l == line), "{line}: {text}");
+    }
+    assert!(text.contains("strongroom_plan_last_archive_duration_seconds{plan=\"web\"}"), "{text}");
+    assert!(!text.contains(&id), "an archive is no label");
+}
+
+async fn stat(stage: &Stage, id: &str, name: &str) -> String {
+    let shown = stage.client.get(&format!("/archives/{id}")).await.expect(200);
+    shown.body["facts"]["stats"][name].to_string()
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_folder_is_browsed_once_there_is_an_index() {
     let (stage, id) = stage().await;
     let missing = stage.client.get(&format!("/archives/{id}/files")).await.problem(409, "no_index");
