@@ -165,7 +165,7 @@ where
     trace::continue_from(&span, headers.get("traceparent").and_then(|v| v.to_str().ok()));
     let name = Route::find(&path).map_or("none", |route| route.name());
     let is_head = method == Method::HEAD;
-    let label = method.as_str().to_owned();
+    let label = label_of(&method);
     let mut response = async {
         match handle(app.clone(), method, path, query, headers, body).await {
             Ok(response) => response,
@@ -178,8 +178,24 @@ where
         *response.body_mut() = Response::new(String::new()).into_response().into_body();
     }
     span.record("status", response.status().as_u16());
-    app.metrics.request(&label, name, response.status().as_u16(), began.elapsed());
+    app.metrics.request(label, name, response.status().as_u16(), began.elapsed());
     response
+}
+
+/// A method in metrics: anybody can make up another word, and each would be a number of its own for ever.
+fn label_of(method: &Method) -> &'static str {
+    const KNOWN: [Method; 7] = [
+        Method::GET,
+        Method::HEAD,
+        Method::POST,
+        Method::PUT,
+        Method::DELETE,
+        Method::PATCH,
+        Method::OPTIONS,
+    ];
+    const WORDS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"];
+    let known = KNOWN.iter().position(|known| known == method);
+    known.and_then(|n| WORDS.get(n)).copied().unwrap_or("other")
 }
 
 async fn handle<S, B>(
@@ -215,10 +231,9 @@ where
         let detail = format!("this needs a token with the scope '{needed}'; yours has '{}'", caller.scope);
         return Err(Problem::new(StatusCode::FORBIDDEN, "forbidden", detail));
     }
+    // Before it takes room: bodies that come slowly must not keep those waiting that have come.
+    let body = read_body(&headers, body).await?;
     let room = app.room.clone().acquire_owned().await.map_err(|_| shutting_down())?;
-    let body = tokio::time::timeout(BODY_WITHIN, collect(&headers, body)).await.map_err(|_| {
-        Problem::new(StatusCode::REQUEST_TIMEOUT, "timeout", "the body of the request did not come in time")
-    })??;
     let at_least = match headers.get(POSITION) {
         Some(value) => Some(body::position(value)?),
         None => None,
@@ -240,6 +255,18 @@ where
 fn shutting_down() -> Problem {
     Problem::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "the gateway is ending")
         .with(header::RETRY_AFTER, "1")
+}
+
+/// The whole body, when it comes in time.
+async fn read_body<S, B>(headers: &HeaderMap, body: S) -> Result<Bytes, Problem>
+where
+    S: Stream<Item = Result<B, warp::Error>>,
+    B: Buf,
+{
+    tokio::time::timeout(BODY_WITHIN, collect(headers, body)).await.map_err(|_| {
+        let detail = format!("the body of the request did not come within {} s", BODY_WITHIN.as_secs());
+        Problem::new(StatusCode::REQUEST_TIMEOUT, "timeout", detail).with(header::CONNECTION, "close")
+    })?
 }
 
 async fn collect<S, B>(headers: &HeaderMap, body: S) -> Result<Bytes, Problem>
@@ -354,5 +381,42 @@ impl Good {
     /// For those that are no part of the dispatch.
     pub fn into_response(self) -> Response<Vec<u8>> {
         self.response()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+    use futures::StreamExt;
+
+    fn drops(count: usize, every: Duration) -> impl Stream<Item = Result<Bytes, warp::Error>> {
+        futures::stream::iter(0..count).then(move |_| async move {
+            tokio::time::sleep(every).await;
+            Ok(Bytes::from_static(b"x"))
+        })
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_does_not_come_to_an_end_is_not_waited_for() {
+        let began = tokio::time::Instant::now();
+        let headers = HeaderMap::new();
+        // One that never comes, and one that always has another byte to give.
+        let silent = futures::stream::pending::<Result<Bytes, warp::Error>>();
+        let silent = read_body(&headers, silent).await.unwrap_err();
+        let dribble = read_body(&headers, drops(usize::MAX, Duration::from_secs(1))).await.unwrap_err();
+        for problem in [silent, dribble] {
+            assert_eq!((problem.status.as_u16(), problem.code.as_str()), (408, "timeout"));
+            assert_eq!(problem.header, Some((header::CONNECTION, "close".into())));
+        }
+        assert!(began.elapsed() < 2 * BODY_WITHIN + Duration::from_secs(1));
+        let whole = read_body(&headers, drops(9, Duration::from_secs(1))).await.unwrap();
+        assert_eq!(whole.len(), 9);
+    }
+
+    #[test]
+    fn a_method_that_nobody_knows_is_no_number_of_its_own() {
+        assert_eq!(label_of(&Method::PUT), "PUT");
+        assert_eq!(label_of(&Method::from_bytes(b"BREW").unwrap()), "other");
     }
 }

@@ -7,6 +7,9 @@ use std::time::Duration;
 /// One recorder a process, whoever comes first.
 static RECORDER: OnceLock<Option<PrometheusHandle>> = OnceLock::new();
 
+const REQUESTS: &str = "strongroom_http_requests_total";
+const SECONDS: &str = "strongroom_http_request_seconds";
+
 /// The numbers of this process.
 pub struct Metrics {
     handle: Option<PrometheusHandle>,
@@ -23,15 +26,17 @@ impl Metrics {
                 .inspect_err(|e| tracing::warn!(error = %e, "requests are not counted"))
                 .ok()
         });
+        metrics::describe_counter!(REQUESTS, "Requests to the API, by how they were answered.");
+        metrics::describe_histogram!(SECONDS, "How long answers took; a stream of events, until it began.");
         Self { handle: handle.clone() }
     }
 
     /// Counts a request.
-    pub fn request(&self, method: &str, route: &'static str, status: u16, took: Duration) {
+    pub fn request(&self, method: &'static str, route: &'static str, status: u16, took: Duration) {
         let labels =
             [("method", method.to_owned()), ("route", route.to_owned()), ("status", status.to_string())];
-        metrics::counter!("strongroom_http_requests_total", &labels).increment(1);
-        metrics::histogram!("strongroom_http_request_seconds", "route" => route).record(took.as_secs_f64());
+        metrics::counter!(REQUESTS, &labels).increment(1);
+        metrics::histogram!(SECONDS, "route" => route).record(took.as_secs_f64());
     }
 
     /// All of them, as text.

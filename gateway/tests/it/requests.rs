@@ -52,6 +52,30 @@ async fn a_body_that_is_too_large_is_refused_however_it_comes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn bodies_that_do_not_come_keep_nobody_else_waiting() {
+    let stage = Stage::new().await;
+    stage.client.put("/servers/web", json!({ "node": "local" })).await.expect(201);
+    let head = format!(
+        "PUT /api/v1/servers/web HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\n\
+         Content-Type: application/json\r\nContent-Length: 1000\r\n\r\n{{",
+        stage.client.token
+    );
+    // More than are worked on at once.
+    let mut slow = Vec::new();
+    for _ in 0..300 {
+        let mut raw = tokio::net::TcpStream::connect(stage.client.address).await.unwrap();
+        raw.write_all(head.as_bytes()).await.unwrap();
+        slow.push(raw);
+    }
+    for _ in 0..20 {
+        let answered = tokio::time::timeout(PATIENCE / 3, stage.client.get("/servers/web"));
+        answered.await.expect("others are answered").expect(200);
+    }
+    drop(slow);
+    assert_eq!(stage.history(strongroom_domain::Kind::Server, "web").await.len(), 1, "none was half read");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_path_is_known_and_so_are_its_methods() {
     let stage = Stage::new().await;
     let client = &stage.client;

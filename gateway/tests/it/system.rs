@@ -44,15 +44,28 @@ async fn readiness_is_of_every_part_and_health_of_the_process() {
 async fn metrics_are_prometheus_text_with_the_numbers_of_all() {
     let stage = Stage::new().await;
     stage.client.get("/servers/nowhere").await.problem(404, "not_found");
+    let brew = Method::from_bytes(b"BREW").unwrap();
+    send(stage.client.request(brew, "/servers")).await.problem(405, "method_not_allowed");
     let metrics =
         send(stage.client.bare(Method::GET, "/metrics").bearer_auth(&stage.client.token)).await.expect(200);
     assert_eq!(metrics.header("content-type"), "text/plain; version=0.0.4");
     let mut samples = BTreeSet::new();
+    let told = |word: &str| {
+        let lines = metrics.text.lines().filter_map(|l| l.strip_prefix(word)?.split_once(' '));
+        lines.map(|(name, _)| name.to_owned()).collect::<Vec<_>>()
+    };
+    let (kinds, meanings) = (told("# TYPE "), told("# HELP "));
+    assert_eq!(kinds.len(), kinds.iter().collect::<BTreeSet<_>>().len(), "a name twice: {}", metrics.text);
     for line in metrics.text.lines().filter(|l| !l.is_empty() && !l.starts_with('#')) {
         let (sample, value) = line.rsplit_once(' ').unwrap();
         value.parse::<f64>().unwrap_or_else(|_| panic!("{line}"));
         assert!(sample.starts_with("strongroom_"), "{line}");
         assert!(samples.insert(sample.to_owned()), "twice: {line}");
+        let name = sample.split('{').next().unwrap();
+        let parts = ["_bucket", "_sum", "_count"].iter().find_map(|part| name.strip_suffix(part));
+        for said in [&kinds, &meanings] {
+            assert!(said.iter().any(|s| s == name || Some(s.as_str()) == parts), "{line}: {}", metrics.text);
+        }
     }
     for sample in [
         "strongroom_ready{service=\"catalog\"}",
@@ -70,6 +83,7 @@ async fn metrics_are_prometheus_text_with_the_numbers_of_all() {
     assert!(samples.iter().any(is_counted), "{}", metrics.text);
     assert!(samples.iter().any(|s| s.starts_with("strongroom_build_info{version=")), "{}", metrics.text);
     assert!(!metrics.text.contains("nowhere"), "no ids in labels");
+    assert!(!metrics.text.contains("BREW"), "and no words of anybody's own");
 }
 
 #[tokio::test(flavor = "multi_thread")]
