@@ -141,8 +141,12 @@ pub struct Client {
 
 /// How long an answer may take that is no stream; the server answers within two minutes, whatever it is asked.
 const ANSWER: std::time::Duration = std::time::Duration::from_secs(150);
+/// How long a stream may say nothing; the server says every 15 s that it lives.
+pub const SILENCE: std::time::Duration = std::time::Duration::from_secs(60);
 /// How often a request is made again whose answer was lost.
 const TRIES: u32 = 5;
+/// The pause before that.
+const PAUSE: std::time::Duration = std::time::Duration::from_millis(500);
 /// How long the index of an archive is waited for.
 const INDEX: std::time::Duration = std::time::Duration::from_secs(120);
 
@@ -174,11 +178,6 @@ impl Client {
             .build()
             .map_err(|e| ClientError::Other(e.to_string()))?;
         Ok(Self { http, url: url.trim_end_matches('/').to_owned(), token: token.to_owned() })
-    }
-
-    /// The address.
-    pub fn url(&self) -> &str {
-        &self.url
     }
 
     /// A request to a path below `/api/v1`.
@@ -240,38 +239,54 @@ impl Client {
         self.send(request).await
     }
 
-    /// Asks for something; the key makes a repeated request one.
+    /// Asks for something.
     pub async fn post(&self, path: &str, body: &Value) -> Result<Answer, ClientError> {
-        let key = uuid::Uuid::now_v7().to_string();
-        let mut tries = 0;
-        loop {
-            let request =
-                self.request(reqwest::Method::POST, path).header("idempotency-key", &key).json(body);
-            match self.send(request).await {
-                // The same key again: a request whose answer was lost is not done twice.
-                Err(e) if e.leaves_it_open() && tries < TRIES => tries += 1,
-                other => return other,
-            }
-            tokio::time::sleep(std::time::Duration::from_millis(500)).await;
-        }
+        self.persist(|| self.request(reqwest::Method::POST, path).json(body)).await
     }
 
     /// Defines.
     pub async fn put(&self, path: &str, body: &Value, if_match: Option<&str>) -> Result<Answer, ClientError> {
-        let mut request = self.request(reqwest::Method::PUT, path).json(body);
-        if let Some(version) = if_match {
-            request = request.header("if-match", version);
-        }
-        self.send(request).await
+        let request = || self.request(reqwest::Method::PUT, path).json(body);
+        self.persist(|| on_condition(request(), if_match)).await
     }
 
     /// Deletes.
     pub async fn delete(&self, path: &str, if_match: Option<&str>) -> Result<Answer, ClientError> {
-        let mut request = self.request(reqwest::Method::DELETE, path);
-        if let Some(version) = if_match {
-            request = request.header("if-match", version);
+        self.persist(|| on_condition(self.request(reqwest::Method::DELETE, path), if_match)).await
+    }
+
+    /// Sends a change until it is answered. The key makes all of them one: what was done and not heard of is not done twice.
+    async fn persist(&self, request: impl Fn() -> reqwest::RequestBuilder) -> Result<Answer, ClientError> {
+        let key = uuid::Uuid::now_v7().to_string();
+        let begun = std::time::Instant::now();
+        let mut tries = 0;
+        loop {
+            match self.send(request().header("idempotency-key", &key)).await {
+                Err(e) if e.leaves_it_open() && tries < TRIES && begun.elapsed() < ANSWER => tries += 1,
+                other => return other,
+            }
+            tokio::time::sleep(PAUSE).await;
         }
-        self.send(request).await
+    }
+
+    /// Whether everything is ready, and what each part says; nobody needs a token for that.
+    pub async fn ready(&self) -> Result<(bool, Value), ClientError> {
+        let request = self.http.get(format!("{}/readyz", self.url)).timeout(ANSWER);
+        let response = request.send().await.map_err(|e| self.unreachable(&e))?;
+        let ready = response.status().is_success();
+        Ok((ready, response.json().await.map_err(|e| self.unreachable(&e))?))
+    }
+
+    /// Opens a stream, which has no end of its own; only its beginning is waited for.
+    pub async fn open_stream(
+        &self,
+        request: reqwest::RequestBuilder,
+    ) -> Result<reqwest::Response, ClientError> {
+        let silent = || ClientError::Unreachable {
+            url: self.url.clone(),
+            problem: format!("nothing came for {} s", SILENCE.as_secs()),
+        };
+        tokio::time::timeout(SILENCE, self.open(request)).await.map_err(|_| silent())?
     }
 
     /// A folder of an archive. The index of a new archive is made a moment after the backup: it is waited for.
@@ -309,8 +324,74 @@ impl Client {
     }
 }
 
+fn on_condition(request: reqwest::RequestBuilder, if_match: Option<&str>) -> reqwest::RequestBuilder {
+    match if_match {
+        Some(version) => request.header("if-match", version),
+        None => request,
+    }
+}
+
 fn read_token(file: &std::path::Path) -> Result<String, ClientError> {
     std::fs::read_to_string(file)
         .map(|t| t.trim().to_owned())
         .map_err(|e| ClientError::NoToken(format!("{}: {e}", file.display())))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+    use super::*;
+    use crate::fake_server::{Answer, FakeServer, Silence};
+    use serde_json::json;
+
+    #[tokio::test]
+    async fn a_change_whose_answer_is_lost_is_sent_again_as_the_same() {
+        let server = FakeServer::start(|_, asked| match asked % 3 {
+            0 => Answer::new(502, "a proxy's page"),
+            1 => Answer::none(Silence::Cut),
+            _ => Answer::new(200, "{\"id\":\"x\"}"),
+        });
+        let server = server.await;
+        let client = Client::with(&server.url, "srt_x").unwrap();
+        client.post("/plans/a/run", &json!({})).await.unwrap();
+        client.put("/plans/a", &json!({}), Some("\"1\"")).await.unwrap();
+        client.delete("/archives/a", None).await.unwrap();
+        for three in server.keys().chunks(3) {
+            assert!(
+                three.len() == 3 && three.iter().all(|key| key.is_some() && *key == three[0]),
+                "{three:?}"
+            );
+        }
+        let keys: std::collections::HashSet<_> = server.keys().into_iter().collect();
+        assert_eq!(keys.len(), 3, "another change has another key");
+    }
+
+    #[tokio::test]
+    async fn what_was_refused_is_not_sent_again() {
+        let server = FakeServer::start(|_, _| Answer::new(409, "{\"code\":\"exists\"}")).await;
+        let client = Client::with(&server.url, "srt_x").unwrap();
+        let error = client.post("/plans", &json!({})).await.unwrap_err();
+        assert!(matches!(&error, ClientError::Problem(p) if p.code == "exists"), "{error}");
+        assert_eq!(server.asked(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_server_that_takes_a_request_and_says_nothing_is_not_waited_for_for_ever() {
+        let server = FakeServer::start(|_, _| Answer::none(Silence::Open)).await;
+        let client = Client::with(&server.url, "srt_x").unwrap();
+        let asked = async {
+            while server.asked() < 3 {
+                tokio::task::yield_now().await;
+            }
+            // All three wait for an answer by now, so that nothing but time can pass.
+            tokio::time::pause();
+            tokio::time::advance(ANSWER + SILENCE).await;
+        };
+        let events = client.request(reqwest::Method::GET, "/events");
+        let (read, ready, stream, ()) =
+            tokio::join!(client.get("/plans"), client.ready(), client.open_stream(events), asked);
+        for error in [read.unwrap_err(), ready.unwrap_err(), stream.unwrap_err()] {
+            assert!(matches!(error, ClientError::Unreachable { .. }), "{error}");
+        }
+    }
 }

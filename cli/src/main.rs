@@ -10,6 +10,9 @@ mod client;
 mod commands;
 mod demo;
 mod exit;
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+mod fake_server;
 mod output;
 mod provision;
 mod up;

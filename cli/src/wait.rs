@@ -6,15 +6,15 @@ use eventsource_stream::Eventsource;
 use futures::StreamExt;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::Value;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// How long the stream may be silent before the job is looked at anyway.
 const LOOK_ANYWAY: Duration = Duration::from_secs(5);
 
 /// How often in a row it may go wrong.
 const FAILURES: u32 = 60;
-/// A stream that lived for this long was a good one.
-const WENT_WELL: Duration = Duration::from_secs(10);
+/// The pause before the next try.
+const PAUSE: Duration = Duration::from_millis(500);
 
 /// Waits until the job has ended; gives it as it is then.
 pub async fn for_job(
@@ -24,31 +24,39 @@ pub async fn for_job(
     show: bool,
 ) -> Result<Value, ClientError> {
     let bar = if show { progress_bar() } else { ProgressBar::hidden() };
+    let ended = until_ended(client, job, position, &bar, PAUSE).await?;
+    bar.finish_and_clear();
+    Ok(ended)
+}
+
+async fn until_ended(
+    client: &Client,
+    job: &str,
+    position: Option<&str>,
+    bar: &ProgressBar,
+    pause: Duration,
+) -> Result<Value, ClientError> {
     let mut failures = 0_u32;
-    let ended = loop {
-        let begun = Instant::now();
-        let tried = follow(client, job, position, &bar).await;
-        if begun.elapsed() > WENT_WELL {
-            failures = 0;
-        }
-        match tried {
-            Ok(ended) => break ended,
+    loop {
+        match follow(client, job, position, bar, &mut failures).await {
+            Ok(ended) => return Ok(ended),
             // The server was started anew, or the connection was cut: the job goes on without us, and so do we.
             Err(ClientError::Other(_)) if failures < FAILURES => failures += 1,
             Err(e) if e.leaves_it_open() && failures < FAILURES => failures += 1,
             Err(e) => return Err(e),
         }
-        tokio::time::sleep(Duration::from_millis(500)).await;
-    };
-    bar.finish_and_clear();
-    Ok(ended)
+        tokio::time::sleep(pause).await;
+    }
 }
 
+/// Follows the events until the job has ended. Each look at it that is answered forgives what went wrong before: a job may
+/// take days, and a proxy may cut each stream.
 async fn follow(
     client: &Client,
     job: &str,
     position: Option<&str>,
     bar: &ProgressBar,
+    failures: &mut u32,
 ) -> Result<Value, ClientError> {
     let after = position.and_then(|p| p.rsplit(':').next()).unwrap_or_default();
     let mut query = vec![("job", job)];
@@ -56,13 +64,25 @@ async fn follow(
         query.push(("after", after));
     }
     let request = client.request(reqwest::Method::GET, "/events").query(&query);
-    let mut events = client.open(request).await?.bytes_stream().eventsource();
+    let opened = match client.open_stream(request).await {
+        Ok(opened) => opened,
+        // There may be no place for another stream for as long as it takes.
+        Err(e) if e.leaves_it_open() => {
+            if let Some(ended) = look(client, job, position, bar, failures).await? {
+                return Ok(ended);
+            }
+            return Err(e);
+        }
+        Err(e) => return Err(e),
+    };
+    let mut events = opened.bytes_stream().eventsource();
     let generation = position.and_then(|p| p.rsplit_once(':')).map(|(g, _)| g.to_owned());
     let mut seen = position.map(str::to_owned);
     loop {
+        let mut cut = None;
         match tokio::time::timeout(LOOK_ANYWAY, events.next()).await {
-            Ok(None) => return Err(ClientError::Other("the stream of events ended".into())),
-            Ok(Some(Err(e))) => return Err(ClientError::Other(e.to_string())),
+            Ok(None) => cut = Some(ClientError::Other("the stream of events ended".into())),
+            Ok(Some(Err(e))) => cut = Some(ClientError::Other(e.to_string())),
             Ok(Some(Ok(event))) if event.event == "progress" => {
                 show_progress(bar, &serde_json::from_str(&event.data).unwrap_or_default());
                 continue;
@@ -74,16 +94,34 @@ async fn follow(
             }
             Err(_) => {}
         }
-        let now = client.get_at(&format!("/jobs/{job}"), seen.as_deref()).await?.body;
-        let phase = now.pointer("/phase").and_then(Value::as_str).unwrap_or_default();
-        if !matches!(phase, "waiting" | "running") {
-            return Ok(now);
+        if let Some(ended) = look(client, job, seen.as_deref(), bar, failures).await? {
+            return Ok(ended);
         }
-        bar.set_prefix(phase.to_owned());
-        if let Some(waiting) = now.pointer("/waiting/waits_for").and_then(Value::as_str) {
-            bar.set_message(format!("waits for {}", waiting.replace('_', " ")));
+        if let Some(cut) = cut {
+            return Err(cut);
         }
     }
+}
+
+/// Looks at the job; gives it when it has ended.
+async fn look(
+    client: &Client,
+    job: &str,
+    seen: Option<&str>,
+    bar: &ProgressBar,
+    failures: &mut u32,
+) -> Result<Option<Value>, ClientError> {
+    let now = client.get_at(&format!("/jobs/{job}"), seen).await?.body;
+    *failures = 0;
+    let phase = now.pointer("/phase").and_then(Value::as_str).unwrap_or_default();
+    if !matches!(phase, "waiting" | "running") {
+        return Ok(Some(now));
+    }
+    bar.set_prefix(phase.to_owned());
+    if let Some(waiting) = now.pointer("/waiting/waits_for").and_then(Value::as_str) {
+        bar.set_message(format!("waits for {}", waiting.replace('_', " ")));
+    }
+    Ok(None)
 }
 
 fn progress_bar() -> ProgressBar {
@@ -108,4 +146,50 @@ fn show_progress(bar: &ProgressBar, progress: &Value) {
         bytes(number("rate_bytes_per_s")),
         printable(text("path")),
     ));
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+    use super::*;
+    use crate::fake_server::{Answer, FakeServer};
+
+    async fn wait_on(server: &FakeServer) -> Result<Value, ClientError> {
+        let client = Client::with(&server.url, "srt_x").unwrap();
+        let bar = ProgressBar::hidden();
+        until_ended(&client, "j", Some("g:7"), &bar, Duration::from_millis(1)).await
+    }
+
+    /// The job runs for so many looks and is complete then.
+    fn running(looks: usize, asked: usize) -> Answer {
+        let phase = if asked < looks { "running" } else { "complete" };
+        Answer::new(200, &format!("{{\"id\":\"j\",\"phase\":\"{phase}\"}}"))
+    }
+
+    #[tokio::test]
+    async fn a_job_outlasts_any_number_of_cuts_when_it_is_seen_in_between() {
+        let server = FakeServer::start(|path, asked| match path {
+            "/api/v1/events" => match asked % 4 {
+                0 => Answer::new(502, "a proxy's page"),
+                1 => Answer::new(503, "{\"code\":\"too_many_streams\"}"),
+                2 => Answer::new(504, ""),
+                _ => Answer::new(200, "").with("content-type", "text/event-stream"),
+            },
+            _ => running(3 * FAILURES as usize, asked),
+        });
+        let ended = wait_on(&server.await).await.unwrap();
+        assert_eq!(ended["phase"], "complete");
+    }
+
+    #[tokio::test]
+    async fn what_is_not_seen_for_long_is_told_and_so_is_what_will_not_pass() {
+        let away = FakeServer::start(|_, _| Answer::new(502, "")).await;
+        let error = wait_on(&away).await.unwrap_err();
+        assert!(matches!(&error, ClientError::Problem(p) if p.status == 502), "{error}");
+        assert!(away.asked() > FAILURES as usize);
+        let refused = FakeServer::start(|_, _| Answer::new(401, "{\"code\":\"unauthorized\"}")).await;
+        let error = wait_on(&refused).await.unwrap_err();
+        assert!(matches!(&error, ClientError::Problem(p) if p.status == 401), "{error}");
+        assert_eq!(refused.asked(), 1);
+    }
 }

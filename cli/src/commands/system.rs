@@ -3,7 +3,7 @@
 use super::definitions::escape;
 use super::{Outcome, Session};
 use crate::args::Output;
-use crate::client::ClientError;
+use crate::client::{ClientError, SILENCE};
 use crate::exit::Exit;
 use crate::output::Format::{Plain, Time};
 use crate::output::{self, printable};
@@ -37,13 +37,7 @@ pub enum QuarantineCommand {
 
 /// `strongroom status`.
 pub async fn status(session: &Session) -> Outcome {
-    let url = format!("{}/readyz", session.client.url());
-    let response = reqwest::get(&url).await.map_err(|e| ClientError::Unreachable {
-        url: session.client.url().to_owned(),
-        problem: e.without_url().to_string(),
-    })?;
-    let ready = response.status().is_success();
-    let body: Value = response.json().await.unwrap_or_default();
+    let (ready, body) = session.client.ready().await?;
     match session.output {
         Output::Json => output::json(&body),
         Output::Table => {
@@ -84,8 +78,9 @@ pub async fn events(args: &EventsArgs, session: &Session) -> Outcome {
     query.extend(args.after.map(|after| ("after", after.to_string())));
     query.extend(args.job.clone().map(|job| ("job", job)));
     let request = session.client.request(reqwest::Method::GET, "/events").query(&query);
-    let mut stream = session.client.open(request).await?.bytes_stream().eventsource();
-    while let Some(event) = stream.next().await {
+    let mut stream = session.client.open_stream(request).await?.bytes_stream().eventsource();
+    let silent = |_| ClientError::Other(format!("the server has said nothing for {} s", SILENCE.as_secs()));
+    while let Some(event) = tokio::time::timeout(SILENCE, stream.next()).await.map_err(silent)? {
         let event = event.map_err(|e| ClientError::Other(e.to_string()))?;
         let data: Value = serde_json::from_str(&event.data).unwrap_or(Value::String(event.data));
         let sequence: Option<u64> = event.id.parse().ok();
