@@ -14,7 +14,7 @@ use std::process::ExitCode;
 pub fn main(args: DemoArgs) -> ExitCode {
     strongroom_service::main("strongroom demo", async move |shutdown| {
         let data = args.data.clone().unwrap_or_else(default_data);
-        println!("starting everything in {}", data.display());
+        mention!("starting everything in {}", data.display());
         let up = Up::start(&up_args(&args, data)?, shutdown.clone()).await?;
         let told = tokio::select! {
             told = tell(&up, &args) => told,
@@ -23,9 +23,9 @@ pub fn main(args: DemoArgs) -> ExitCode {
         if args.exit || told.is_err() {
             shutdown.cancel();
         } else {
-            println!("\nIt keeps running until Ctrl-C. In another shell:");
-            println!("  export STRONGROOM_DATA={}", up.data.path().display());
-            println!("  cargo run -q -p strongroom -- archives list");
+            mention!("\nIt keeps running until Ctrl-C. In another shell:");
+            mention!("  export STRONGROOM_DATA={}", up.data.path().display());
+            mention!("  cargo run -q -p strongroom -- archives list");
         }
         up.until_end().await?;
         told
@@ -36,9 +36,9 @@ async fn tell(up: &Up, args: &DemoArgs) -> anyhow::Result<()> {
     let token = std::fs::read_to_string(up.data.token_file()).context("reading the administrator's token")?;
     let client = Client::with(&format!("http://{}", up.address), token.trim())?;
     let verdict = story::run(&client, up.data.path(), args.folder.as_deref()).await?;
-    println!("\n{verdict}");
+    mention!("\n{verdict}");
     if !args.exit {
-        println!("\naddress  http://{}\ntoken    {}", up.address, token.trim());
+        mention!("\naddress  http://{}\ntoken    {}", up.address, token.trim());
     }
     Ok(())
 }

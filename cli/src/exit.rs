@@ -25,6 +25,9 @@ pub enum Exit {
     JobStopped = 12,
 }
 
+/// Nobody reads what is printed: what a shell tells of a program that SIGPIPE has ended, as it ends others.
+pub const UNREAD: i32 = 141;
+
 /// The table for people, as the help shows it. 2 is the argument parser's own.
 pub const TABLE: &str = "\
 Exit codes:
@@ -37,7 +40,8 @@ Exit codes:
    6  the server does not answer, or cannot do it now
   10  the job failed
   11  the job is done, but incomplete
-  12  the job was cancelled or given up";
+  12  the job was cancelled or given up
+ 141  nobody reads what is printed any more";
 
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {

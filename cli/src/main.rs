@@ -5,6 +5,11 @@ macro_rules! say {
     ($($text:tt)*) => { $crate::output::line(format_args!($($text)*)) };
 }
 
+/// Prints a line of a program that goes on when nobody reads it.
+macro_rules! mention {
+    ($($text:tt)*) => { $crate::output::aside(format_args!($($text)*)) };
+}
+
 mod args;
 mod client;
 mod commands;

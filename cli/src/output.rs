@@ -28,8 +28,14 @@ pub fn line(text: std::fmt::Arguments<'_>) {
     if let Err(e) = writeln!(std::io::stdout(), "{text}") {
         let unread = e.kind() == std::io::ErrorKind::BrokenPipe;
         // What a shell tells of a program that SIGPIPE has ended, which is what happens to others then.
-        std::process::exit(if unread { 141 } else { 1 });
+        std::process::exit(if unread { crate::exit::UNREAD } else { 1 });
     }
+}
+
+/// Prints a line for whoever reads it. What hosts services goes on when nobody does.
+pub fn aside(text: std::fmt::Arguments<'_>) {
+    use std::io::Write;
+    let _ = writeln!(std::io::stdout(), "{text}");
 }
 
 /// Prints a list.

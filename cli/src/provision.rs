@@ -56,9 +56,9 @@ fn run(args: &ProvisionArgs) -> anyhow::Result<()> {
             .open(file)
             .and_then(|mut f| f.write_all(rendered.as_bytes()))
             .with_context(|| file.display().to_string())?;
-        println!("wrote {}", file.display());
+        say!("wrote {}", file.display());
     }
-    println!("keys of {} users are in {}", keys.public().len(), args.keys.display());
+    say!("keys of {} users are in {}", keys.public().len(), args.keys.display());
     if args.config_only {
         return Ok(());
     }
@@ -69,6 +69,6 @@ fn run(args: &ProvisionArgs) -> anyhow::Result<()> {
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(provision.apply(&settings))?;
-    println!("streams and consumers are there");
+    say!("streams and consumers are there");
     Ok(())
 }

@@ -25,8 +25,8 @@ const READY_WITHIN: Duration = Duration::from_secs(60);
 pub fn main(args: UpArgs) -> ExitCode {
     strongroom_service::main("strongroom", async move |shutdown| {
         let up = Up::start(&args, shutdown.clone()).await?;
-        println!("strongroom is up: http://{}", up.address);
-        println!("the administrator's token is in {}", up.data.token_file().display());
+        mention!("strongroom is up: http://{}", up.address);
+        mention!("the administrator's token is in {}", up.data.token_file().display());
         up.until_end().await
     })
 }

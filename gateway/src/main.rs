@@ -1,6 +1,7 @@
 //! The gateway as a process of its own.
 
 use clap::Parser;
+use std::io::Write;
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use strongroom_bus::Bus;
@@ -28,7 +29,9 @@ fn main() -> ExitCode {
         let state_dir = args.service.state_dir.clone();
         let token = state_dir.join("token");
         if !token.exists() {
-            println!("the first administrator's token will be in {}", token.display());
+            // Nobody may be reading, which is no reason to end.
+            let _ =
+                writeln!(std::io::stdout(), "the first administrator's token will be in {}", token.display());
         }
         let config =
             Config { listen: args.listen, state_dir, nats_monitor: args.nats_monitor, on_listening: None };

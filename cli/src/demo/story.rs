@@ -61,7 +61,7 @@ pub async fn run(client: &Client, data: &Path, folder: Option<&Path>) -> anyhow:
 }
 
 fn step(sentence: &str) {
-    println!("- {sentence}");
+    mention!("- {sentence}");
 }
 
 /// A folder that every Debian has, that anybody may read, and that holds enough to show something.
@@ -107,7 +107,7 @@ async fn define(
     match client.post("/repositories", &repository).await {
         Ok(answer) => {
             let passphrase = text(&answer.body, "/passphrase")?;
-            println!("  the repository's passphrase, shown this once: {passphrase}");
+            mention!("  the repository's passphrase, shown this once: {passphrase}");
             let job = answer.body.pointer("/init_job/id").and_then(Value::as_str).context("no init job")?;
             let job = wait::for_job(client, job, answer.position.as_deref(), false).await?;
             must_be_complete(&job)?;
@@ -140,7 +140,7 @@ fn must_be_complete(job: &Value) -> anyhow::Result<()> {
     let phase = text(job, "/phase")?;
     // Somebody else's unreadable file in a folder of the system is no reason to fail the demo; it is told.
     if phase == "incomplete" {
-        println!("  some files could not be read: the job is incomplete, as 'strongroom jobs show' tells");
+        mention!("  some files could not be read: the job is incomplete, as 'strongroom jobs show' tells");
         return Ok(());
     }
     if phase != "complete" {
@@ -151,7 +151,7 @@ fn must_be_complete(job: &Value) -> anyhow::Result<()> {
 }
 
 fn say_archive(job: &Value) {
-    println!(
+    mention!(
         "  {} files, {} read, {} after compression, {} new in the repository, in {}",
         stat(job, "files"),
         bytes(stat(job, "original_size_bytes")),

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use serde_json::json;
-use strongroom_e2e::{Single, Tree, strongroom};
+use strongroom_e2e::{PATIENCE, Single, Tree, strongroom, wait_until};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn everything_can_be_done_with_the_client() -> Result<()> {
@@ -85,5 +85,39 @@ async fn exit_codes_are_what_the_help_says() -> Result<()> {
     assert_eq!(code(&["plans", "run", "gone", "--wait"])?.0, 10);
     let completions = strongroom()?.args(["completions", "bash"]).output()?;
     assert!(String::from_utf8_lossy(&completions.stdout).contains("repositories"));
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reader_who_goes_away_is_no_error_and_ends_no_service() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let unread = || -> Result<std::process::Stdio> {
+        // A pipe that nobody reads from.
+        let (reader, writer) = std::io::pipe()?;
+        drop(reader);
+        Ok(writer.into())
+    };
+    let output = strongroom()?.args(["completions", "bash"]).stdout(unread()?).output()?;
+    assert_eq!((output.status.code(), String::from_utf8_lossy(&output.stderr).as_ref()), (Some(141), ""));
+    // What hosts the services goes on.
+    let data = folder.path().join("data");
+    let mut up = strongroom()?
+        .args(["up", "--listen", "127.0.0.1:0", "--data"])
+        .arg(&data)
+        .stdout(unread()?)
+        .stderr(std::process::Stdio::null())
+        .spawn()?;
+    let status = || strongroom()?.arg("status").env("STRONGROOM_DATA", &data).output().map_err(Into::into);
+    let ready = wait_until("it is ready", PATIENCE, async || {
+        let output: Result<std::process::Output> = status();
+        (up.try_wait().ok()?.is_some() || output.ok()?.status.success()).then_some(())
+    });
+    let ready = ready.await;
+    // Long after its last word.
+    let alive = up.try_wait()?.is_none();
+    std::process::Command::new("kill").args(["-TERM", &up.id().to_string()]).status()?;
+    let ended = up.wait()?;
+    ready?;
+    assert!(alive && ended.success(), "{ended}");
     Ok(())
 }
