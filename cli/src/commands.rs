@@ -53,6 +53,8 @@ pub enum Command {
     Tokens(tokens::Command),
     /// Running executors.
     Nodes,
+    /// What restores into running systems could use on the server's machine: Docker, FUSE, borg.
+    Capabilities,
     /// Define things from JSON: one object or a list, each with `kind` and `id`.
     Apply(apply::Args),
     /// Print the log's events as they come, one JSON object a line.
@@ -116,6 +118,7 @@ async fn run(command: Command, session: &Session) -> Outcome {
         Command::Channels(command) => channels::run(command, session).await,
         Command::Tokens(command) => tokens::run(command, session).await,
         Command::Nodes => system::nodes(session).await,
+        Command::Capabilities => system::capabilities(session).await,
         Command::Apply(args) => apply::run(&args, session).await,
         Command::Events(args) => system::events(&args, session).await,
         Command::Quarantine(command) => system::quarantine(command, session).await,

@@ -20,6 +20,7 @@ mod exit;
 mod fake_server;
 mod output;
 mod provision;
+mod secret;
 mod up;
 mod wait;
 

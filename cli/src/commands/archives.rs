@@ -102,8 +102,8 @@ pub enum Command {
         /// Restore to where the files came from.
         #[arg(long)]
         original: bool,
-        /// When something stands there: fail, keep_both or overwrite.
-        #[arg(long, default_value = "fail")]
+        /// When something else stands there.
+        #[arg(long, default_value = "fail", value_parser = ["fail", "keep_both", "overwrite"])]
         on_conflict: String,
         /// Wait until it is done, with a progress bar.
         #[arg(long)]

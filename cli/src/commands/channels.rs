@@ -3,9 +3,10 @@
 use super::definitions::{Changes, Kind, escape};
 use super::{Outcome, Session};
 use crate::args::Output;
-use crate::client::ClientError;
+use crate::client::{Answer, ClientError};
 use crate::exit::Exit;
 use crate::output::{self, Format::Plain};
+use crate::secret;
 use clap::Subcommand;
 use serde_json::{Value, json};
 use std::path::PathBuf;
@@ -35,12 +36,29 @@ pub enum Command {
     Create {
         /// Its name.
         name: String,
-        /// Where to.
-        #[arg(long)]
-        url: String,
+        /// Where to: an http or https address.
+        #[arg(long, value_name = "URL")]
+        webhook: String,
         /// File with the signing secret (`whsec_...`); without it, one is generated.
         #[arg(long)]
         secret_file: Option<PathBuf>,
+        /// Words for people.
+        #[arg(long)]
+        description: Option<String>,
+    },
+    /// Change what is given here. The signing secret stays, unless another is given or drawn.
+    Set {
+        /// Its name.
+        name: String,
+        /// Where to: an http or https address.
+        #[arg(long, value_name = "URL")]
+        webhook: Option<String>,
+        /// File with another signing secret (`whsec_...`).
+        #[arg(long)]
+        secret_file: Option<PathBuf>,
+        /// Draw another signing secret, and show it once. The old one signs nothing any more.
+        #[arg(long, conflicts_with = "secret_file")]
+        new_secret: bool,
         /// Words for people.
         #[arg(long)]
         description: Option<String>,
@@ -63,29 +81,27 @@ pub async fn run(command: Command, session: &Session) -> Outcome {
         Command::List => KIND.list(session).await,
         Command::Show { name } => KIND.show(session, &name).await,
         Command::Delete { name } => KIND.delete(session, &name).await,
-        Command::Create { name, url, secret_file, description } => {
-            let secret = match secret_file {
-                Some(file) => Some(
-                    std::fs::read_to_string(&file)
-                        .map(|s| s.trim().to_owned())
-                        .map_err(|e| ClientError::Usage(format!("{}: {e}", file.display())))?,
-                ),
-                None => None,
-            };
+        Command::Create { name, webhook, secret_file, description } => {
+            let given = secret_file.as_deref().map(secret::read).transpose()?;
+            let drawn = given.is_none().then(secret::draw_signing_secret);
             let body = Changes::default()
                 .with(&["id"], Some(&name))
                 .with(&["target", "type"], Some("webhook"))
-                .with(&["target", "url"], Some(url))
-                .with(&["secret"], secret)
+                .with(&["target", "url"], Some(webhook))
+                .with(&["secret"], given.or_else(|| drawn.clone()))
                 .with(&["description"], description);
-            let answer = session.client.post("/channels", &Value::Object(body.done())).await?;
-            KIND.say_defined(session, &name, &answer);
-            if let (Output::Table, Some(secret)) =
-                (session.output, answer.body.get("secret").and_then(Value::as_str))
-            {
-                say!("its signing secret, shown this once:\n\n  {secret}\n");
-            }
-            Ok(None)
+            let asked = session.client.post("/channels", &Value::Object(body.done())).await;
+            tell_defined(session, &name, asked, drawn)
+        }
+        Command::Set { name, webhook, secret_file, new_secret, description } => {
+            let given = secret_file.as_deref().map(secret::read).transpose()?;
+            let drawn = new_secret.then(secret::draw_signing_secret);
+            let changes = Changes::default()
+                .with(&["target", "url"], webhook)
+                .with(&["secret"], given.or_else(|| drawn.clone()))
+                .with(&["description"], description);
+            let asked = KIND.try_change(session, &name, changes.done()).await;
+            tell_defined(session, &name, asked, drawn)
         }
         Command::Test { name } => {
             let answer =
@@ -100,4 +116,22 @@ pub async fn run(command: Command, session: &Session) -> Outcome {
             Ok((!delivered).then_some(Exit::Failure))
         }
     }
+}
+
+fn tell_defined(
+    session: &Session,
+    name: &str,
+    asked: Result<Answer, ClientError>,
+    drawn: Option<String>,
+) -> Outcome {
+    let warn = |error: &ClientError| secret::warn_of_unknown(error, "signing secret", drawn.as_deref());
+    let mut answer = asked.inspect_err(warn)?;
+    if let (Some(drawn), Value::Object(fields)) = (&drawn, &mut answer.body) {
+        fields.insert("secret".into(), json!(drawn));
+    }
+    KIND.say_defined(session, name, &answer);
+    if let (Output::Table, Some(drawn)) = (session.output, drawn) {
+        say!("its signing secret, shown this once:\n\n  {drawn}\n");
+    }
+    Ok(None)
 }

@@ -13,6 +13,36 @@ pub struct Kind {
     pub columns: &'static [Column],
 }
 
+/// A number that can be taken away again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Limit {
+    /// None: as if it never was given.
+    None,
+    /// This.
+    Of(u64),
+}
+
+impl std::str::FromStr for Limit {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "none" => Ok(Self::None),
+            number => {
+                number.parse().map(Self::Of).map_err(|_| "must be a whole number, or 'none'".to_owned())
+            }
+        }
+    }
+}
+
+impl serde::Serialize for Limit {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::None => serializer.serialize_none(),
+            Self::Of(number) => serializer.serialize_u64(*number),
+        }
+    }
+}
+
 /// What stands in the API's answer beside the spec.
 const NOT_SPEC: &[&str] = &[
     "id",
@@ -48,7 +78,7 @@ impl Kind {
     pub async fn delete(&self, session: &Session, id: &str) -> Outcome {
         session.client.delete(&self.at(id), None).await?;
         if session.output == crate::args::Output::Table {
-            say!("{} '{id}' is deleted", self.path.trim_end_matches('s'));
+            say!("{} '{id}' is deleted", self.singular());
         }
         Ok(None)
     }
@@ -56,6 +86,26 @@ impl Kind {
     /// Changes what is given and keeps the rest; defines it when it is not there.
     pub async fn set(&self, session: &Session, id: &str, changes: Map<String, Value>) -> Outcome {
         self.set_with(session, id, changes, "").await
+    }
+
+    /// The same for one that must be there: it cannot be defined by what is given here.
+    pub async fn change(&self, session: &Session, id: &str, changes: Map<String, Value>) -> Outcome {
+        let answer = self.try_change(session, id, changes).await?;
+        self.say_defined(session, id, &answer);
+        Ok(None)
+    }
+
+    /// The same; gives the answer.
+    pub async fn try_change(
+        &self,
+        session: &Session,
+        id: &str,
+        changes: Map<String, Value>,
+    ) -> Result<Answer, ClientError> {
+        let there = session.client.get(&self.at(id)).await?;
+        let mut spec = spec_of(&there.body);
+        merge(&mut spec, changes);
+        session.client.put(&self.at(id), &Value::Object(spec), there.etag.as_deref()).await
     }
 
     /// The same, with a query.
@@ -82,7 +132,14 @@ impl Kind {
     pub fn say_defined(&self, session: &Session, id: &str, answer: &Answer) {
         match session.output {
             crate::args::Output::Json => output::json(&answer.body),
-            crate::args::Output::Table => say!("{} '{id}' is defined", self.path.trim_end_matches('s')),
+            crate::args::Output::Table => say!("{} '{id}' is defined", self.singular()),
+        }
+    }
+
+    fn singular(&self) -> String {
+        match self.path.strip_suffix("ies") {
+            Some(stem) => format!("{stem}y"),
+            None => self.path.trim_end_matches('s').to_owned(),
         }
     }
 
@@ -171,6 +228,12 @@ impl Changes {
         self.with(path, (!values.is_empty()).then_some(values))
     }
 
+    /// The same for a list that can be emptied, which an option without values cannot say.
+    pub fn with_list_or_none(self, path: &[&str], values: &[String], none: bool) -> Self {
+        let given = none || !values.is_empty();
+        self.with(path, given.then_some(values))
+    }
+
     /// The object.
     pub fn done(self) -> Map<String, Value> {
         self.0
@@ -200,6 +263,27 @@ mod tests {
             Value::Object(spec),
             json!({ "server": "b", "source": { "type": "files", "paths": ["/y"], "excludes": ["*.o"] } })
         );
+    }
+
+    #[test]
+    fn what_was_given_can_be_taken_away_again() {
+        let mut spec = spec_of(&json!({
+            "limits": { "max_duration_s": 9, "lock_wait_s": 5 }, "source": { "paths": ["/x"], "excludes": ["*.o"] }
+        }));
+        merge(
+            &mut spec,
+            Changes::default()
+                .with(&["limits", "max_duration_s"], "none".parse::<Limit>().ok())
+                .with(&["limits", "lock_wait_s"], "0".parse::<Limit>().ok())
+                .with_list_or_none(&["source", "excludes"], &[], true)
+                .with_list_or_none(&["source", "paths"], &[], false)
+                .done(),
+        );
+        assert_eq!(
+            Value::Object(spec),
+            json!({ "limits": { "lock_wait_s": 0 }, "source": { "paths": ["/x"], "excludes": [] } })
+        );
+        assert!("-1".parse::<Limit>().is_err() && "".parse::<Limit>().is_err());
     }
 
     #[test]

@@ -58,6 +58,9 @@ const FIELDS: &[Column] = &[
     ("missing data", "/incomplete_total", Plain),
 ];
 
+const PHASES: [&str; 7] =
+    ["waiting", "running", "complete", "incomplete", "failed", "cancelled", "abandoned"];
+
 /// What can be done with them.
 #[derive(Debug, Subcommand)]
 pub enum Command {
@@ -72,8 +75,8 @@ pub enum Command {
         /// Of this repository.
         #[arg(long)]
         repository: Option<String>,
-        /// In this phase: waiting, running, complete, incomplete, failed, cancelled, abandoned.
-        #[arg(long)]
+        /// In this phase.
+        #[arg(long, value_parser = PHASES)]
         phase: Option<String>,
         /// How many at most.
         #[arg(long, default_value_t = 50)]

@@ -1,6 +1,6 @@
 //! `strongroom plans`.
 
-use super::definitions::{Changes, Kind, escape};
+use super::definitions::{Changes, Kind, Limit, escape};
 use super::{Outcome, Session, jobs};
 use crate::output::Format::{Plain, Time};
 use clap::Subcommand;
@@ -77,6 +77,9 @@ pub struct SetArgs {
     /// A borg exclude pattern; give it once for each. The list takes the place of the old one.
     #[arg(long = "exclude")]
     excludes: Vec<String>,
+    /// Exclude nothing any more.
+    #[arg(long, conflicts_with = "excludes")]
+    no_excludes: bool,
     /// Stay on the file system of each path.
     #[arg(long)]
     one_file_system: Option<bool>,
@@ -92,11 +95,11 @@ pub struct SetArgs {
     /// IANA time zone of the schedule.
     #[arg(long)]
     time_zone: Option<String>,
-    /// When a run is due and the one before has not ended: skip or queue.
-    #[arg(long)]
+    /// When a run is due and the one before has not ended.
+    #[arg(long, value_parser = ["skip", "queue"])]
     overlap: Option<String>,
-    /// What becomes of runs that were missed while nothing ran: skip, latest or all.
-    #[arg(long)]
+    /// What becomes of runs that were missed while nothing ran.
+    #[arg(long, value_parser = ["skip", "latest", "all"])]
     catch_up: Option<String>,
     /// Spread the beginning over this many seconds.
     #[arg(long, value_name = "SECONDS")]
@@ -104,15 +107,15 @@ pub struct SetArgs {
     /// Never run by itself.
     #[arg(long, conflicts_with_all = ["time_zone", "overlap", "catch_up", "jitter"])]
     no_schedule: bool,
-    /// Upload at most this many KiB a second; 0 for no limit.
+    /// Upload at most this many KiB a second; `none` for no limit.
     #[arg(long, value_name = "KIB")]
-    upload_rate: Option<u32>,
-    /// End a run as failed after this many seconds; 0 for no limit.
+    upload_rate: Option<Limit>,
+    /// End a run as failed after this many seconds; `none` for no limit.
     #[arg(long, value_name = "SECONDS")]
-    max_duration: Option<u64>,
-    /// Wait this many seconds for a lock that somebody else holds on the repository; 0 for the usual 60.
+    max_duration: Option<Limit>,
+    /// Wait this many seconds for a lock that somebody else holds on the repository; `none` for the usual 60.
     #[arg(long, value_name = "SECONDS")]
-    lock_wait: Option<u32>,
+    lock_wait: Option<Limit>,
     /// Words for people.
     #[arg(long)]
     description: Option<String>,
@@ -155,6 +158,7 @@ impl SetArgs {
     fn changes(&self) -> serde_json::Map<String, Value> {
         let files = !self.paths.is_empty()
             || !self.excludes.is_empty()
+            || self.no_excludes
             || self.one_file_system.is_some()
             || self.exclude_caches.is_some();
         Changes::default()
@@ -162,7 +166,7 @@ impl SetArgs {
             .with(&["repository"], self.repository.as_ref())
             .with(&["source", "type"], files.then_some("files"))
             .with_list(&["source", "paths"], &self.paths)
-            .with_list(&["source", "excludes"], &self.excludes)
+            .with_list_or_none(&["source", "excludes"], &self.excludes, self.no_excludes)
             .with(&["source", "one_file_system"], self.one_file_system)
             .with(&["source", "exclude_caches"], self.exclude_caches)
             .with(&["compression"], self.compression.as_ref())
@@ -172,15 +176,10 @@ impl SetArgs {
             .with(&["schedule", "catch_up"], self.catch_up.as_ref())
             .with(&["schedule", "jitter_s"], self.jitter)
             .with(&["schedule"], self.no_schedule.then_some(Value::Null))
-            .with(&["limits", "upload_rate_kib_per_s"], self.upload_rate.map(|n| limit(n.into())))
-            .with(&["limits", "max_duration_s"], self.max_duration.map(limit))
-            .with(&["limits", "lock_wait_s"], self.lock_wait.map(|n| limit(n.into())))
+            .with(&["limits", "upload_rate_kib_per_s"], self.upload_rate)
+            .with(&["limits", "max_duration_s"], self.max_duration)
+            .with(&["limits", "lock_wait_s"], self.lock_wait)
             .with(&["description"], self.description.as_ref())
             .done()
     }
-}
-
-/// A limit; 0 takes it away.
-fn limit(n: u64) -> Value {
-    if n == 0 { Value::Null } else { json!(n) }
 }

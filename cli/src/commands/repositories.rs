@@ -3,12 +3,13 @@
 use super::definitions::{Changes, Kind, escape};
 use super::{Outcome, Session, jobs};
 use crate::args::Output;
-use crate::client::{Answer, ClientError};
+use crate::client::Answer;
+use crate::exit::Exit;
 use crate::output::Format::Plain;
-use base64::Engine;
+use crate::{secret, wait};
 use clap::Subcommand;
 use serde_json::{Value, json};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// Repositories, as the API has them.
 pub const KIND: Kind = Kind {
@@ -21,6 +22,8 @@ pub const KIND: Kind = Kind {
         ("description", "/description", Plain),
     ],
 };
+
+const ENCRYPTIONS: [&str; 5] = ["none", "authenticated", "authenticated-blake2", "repokey", "repokey-blake2"];
 
 /// What can be done with them.
 #[derive(Debug, Subcommand)]
@@ -42,8 +45,8 @@ pub enum Command {
         /// Where it lies.
         #[arg(long)]
         destination: String,
-        /// Borg's mode: none, authenticated, authenticated-blake2, repokey, repokey-blake2.
-        #[arg(long, default_value = "repokey-blake2")]
+        /// Borg's mode.
+        #[arg(long, default_value = "repokey-blake2", value_parser = ENCRYPTIONS)]
         encryption: String,
         /// File with the passphrase; without it, one is generated and shown once.
         #[arg(long)]
@@ -54,6 +57,14 @@ pub enum Command {
         /// Wait until it is made.
         #[arg(long)]
         wait: bool,
+    },
+    /// Change the words for people. All else was chosen once.
+    Set {
+        /// Its name.
+        name: String,
+        /// Words for people.
+        #[arg(long)]
+        description: String,
     },
     /// Say what the passphrase is, when it was changed outside or was wrong.
     SetPassphrase {
@@ -93,9 +104,8 @@ pub async fn run(command: Command, session: &Session) -> Outcome {
         Command::Show { name } => KIND.show(session, &name).await,
         Command::Delete { name } => KIND.delete(session, &name).await,
         Command::Create { name, server, destination, encryption, passphrase_file, description, wait } => {
-            let passphrase = passphrase_file.as_deref().map(read_passphrase).transpose()?;
-            // Drawn here and not by the server: an answer that is lost on its way would take it along.
-            let drawn = (passphrase.is_none() && encryption != "none").then(draw_passphrase);
+            let passphrase = passphrase_file.as_deref().map(secret::read).transpose()?;
+            let drawn = (passphrase.is_none() && encryption != "none").then(secret::draw_passphrase);
             let body = Changes::default()
                 .with(&["id"], Some(&name))
                 .with(&["server"], Some(server))
@@ -104,35 +114,24 @@ pub async fn run(command: Command, session: &Session) -> Outcome {
                 .with(&["passphrase"], passphrase.or_else(|| drawn.clone()))
                 .with(&["description"], description);
             let asked = session.client.post("/repositories", &Value::Object(body.done())).await;
-            let mut answer = asked.inspect_err(|error| warn_of_unknown(error, drawn.as_deref()))?;
+            let mut answer =
+                asked.inspect_err(|error| secret::warn_of_unknown(error, "passphrase", drawn.as_deref()))?;
             if let (Some(drawn), Value::Object(fields)) = (drawn, &mut answer.body) {
                 fields.insert("passphrase".into(), json!(drawn));
             }
-            tell_created(session, &name, &answer);
-            wait_for_init(session, &answer, wait).await
+            tell_created(session, &name, &mut answer, wait).await
+        }
+        Command::Set { name, description } => {
+            let changes = Changes::default().with(&["description"], Some(description));
+            KIND.change(session, &name, changes.done()).await
         }
         Command::SetPassphrase { name, passphrase_file } => {
-            let passphrase = read_passphrase(&passphrase_file)?;
+            let passphrase = secret::read(&passphrase_file)?;
             let changes = Changes::default().with(&["passphrase"], Some(passphrase));
-            KIND.set(session, &name, changes.done()).await
+            KIND.change(session, &name, changes.done()).await
         }
         Command::Init { name, wait } => ask(session, &name, "init", wait).await,
         Command::Scan { name, wait } => ask(session, &name, "scan", wait).await,
-    }
-}
-
-/// A passphrase of 256 bits, of letters and digits that survive being copied.
-fn draw_passphrase() -> String {
-    let bytes: [u8; 32] = rand::random();
-    base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(bytes)
-}
-
-/// Nobody knows what became of the request: if it was done, this is the passphrase.
-fn warn_of_unknown(error: &ClientError, drawn: Option<&str>) {
-    if let (true, Some(drawn)) = (error.leaves_it_open(), drawn) {
-        eprintln!(
-            "it is not known whether the repository was defined; if it was, this is its passphrase, shown this once:\n\n  {drawn}\n"
-        );
     }
 }
 
@@ -142,34 +141,31 @@ async fn ask(session: &Session, name: &str, what: &str, wait: bool) -> Outcome {
     jobs::asked(session, &answer, wait).await
 }
 
-fn tell_created(session: &Session, name: &str, answer: &Answer) {
-    if session.output == Output::Json {
-        return crate::output::json(&answer.body);
+/// Tells that it is defined, and how its job ended when that is waited for; as one JSON object for programs.
+async fn tell_created(session: &Session, name: &str, answer: &mut Answer, wait: bool) -> Outcome {
+    let job = answer.body.pointer("/init_job/id").and_then(Value::as_str).map(str::to_owned);
+    let (job, position) = (job.filter(|_| wait), answer.position.clone());
+    if session.output == Output::Table {
+        say!("repository '{name}' is defined");
+        if let Some(passphrase) = answer.body.get("passphrase").and_then(Value::as_str) {
+            say!(
+                "its passphrase, shown this once (without it nothing can be restored elsewhere):\n\n  {passphrase}\n"
+            );
+        }
+        return match job {
+            Some(job) => jobs::wait_and_tell(session, &job, position.as_deref()).await,
+            None => Ok(None),
+        };
     }
-    say!("repository '{name}' is defined");
-    if let Some(passphrase) = answer.body.get("passphrase").and_then(Value::as_str) {
-        say!(
-            "its passphrase, shown this once (without it nothing can be restored elsewhere):\n\n  {passphrase}\n"
-        );
+    let Some(job) = job else {
+        crate::output::json(&answer.body);
+        return Ok(None);
+    };
+    let ended = wait::for_job(&session.client, &job, position.as_deref(), false).await;
+    if let (Ok(ended), Some(there)) = (&ended, answer.body.get_mut("init_job")) {
+        *there = ended.clone();
     }
-}
-
-async fn wait_for_init(session: &Session, answer: &Answer, wait: bool) -> Outcome {
-    let job = answer.body.pointer("/init_job/id").or_else(|| answer.body.pointer("/init_job"));
-    match job.and_then(Value::as_str) {
-        Some(job) if wait => jobs::wait_and_tell(session, job, answer.position.as_deref()).await,
-        _ => Ok(None),
-    }
-}
-
-/// A passphrase is the file's first line: an editor's line break at the end is no part of it.
-fn read_passphrase(file: &Path) -> Result<String, ClientError> {
-    let text =
-        std::fs::read_to_string(file).map_err(|e| ClientError::Usage(format!("{}: {e}", file.display())))?;
-    let line = text.strip_suffix('\n').unwrap_or(&text);
-    let line = line.strip_suffix('\r').unwrap_or(line);
-    if line.is_empty() || line.contains('\n') {
-        return Err(ClientError::Usage(format!("{}: it must hold one line, the passphrase", file.display())));
-    }
-    Ok(line.to_owned())
+    // Also when the wait failed: nobody shows the passphrase again.
+    crate::output::json(&answer.body);
+    Ok(Exit::of_phase(ended?.get("phase").and_then(Value::as_str).unwrap_or_default()))
 }

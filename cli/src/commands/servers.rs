@@ -1,6 +1,6 @@
 //! `strongroom servers`.
 
-use super::definitions::{Changes, Kind};
+use super::definitions::{Changes, Kind, Limit};
 use super::{Outcome, Session};
 use crate::output::Format::Plain;
 use clap::Subcommand;
@@ -36,9 +36,12 @@ pub enum Command {
         /// A folder under which restores may write; give it once for each. The list takes the place of the old one.
         #[arg(long = "restore-root")]
         restore_roots: Vec<String>,
-        /// How many jobs may run at once for it.
+        /// Let restores write nowhere any more.
+        #[arg(long, conflicts_with = "restore_roots")]
+        no_restore_roots: bool,
+        /// How many jobs may run at once for it; `none` for the system's default.
         #[arg(long)]
-        max_jobs: Option<u32>,
+        max_jobs: Option<Limit>,
         /// Words for people.
         #[arg(long)]
         description: Option<String>,
@@ -56,10 +59,10 @@ pub async fn run(command: Command, session: &Session) -> Outcome {
         Command::List => KIND.list(session).await,
         Command::Show { name } => KIND.show(session, &name).await,
         Command::Delete { name } => KIND.delete(session, &name).await,
-        Command::Set { name, node, restore_roots, max_jobs, description } => {
+        Command::Set { name, node, restore_roots, no_restore_roots, max_jobs, description } => {
             let changes = Changes::default()
                 .with(&["node"], node)
-                .with_list(&["restore_roots"], &restore_roots)
+                .with_list_or_none(&["restore_roots"], &restore_roots, no_restore_roots)
                 .with(&["max_concurrent_jobs"], max_jobs)
                 .with(&["description"], description);
             KIND.set(session, &name, changes.done()).await

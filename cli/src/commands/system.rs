@@ -21,6 +21,9 @@ pub struct EventsArgs {
     /// Only what is about this job.
     #[arg(long)]
     job: Option<String>,
+    /// Only what is about this kind of thing (job, plan, queue, ...); give it once for each.
+    #[arg(long = "kind")]
+    kinds: Vec<String>,
 }
 
 /// What can be done with what was set aside.
@@ -72,11 +75,39 @@ pub async fn nodes(session: &Session) -> Outcome {
     Ok(None)
 }
 
+/// `strongroom capabilities`.
+pub async fn capabilities(session: &Session) -> Outcome {
+    let body = session.client.get("/recovery/capabilities").await?.body;
+    if session.output == Output::Json {
+        output::json(&body);
+        return Ok(None);
+    }
+    let parts = body.as_object().into_iter().flatten();
+    let items: Vec<Value> = parts
+        .map(|(name, part)| {
+            let mut part = part.clone();
+            if let Value::Object(fields) = &mut part {
+                fields.insert("name".into(), json!(name));
+            }
+            part
+        })
+        .collect();
+    let columns = [
+        ("name", "/name", Plain),
+        ("usable", "/usable", Plain),
+        ("version", "/version", Plain),
+        ("problem", "/problem", Plain),
+    ];
+    output::list(session.output, &items, &columns);
+    Ok(None)
+}
+
 /// `strongroom events`.
 pub async fn events(args: &EventsArgs, session: &Session) -> Outcome {
     let mut query: Vec<(&str, String)> = Vec::new();
     query.extend(args.after.map(|after| ("after", after.to_string())));
     query.extend(args.job.clone().map(|job| ("job", job)));
+    query.extend((!args.kinds.is_empty()).then(|| ("kinds", args.kinds.join(","))));
     let request = session.client.request(reqwest::Method::GET, "/events").query(&query);
     let mut stream = session.client.open_stream(request).await?.bytes_stream().eventsource();
     let silent = |_| ClientError::Other(format!("the server has said nothing for {} s", SILENCE.as_secs()));
@@ -103,8 +134,12 @@ pub async fn quarantine(command: QuarantineCommand, session: &Session) -> Outcom
             output::list(session.output, &items, &columns);
         }
         QuarantineCommand::Redrive { id } => {
-            session.client.post(&format!("/quarantine/{}/redrive", escape(&id)), &json!({})).await?;
-            say!("{id} was taken in");
+            let path = format!("/quarantine/{}/redrive", escape(&id));
+            let answer = session.client.post(&path, &json!({})).await?;
+            match session.output {
+                Output::Json => output::json(&answer.body),
+                Output::Table => say!("{id} was taken in"),
+            }
         }
     }
     Ok(None)

@@ -24,12 +24,17 @@ pub const KIND: Kind = Kind {
 pub enum Command {
     /// All of them, without their text.
     List,
+    /// One of them, without its text.
+    Show {
+        /// Its name.
+        name: String,
+    },
     /// Issue one. Its text is shown once.
     Issue {
         /// Its name.
         name: String,
-        /// What it may do: read, operate (also run, cancel, restore) or admin (also define and delete).
-        #[arg(long, default_value = "read")]
+        /// What it may do; `operate` also runs, cancels and restores, `admin` also defines and deletes.
+        #[arg(long, default_value = "read", value_parser = ["read", "operate", "admin"])]
         scope: String,
         /// When it ends by itself, as `2027-01-31T00:00:00Z`.
         #[arg(long)]
@@ -49,6 +54,7 @@ pub enum Command {
 pub async fn run(command: Command, session: &Session) -> Outcome {
     match command {
         Command::List => KIND.list(session).await,
+        Command::Show { name } => KIND.show(session, &name).await,
         Command::Issue { name, scope, expires_at, description } => {
             let body = Changes::default()
                 .with(&["id"], Some(&name))

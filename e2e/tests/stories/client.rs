@@ -53,6 +53,109 @@ async fn everything_can_be_done_with_the_client() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn whatever_can_be_defined_can_be_changed_and_taken_away_with_the_client() -> Result<()> {
+    let single = Single::start().await?;
+    single.api.node_joined().await?;
+    let run = |arguments: &[&str]| -> Result<String> {
+        let (code, out, err) = single.client(arguments)?;
+        assert_eq!(code, 0, "{arguments:?}: {err}{out}");
+        Ok(out)
+    };
+    let show = |arguments: &[&str]| single.client_json(arguments);
+    run(&["servers", "set", "web", "--node", "local", "--restore-root", "/srv/back", "--max-jobs", "2"])?;
+    assert_eq!(show(&["servers", "show", "web"])?["max_concurrent_jobs"], 2);
+    run(&["servers", "set", "web", "--no-restore-roots", "--max-jobs", "none"])?;
+    let server = show(&["servers", "show", "web"])?;
+    assert_eq!((&server["restore_roots"], &server["max_concurrent_jobs"]), (&json!([]), &json!(null)));
+
+    run(&[
+        "destinations",
+        "set",
+        "disk",
+        "--path",
+        &single.folder().join("repositories").display().to_string(),
+    ])?;
+    let create = ["repositories", "create", "main", "--server", "web", "--destination", "disk", "--wait"];
+    let made = show(&create)?;
+    assert_eq!(
+        (&made["init_job"]["phase"], made["passphrase"].as_str().map(str::len)),
+        (&json!("complete"), Some(43))
+    );
+    let told = run(&["repositories", "set", "main", "--description", "words"])?;
+    assert!(told.starts_with("repository 'main'"), "{told}");
+    assert_eq!(show(&["repositories", "show", "main"])?["description"], "words");
+    assert_eq!(single.client(&["repositories", "set", "none", "--description", "x"])?.0, 3);
+
+    run(&[
+        "plans",
+        "set",
+        "web",
+        "--server",
+        "web",
+        "--repository",
+        "main",
+        "--path",
+        "/srv",
+        "--exclude",
+        "*.o",
+        "--cron",
+        "@daily",
+        "--time-zone",
+        "Europe/Berlin",
+        "--overlap",
+        "queue",
+        "--catch-up",
+        "all",
+        "--jitter",
+        "60",
+        "--upload-rate",
+        "100",
+        "--max-duration",
+        "3600",
+        "--lock-wait",
+        "0",
+    ])?;
+    let plan = show(&["plans", "show", "web"])?;
+    assert_eq!(
+        plan["schedule"],
+        json!({ "cron": "@daily", "time_zone": "Europe/Berlin", "overlap": "queue", "catch_up": "all", "jitter_s": 60 })
+    );
+    let limits = json!({ "upload_rate_kib_per_s": 100, "max_duration_s": 3600, "lock_wait_s": 0 });
+    assert_eq!((&plan["limits"], &plan["source"]["excludes"]), (&limits, &json!(["*.o"])));
+    run(&[
+        "plans",
+        "set",
+        "web",
+        "--no-schedule",
+        "--no-excludes",
+        "--upload-rate",
+        "none",
+        "--lock-wait",
+        "none",
+    ])?;
+    let plan = show(&["plans", "show", "web"])?;
+    let limits = json!({ "upload_rate_kib_per_s": null, "max_duration_s": 3600, "lock_wait_s": null });
+    assert_eq!(
+        (&plan["limits"], &plan["schedule"], &plan["source"]["excludes"]),
+        (&limits, &json!(null), &json!([]))
+    );
+    assert_eq!(single.client(&["plans", "set", "web", "--overlap", "both"])?.0, 2);
+
+    let made = show(&["channels", "create", "ops", "--webhook", "https://example.org/a"])?;
+    let first = made["secret"].as_str().unwrap().to_owned();
+    let moved = show(&["channels", "set", "ops", "--webhook", "https://example.org/b"])?;
+    assert_eq!((&moved["target"]["url"], &moved["secret"]), (&json!("https://example.org/b"), &json!(null)));
+    let told = run(&["channels", "set", "ops", "--new-secret", "--description", "words"])?;
+    assert!(told.contains("whsec_") && !told.contains(&first), "{told}");
+    assert_eq!(show(&["channels", "show", "ops"])?["target"]["url"], "https://example.org/b");
+
+    run(&["tokens", "issue", "ci", "--scope", "operate"])?;
+    assert_eq!(show(&["tokens", "show", "ci"])?["scope"], "operate");
+    assert_eq!(show(&["capabilities"])?["borg"]["usable"], true);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn exit_codes_are_what_the_help_says() -> Result<()> {
     let single = Single::start().await?;
     let tree = Tree::new(21, 3, 100)?;

@@ -1,0 +1,60 @@
+//! Secrets that this program draws or is given in files.
+//!
+//! They are drawn here and not by the server: an answer that is lost on its way would take the only copy along.
+
+use crate::client::ClientError;
+use base64::Engine;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use std::path::Path;
+
+/// A passphrase of 256 bits, of letters and digits that survive being copied.
+pub fn draw_passphrase() -> String {
+    URL_SAFE_NO_PAD.encode(rand::random::<[u8; 32]>())
+}
+
+/// A signing secret as Standard Webhooks writes it.
+pub fn draw_signing_secret() -> String {
+    format!("whsec_{}", STANDARD.encode(rand::random::<[u8; 32]>()))
+}
+
+/// A secret is the file's one line: an editor's line break at the end is no part of it.
+pub fn read(file: &Path) -> Result<String, ClientError> {
+    let text =
+        std::fs::read_to_string(file).map_err(|e| ClientError::Usage(format!("{}: {e}", file.display())))?;
+    let line = text.strip_suffix('\n').unwrap_or(&text);
+    let line = line.strip_suffix('\r').unwrap_or(line);
+    if line.is_empty() || line.contains('\n') {
+        return Err(ClientError::Usage(format!("{}: it must hold one line, the secret", file.display())));
+    }
+    Ok(line.to_owned())
+}
+
+/// Nobody knows what became of the request: if it was done, this is the secret.
+pub fn warn_of_unknown(error: &ClientError, what: &str, drawn: Option<&str>) {
+    if let (true, Some(drawn)) = (error.leaves_it_open(), drawn) {
+        eprintln!(
+            "it is not known whether this was done; if it was, this is its {what}, shown this once:\n\n  {drawn}\n"
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    #[test]
+    fn a_secret_is_one_line_as_it_stands_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("secret");
+        for (text, secret) in [("a b ", "a b "), ("x\n", "x"), ("x\r\n", "x")] {
+            std::fs::write(&file, text).unwrap();
+            assert_eq!(read(&file).unwrap(), secret);
+        }
+        for bad in ["", "\n", "two\nlines"] {
+            std::fs::write(&file, bad).unwrap();
+            assert!(read(&file).is_err(), "{bad:?}");
+        }
+        assert!(read(&folder.path().join("none")).is_err());
+    }
+}
