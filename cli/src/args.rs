@@ -140,3 +140,37 @@ pub struct ProvisionArgs {
     #[arg(long, default_value = "0.0.0.0:4222")]
     pub listen: SocketAddr,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    /// An option with the name of one that all commands have takes its place: `channels create --url <webhook>` once sent
+    /// the administrator's token to the webhook.
+    #[test]
+    fn no_option_takes_the_place_of_one_that_all_commands_have() {
+        let cli = Cli::command();
+        let of_all: Vec<_> = cli.get_arguments().filter(|a| a.is_global_set()).collect();
+        assert!(of_all.len() >= 4);
+        let mut left: Vec<(String, &clap::Command)> =
+            cli.get_subcommands().map(|c| (c.get_name().to_owned(), c)).collect();
+        while let Some((path, command)) = left.pop() {
+            for own in command.get_arguments() {
+                let taken = of_all.iter().any(|all| {
+                    all.get_id() == own.get_id()
+                        || all.get_long().is_some_and(|long| own.get_long() == Some(long))
+                });
+                // What hosts the services means the same folder.
+                let same = own.get_id() == "data" && matches!(path.as_str(), "up" | "demo");
+                assert!(!taken || same, "{path} --{}", own.get_id());
+            }
+            left.extend(command.get_subcommands().map(|c| (format!("{path} {}", c.get_name()), c)));
+        }
+    }
+}
