@@ -50,7 +50,9 @@ pub enum ClientError {
     #[error("{0}")]
     Problem(Problem),
     /// No token was found.
-    #[error("no token: {0}; set STRONGROOM_TOKEN or give --token-file")]
+    #[error(
+        "no token: {0}; name the data folder of 'strongroom up' (--data), set STRONGROOM_TOKEN, or give --token-file"
+    )]
     NoToken(String),
     /// Nobody answers there.
     #[error("{url} does not answer: {problem}; is 'strongroom up' running there?")]
@@ -96,7 +98,17 @@ pub struct FieldProblem {
 
 impl std::fmt::Display for Problem {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} ({})", self.detail.as_deref().unwrap_or(&self.title), self.code)?;
+        let said = match self.detail.as_deref() {
+            // Its detail says in one line what the fields say below.
+            Some(_) if self.code == "invalid" && !self.errors.is_empty() => "the request is not valid",
+            Some(detail) => detail,
+            None => &self.title,
+        };
+        if self.code.is_empty() {
+            write!(f, "{said}")?
+        } else {
+            write!(f, "{said} ({})", self.code)?
+        }
         for error in &self.errors {
             write!(f, "\n  {}: {}", error.field, error.message)?;
         }
@@ -173,6 +185,11 @@ impl Client {
 
     /// A client of this address with this token.
     pub fn with(url: &str, token: &str) -> Result<Self, ClientError> {
+        if !url.starts_with("http://") && !url.starts_with("https://") {
+            let message =
+                format!("'{url}' is no address of a server: it must begin with http:// or https://");
+            return Err(ClientError::Usage(message));
+        }
         let http = reqwest::Client::builder()
             .connect_timeout(std::time::Duration::from_secs(5))
             .build()
@@ -364,6 +381,21 @@ mod tests {
         }
         let keys: std::collections::HashSet<_> = server.keys().into_iter().collect();
         assert_eq!(keys.len(), 3, "another change has another key");
+    }
+
+    #[test]
+    fn a_problem_is_told_once_and_an_address_that_is_none_is_not_asked() {
+        let invalid = json!({
+            "status": 422, "code": "invalid", "detail": "the request is not valid: a: is needed",
+            "errors": [{ "field": "a", "message": "is needed" }],
+        });
+        let invalid: Problem = serde_json::from_value(invalid).unwrap();
+        assert_eq!(invalid.to_string(), "the request is not valid (invalid)\n  a: is needed");
+        let proxy = Problem { status: 502, title: "the server answered 502".into(), ..Problem::default() };
+        assert_eq!(proxy.to_string(), "the server answered 502");
+        for none in ["", "nonsense", "ftp://x", "127.0.0.1:8420"] {
+            assert!(matches!(Client::with(none, "srt_x"), Err(ClientError::Usage(_))), "{none}");
+        }
     }
 
     #[tokio::test]

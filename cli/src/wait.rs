@@ -1,6 +1,7 @@
 //! Waiting for a job, with a progress bar: follows the log's events and looks at the job whenever one comes.
 
 use crate::client::{Client, ClientError};
+use crate::commands::escape;
 use crate::output::{bytes, printable};
 use eventsource_stream::Eventsource;
 use futures::StreamExt;
@@ -58,31 +59,24 @@ async fn follow(
     bar: &ProgressBar,
     failures: &mut u32,
 ) -> Result<Value, ClientError> {
+    // It may have ended long ago, or there is no such job.
+    if let Some(ended) = look(client, job, position, bar, failures).await? {
+        return Ok(ended);
+    }
     let after = position.and_then(|p| p.rsplit(':').next()).unwrap_or_default();
     let mut query = vec![("job", job)];
     if !after.is_empty() {
         query.push(("after", after));
     }
     let request = client.request(reqwest::Method::GET, "/events").query(&query);
-    let opened = match client.open_stream(request).await {
-        Ok(opened) => opened,
-        // There may be no place for another stream for as long as it takes.
-        Err(e) if e.leaves_it_open() => {
-            if let Some(ended) = look(client, job, position, bar, failures).await? {
-                return Ok(ended);
-            }
-            return Err(e);
-        }
-        Err(e) => return Err(e),
-    };
-    let mut events = opened.bytes_stream().eventsource();
+    // When there is no place for another stream, the job was looked at all the same, and is again.
+    let mut events = client.open_stream(request).await?.bytes_stream().eventsource();
     let generation = position.and_then(|p| p.rsplit_once(':')).map(|(g, _)| g.to_owned());
     let mut seen = position.map(str::to_owned);
     loop {
-        let mut cut = None;
         match tokio::time::timeout(LOOK_ANYWAY, events.next()).await {
-            Ok(None) => cut = Some(ClientError::Other("the stream of events ended".into())),
-            Ok(Some(Err(e))) => cut = Some(ClientError::Other(e.to_string())),
+            Ok(None) => return Err(ClientError::Other("the stream of events ended".into())),
+            Ok(Some(Err(e))) => return Err(ClientError::Other(e.to_string())),
             Ok(Some(Ok(event))) if event.event == "progress" => {
                 show_progress(bar, &serde_json::from_str(&event.data).unwrap_or_default());
                 continue;
@@ -97,9 +91,6 @@ async fn follow(
         if let Some(ended) = look(client, job, seen.as_deref(), bar, failures).await? {
             return Ok(ended);
         }
-        if let Some(cut) = cut {
-            return Err(cut);
-        }
     }
 }
 
@@ -111,7 +102,7 @@ async fn look(
     bar: &ProgressBar,
     failures: &mut u32,
 ) -> Result<Option<Value>, ClientError> {
-    let now = client.get_at(&format!("/jobs/{job}"), seen).await?.body;
+    let now = client.get_at(&format!("/jobs/{}", escape(job)), seen).await?.body;
     *failures = 0;
     let phase = now.pointer("/phase").and_then(Value::as_str).unwrap_or_default();
     if !matches!(phase, "waiting" | "running") {
@@ -191,5 +182,12 @@ mod tests {
         let error = wait_on(&refused).await.unwrap_err();
         assert!(matches!(&error, ClientError::Problem(p) if p.status == 401), "{error}");
         assert_eq!(refused.asked(), 1);
+        // Neither one that there is not nor one that ended before is waited for.
+        let none = FakeServer::start(|_, _| Answer::new(404, "{\"code\":\"not_found\"}")).await;
+        let error = wait_on(&none).await.unwrap_err();
+        assert!(matches!(&error, ClientError::Problem(p) if p.status == 404), "{error}");
+        let ended = FakeServer::start(|_, asked| running(0, asked)).await;
+        wait_on(&ended).await.unwrap();
+        assert_eq!((none.asked(), ended.asked()), (1, 1));
     }
 }

@@ -46,7 +46,7 @@ pub async fn stream(app: &Arc<App>, request: &Request) -> Result<Response, Probl
             .with(header::RETRY_AFTER, "5")
     };
     let room = app.streams.clone().try_acquire_owned().map_err(|_| full())?;
-    let job = body::query::<JobId>(request, "job")?;
+    let job = body::query::<JobId>(request, "job").map_err(|_| Problem::field("job", "is no id of a job"))?;
     let mut kinds = Vec::new();
     for word in request.query("kinds").unwrap_or_default().split(',').filter(|w| !w.is_empty()) {
         let unknown = |_| Problem::field("kinds", format!("'{word}' is no kind of aggregate"));
