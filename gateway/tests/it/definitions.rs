@@ -194,6 +194,22 @@ async fn a_definition_that_is_sent_again_under_its_key_is_made_once() {
     assert_eq!(stage.history(Kind::Server, "one").await.len(), 2);
     let other = json!({ "id": "one", "node": "local", "description": "three" });
     client.keyed("/servers", "k1", other).await.problem(409, "idempotency_key_reused");
+    // Also when they are under way at once: one is made, and the others are not told that they were.
+    for round in 0..4 {
+        let id = format!("many-{round}");
+        let calls = (0..6).map(|n| {
+            let body = json!({ "id": id, "node": "local", "description": n.to_string() });
+            client.keyed("/servers", &id, body)
+        });
+        let replies = futures::future::join_all(calls).await;
+        let (made, others): (Vec<_>, Vec<_>) = replies.into_iter().partition(|r| r.status == 201);
+        let there = client.get(&format!("/servers/{id}")).await.expect(200);
+        assert_eq!(made.len(), 1, "{made:?}");
+        assert_eq!(made[0].str("/description"), there.str("/description"));
+        for other in others {
+            other.problem(409, "idempotency_key_reused");
+        }
+    }
     // Another path is another request, also where path and key joined would read the same.
     stage.define().await;
     let mut nightly = plan();
