@@ -2,9 +2,10 @@
 
 use crate::child::{Plan, Running};
 use crate::control::{Control, NoOutcome, Stop};
+use crate::core::finding::Work;
 use crate::core::findings::Findings;
 use crate::core::lines::{Line, Lines};
-use crate::core::messages::{Exit, Message, Messages};
+use crate::core::messages::{Exit, Extracted, Message, Messages};
 use crate::core::progress::{Meter, ProgressLine};
 use crate::core::surrogates;
 use crate::state::State;
@@ -52,6 +53,8 @@ pub struct Call<'a> {
     pub passphrase: Option<&'a SecretString>,
     /// Where it works.
     pub folder: Option<&'a Path>,
+    /// What it is about, by which its words are understood.
+    pub work: Work,
     /// Hears when to stop.
     pub control: Control,
     /// Where progress goes.
@@ -66,6 +69,8 @@ pub struct Done {
     pub findings: Findings,
     /// Patterns of an extract that matched nothing.
     pub never_matched: Vec<String>,
+    /// What of an extract may be put in place, or why nothing.
+    pub extracted: Result<Extracted, Failure>,
     /// The last lines.
     pub tail: Vec<String>,
 }
@@ -127,7 +132,8 @@ impl Borg {
     async fn ask_version(&self) -> Result<String, Failure> {
         let (_, control) = crate::control::pair();
         let arguments = vec!["--version".to_owned()];
-        let call = Call { arguments, passphrase: None, folder: None, control, meter: None };
+        let call =
+            Call { arguments, passphrase: None, folder: None, work: Work::Other, control, meter: None };
         let said = match self.run(call).await {
             Ok(done) => String::from_utf8_lossy(&done.stdout).trim().to_owned(),
             Err(NotDone::Failed(failure, _)) => return Err(failure),
@@ -191,7 +197,7 @@ impl Borg {
             (handle.ended().await, Some(why))
         };
         let (printed, messages, (status, stopped)) =
-            tokio::join!(read(stdout, lines), listen(stderr, call.meter), watching);
+            tokio::join!(read(stdout, lines), listen(stderr, call.work, call.meter), watching);
         let exit = exit_of(status.map_err(|e| failed(Failure::new(FailureCode::Unknown, e.to_string())))?);
         if let Some(why) = stopped.filter(|why| *why == Stop::Stale || !matches!(exit, Exit::Code(0 | 1))) {
             return Err(NotDone::Stopped(why));
@@ -200,11 +206,12 @@ impl Borg {
             return Err(failed(self.missing()));
         }
         let (tail, never_matched) = (messages.tail(), messages.never_matched().to_vec());
+        let extracted = messages.extracted(exit);
         match messages.clone().conclude(exit) {
             Ok(findings) => {
                 let stdout =
                     printed.map_err(|e| failed(Failure::new(FailureCode::Unknown, e.to_string())))?;
-                Ok(Done { stdout, findings, never_matched, tail })
+                Ok(Done { stdout, findings, never_matched, extracted, tail })
             }
             Err(failure) => Err(NotDone::Failed(failure, Box::new(messages))),
         }
@@ -288,8 +295,8 @@ fn exit_of(status: ExitStatus) -> Exit {
 }
 
 /// Takes in what borg says. Nothing that it says can make us stop listening: it would wait for us for ever.
-async fn listen(stderr: impl AsyncRead + Unpin, meter: Option<&SharedMeter>) -> Messages {
-    let mut messages = Messages::default();
+async fn listen(stderr: impl AsyncRead + Unpin, work: Work, meter: Option<&SharedMeter>) -> Messages {
+    let mut messages = Messages::of(work);
     let mut said = Said::new(stderr);
     loop {
         match said.line().await {

@@ -2,10 +2,14 @@
 
 pub mod archive;
 pub mod command;
+pub mod finding;
 pub mod findings;
+pub mod health;
 pub mod index;
 pub mod lines;
 pub mod messages;
+pub mod mounts;
+pub mod names;
 pub mod paths;
 pub mod progress;
 pub mod surrogates;

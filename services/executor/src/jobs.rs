@@ -2,6 +2,8 @@
 
 mod backup;
 mod delete;
+pub mod ground;
+mod halves;
 mod index;
 mod init;
 mod placing;
@@ -10,6 +12,7 @@ mod scan;
 
 use crate::borg::{Borg, Call, Done, NotDone, SharedMeter};
 use crate::control::{Control, NoOutcome};
+use crate::core::finding::Work;
 use crate::core::findings::Findings;
 use crate::core::{archive, command};
 use crate::repository;
@@ -79,6 +82,7 @@ impl Bench<'_> {
             arguments,
             passphrase: self.passphrase.as_ref(),
             folder: None,
+            work: Work::Other,
             control: self.control.clone(),
             meter: Some(&self.meter),
         }

@@ -61,7 +61,9 @@ impl Config {
 pub async fn run(config: Config, bus: NodeBus, shutdown: Shutdown) -> anyhow::Result<()> {
     let state = state::State::open(&config.state_dir).context("the executor's state folder")?;
     orphans::end_all(&state.children()).await.context("ending what an earlier life has left")?;
-    scratch::clear(&state.restores());
+    let restores = state.restores();
+    // What a large restore has left takes a while to remove.
+    tokio::task::spawn_blocking(move || scratch::clear(&restores)).await?;
     found::clear(&state.findings(), clock::now().into());
     let borg = borg::Borg::new(&config.borg, &state)?;
     let worker = Arc::new(worker::Worker::new(config, state, borg, bus));

@@ -92,10 +92,11 @@ pub fn describe_archive(access: &Access, name: &str) -> Vec<String> {
     line
 }
 
-/// `borg list --json-lines`: the entries of an archive.
-pub fn list_entries(access: &Access, name: &str) -> Vec<String> {
+/// `borg list --json-lines`: the entries of an archive at and below these paths, all of them when there is none.
+pub fn list_entries(access: &Access, name: &str, paths: &[String]) -> Vec<String> {
     let mut line = call("list", LOCK_WAIT_S);
-    line.extend(["--json-lines".into(), archive(access, name)]);
+    line.extend(["--json-lines".into(), archive(access, name), "--".into()]);
+    line.extend(literal(paths));
     line
 }
 
@@ -104,9 +105,13 @@ pub fn extract(access: &Access, name: &str, paths: &[String]) -> Vec<String> {
     let mut line = call("extract", LOCK_WAIT_S);
     // A file that is immutable could neither be moved to where it belongs nor be removed from the scratch folder.
     line.extend(["--noflags".into(), archive(access, name), "--".into()]);
-    // `pp:` is a literal prefix: a star in a name is a star.
-    line.extend(paths.iter().map(|path| format!("pp:{path}")));
+    line.extend(literal(paths));
     line
+}
+
+/// `pp:` is a literal prefix: a star in a name is a star.
+fn literal(paths: &[String]) -> impl Iterator<Item = String> {
+    paths.iter().map(|path| format!("pp:{path}"))
 }
 
 /// `borg delete` of one archive.

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 use strongroom_domain::failure::{Finding, Severity};
-use strongroom_domain::{Failure, FailureCode};
+use strongroom_domain::job::FINDINGS_KEPT;
 
 /// What is said of a file that was there when its folder was read.
 pub const VANISHED: &str = "vanished while it was read";
@@ -11,6 +11,9 @@ pub const VANISHED: &str = "vanished while it was read";
 pub const NOT_WRITTEN: &str = "could not be written";
 /// What is said of a file that is not what was backed up: `borg check --repair` put zeros where chunks were lost.
 pub const DAMAGED: &str = "is damaged in the repository";
+
+/// Bytes of all findings that are kept: they become part of an event, whose size has a limit.
+const FINDINGS_BYTES: usize = 100_000;
 
 /// Findings, counted in full and kept in part.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,15 +24,6 @@ pub struct Findings {
     pub incomplete_total: u64,
     /// How many are benign.
     pub benign_total: u64,
-}
-
-/// What an extract that was not whole means for what it has written.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Extracted {
-    /// What is there is whole, but for these files, of which only a part was written.
-    But(Vec<String>),
-    /// Nobody can tell what is whole.
-    Unknown(Failure),
 }
 
 impl Findings {
@@ -55,86 +49,47 @@ impl Findings {
         }
     }
 
-    /// Of an extract: a file that is in the archive and could not be made is missing, and did not come and go.
-    pub fn nothing_vanishes(&mut self) {
-        for finding in self.kept.iter_mut().filter(|f| f.message == VANISHED) {
-            finding.severity = Severity::Incomplete;
-            finding.message = "could not be made: no such file or directory".into();
-        }
-        self.incomplete_total += std::mem::take(&mut self.benign_total);
+    /// Takes one in.
+    pub fn add(&mut self, finding: Finding) {
+        let (incomplete_total, benign_total) = match finding.severity {
+            Severity::Incomplete => (1, 0),
+            Severity::Benign => (0, 1),
+        };
+        self.merge(Self { kept: vec![finding], incomplete_total, benign_total });
     }
 
-    /// What of an extract may be put in place. A file that is not whole must never replace a whole one; where nothing is
-    /// replaced, a damaged one is better than none.
-    pub fn extracted(&self, replaces: bool) -> Extracted {
-        let is_incomplete = |f: &&Finding| f.severity == Severity::Incomplete;
-        let of = |f: &Finding| f.path.clone().unwrap_or_default();
-        for full in ["No space left on device", "Disk quota exceeded"] {
-            if let Some(found) = self.kept.iter().filter(is_incomplete).find(|f| f.message.contains(full)) {
-                let message = format!("'{}' {}; nothing was put in place", of(found), found.message);
-                return Extracted::Unknown(Failure::new(FailureCode::NoSpace, message));
+    /// Takes those of another call in.
+    pub fn merge(&mut self, other: Self) {
+        self.incomplete_total += other.incomplete_total;
+        self.benign_total += other.benign_total;
+        let mut bytes: usize = self.kept.iter().map(bytes_of).sum();
+        for finding in other.kept {
+            bytes += bytes_of(&finding);
+            let alike = self.kept.iter().filter(|f| f.severity == finding.severity).count();
+            if alike < FINDINGS_KEPT && bytes <= room_of(finding.severity) {
+                self.kept.push(finding);
             }
         }
-        let unknown = |message: String| {
-            Extracted::Unknown(Failure::new(
-                FailureCode::BorgError,
-                format!("{message}; nothing was put in place"),
-            ))
-        };
-        if let Some(unclear) = self.kept.iter().filter(is_incomplete).find(|f| replaces && f.path.is_none()) {
-            return unknown(format!("borg said '{}' and not of which file", unclear.message));
-        }
-        let half =
-            |f: &&Finding| f.message.starts_with(NOT_WRITTEN) || (replaces && f.message.starts_with(DAMAGED));
-        let halves: Vec<String> = self.kept.iter().filter(half).map(of).collect();
-        let told = self.kept.iter().filter(is_incomplete).count() as u64;
-        if self.incomplete_total > told && (replaces || !halves.is_empty()) {
-            return unknown("more files than can be told could not be written".to_owned());
-        }
-        Extracted::But(halves)
+    }
+}
+
+/// What one takes of the room that there is.
+pub fn bytes_of(finding: &Finding) -> usize {
+    finding.message.len() + finding.path.as_ref().map_or(0, String::len)
+}
+
+/// The room that there is. What is benign leaves some for what is not.
+pub fn room_of(severity: Severity) -> usize {
+    match severity {
+        Severity::Incomplete => FINDINGS_BYTES,
+        Severity::Benign => FINDINGS_BYTES / 2,
     }
 }
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
-    use super::*;
-    use crate::core::messages::tests::said;
+    #![allow(clippy::unwrap_used, reason = "tests")]
     use crate::core::messages::{Exit, Message, Messages};
-
-    #[test]
-    fn half_a_file_is_not_put_in_place() {
-        let found = |text: &str| said("WARNING", "", text).conclude(Exit::Code(1)).unwrap();
-        let extracted = |text: &str| found(text).extracted(true);
-        let half = extracted("d/f: write: [Errno 5] Input/output error");
-        assert_eq!(half, Extracted::But(vec!["d/f".into()]));
-        assert_eq!(extracted("d/f: attrs: [Errno 1] Operation not permitted"), Extracted::But(Vec::new()));
-        match extracted("d/f: write: [Errno 28] No space left on device") {
-            Extracted::Unknown(failure) => assert_eq!(failure.code, FailureCode::NoSpace),
-            other => panic!("{other:?}"),
-        }
-        let many = Findings {
-            incomplete_total: 2,
-            ..said("WARNING", "", "f: write: [Errno 5] x").conclude(Exit::Code(1)).unwrap()
-        };
-        assert!(
-            matches!(many.extracted(false), Extracted::Unknown(_)),
-            "what is not told could be half as well"
-        );
-        let lost = "d/f: truncate_and_attrs: [Errno 5] Input/output error";
-        assert_eq!(extracted(lost), Extracted::But(vec!["d/f".into()]));
-        // A damaged file is better than none, and worse than one that stands there.
-        for damaged in [
-            "d/f: File has damaged (all-zero) chunks. Try running borg check --repair.",
-            "d/f: Size inconsistency detected: size 4, chunks size 3",
-        ] {
-            assert_eq!(extracted(damaged), Extracted::But(vec!["d/f".into()]));
-            assert_eq!(found(damaged).extracted(false), Extracted::But(Vec::new()));
-            assert_eq!(found(damaged).incomplete_total, 1);
-        }
-        assert!(matches!(extracted("something odd"), Extracted::Unknown(_)));
-        assert_eq!(found("something odd").extracted(false), Extracted::But(Vec::new()));
-    }
 
     #[test]
     fn a_named_path_that_is_gone_is_missing_however_many_files_came_and_went() {
@@ -152,14 +107,5 @@ mod tests {
         // Once more changes nothing.
         found.named_paths_are_missing(&["/data/".into()], |_| false);
         assert_eq!((found.incomplete_total, found.benign_total), (1, 5000));
-    }
-
-    #[test]
-    fn what_an_extract_could_not_make_did_not_come_and_go() {
-        let gone = said("WARNING", "", "d/f: open: [Errno 2] No such file or directory: 'd/f'");
-        let mut found = gone.conclude(Exit::Code(1)).unwrap();
-        found.nothing_vanishes();
-        assert_eq!((found.incomplete_total, found.benign_total), (1, 0));
-        assert!(found.kept.iter().all(|f| f.severity == Severity::Incomplete), "{found:?}");
     }
 }

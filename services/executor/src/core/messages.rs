@@ -4,7 +4,8 @@
 //! files that were "completed with warnings". Exit 0 is done; exit 1 is done with findings, each of which is either
 //! known to be benign or counts as missing data; everything else is a failure.
 
-use super::findings::{DAMAGED, Findings, NOT_WRITTEN, VANISHED};
+use super::finding::{Harm, Said, Work, understand};
+use super::findings::{Findings, bytes_of, room_of};
 use serde::Deserialize;
 use strongroom_domain::failure::{Finding, Severity};
 use strongroom_domain::job::FINDINGS_KEPT;
@@ -14,8 +15,8 @@ use strongroom_domain::{Failure, FailureCode};
 const TAIL_LINES: usize = 50;
 /// Bytes of the tail that is kept.
 const TAIL_BYTES: usize = 8192;
-/// Bytes of all findings that are kept: they become part of an event, whose size has a limit.
-const FINDINGS_BYTES: usize = 100_000;
+/// Bytes of all names that are kept of files that were not extracted whole.
+const NOT_WHOLE_BYTES: usize = 4 << 20;
 /// Bytes of the words of one.
 const MESSAGE_BYTES: usize = 2000;
 /// What Python begins with when a program falls.
@@ -43,6 +44,7 @@ pub struct Message {
 /// What was said during one call of borg. Memory is bounded whatever borg says.
 #[derive(Debug, Clone, Default)]
 pub struct Messages {
+    work: Work,
     errors: Vec<Message>,
     findings: Vec<Finding>,
     incomplete_total: u64,
@@ -54,7 +56,22 @@ pub struct Messages {
     /// Python gave up on borg: what it exits with then is 1, which is borg's own word for a warning.
     crashed: bool,
     never_matched: Vec<String>,
+    extracted: Extracted,
+    not_whole_bytes: usize,
+    not_whole_untold: bool,
+    no_room: Option<String>,
     tail: Tail,
+}
+
+/// What of an extract may be put in place. Names are as borg says them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Extracted {
+    /// Files of which a part was written: they are never put in place.
+    pub not_whole: Vec<String>,
+    /// Files that are damaged in the repository: better than none, and worse than one that stands there.
+    pub damaged: Vec<String>,
+    /// Whether something was passed over of which borg does not say what it is.
+    pub unexplained: bool,
 }
 
 /// How one call of borg ended.
@@ -67,6 +84,11 @@ pub enum Exit {
 }
 
 impl Messages {
+    /// Nothing was said yet.
+    pub fn of(work: Work) -> Self {
+        Self { work, ..Self::default() }
+    }
+
     /// Takes a message in.
     pub fn take(&mut self, message: Message) {
         self.crashed |= message.name.is_empty() && message.message.starts_with(CRASH);
@@ -74,8 +96,8 @@ impl Messages {
         if let Some(pattern) = never_matched(&message.message) {
             self.never_matched.push(pattern.to_owned());
         } else if message.levelname == "WARNING" {
-            match finding(&message.message) {
-                Some(finding) => self.add(finding),
+            match understand(&message.message, self.work) {
+                Some(said) => self.heard(said),
                 None if message.name == PASSES_OVER => {
                     self.passed_over_total += 1;
                     if self.passed_over.len() < FINDINGS_KEPT {
@@ -90,17 +112,33 @@ impl Messages {
         }
     }
 
+    fn heard(&mut self, said: Said) {
+        let path = said.finding.path.clone().unwrap_or_default();
+        if said.harm == Harm::NoRoom {
+            self.no_room.get_or_insert_with(|| format!("'{path}' {}", said.finding.message));
+        } else if said.harm != Harm::None {
+            self.not_whole_bytes += path.len();
+            self.not_whole_untold |= self.not_whole_bytes > NOT_WHOLE_BYTES;
+            if !self.not_whole_untold {
+                let damaged = said.harm == Harm::Damaged;
+                let of = if damaged { &mut self.extracted.damaged } else { &mut self.extracted.not_whole };
+                of.push(path);
+            }
+        }
+        self.add(said.finding);
+    }
+
     fn add(&mut self, mut finding: Finding) {
         if finding.message.len() > MESSAGE_BYTES {
             finding.message = finding.message.chars().take(MESSAGE_BYTES / 4).collect();
         }
-        let bytes = finding.message.len() + finding.path.as_ref().map_or(0, String::len);
+        let bytes = bytes_of(&finding);
         let total = match finding.severity {
             Severity::Incomplete => &mut self.incomplete_total,
             Severity::Benign => &mut self.benign_total,
         };
         *total += 1;
-        if *total <= FINDINGS_KEPT as u64 && self.findings_bytes + bytes <= FINDINGS_BYTES {
+        if *total <= FINDINGS_KEPT as u64 && self.findings_bytes + bytes <= room_of(finding.severity) {
             self.findings_bytes += bytes;
             self.findings.push(finding);
         }
@@ -114,6 +152,21 @@ impl Messages {
     /// The last lines.
     pub fn tail(&self) -> Vec<String> {
         self.tail.lines.iter().cloned().collect()
+    }
+
+    /// What an extract that ended in this way has left; a failure when nobody can tell what is whole.
+    pub fn extracted(&self, exit: Exit) -> Result<Extracted, Failure> {
+        if let Some(full) = &self.no_room {
+            let message = format!("{full}; nothing was put in place");
+            return Err(Failure::new(FailureCode::NoSpace, message));
+        }
+        if self.not_whole_untold {
+            let message = "more files are not whole than can be told; nothing was put in place";
+            return Err(Failure::new(FailureCode::BorgError, message));
+        }
+        let said_nothing = self.incomplete_total + self.benign_total == 0 && self.never_matched.is_empty();
+        let unexplained = self.passed_over_total > 0 || (exit == Exit::Code(1) && said_nothing);
+        Ok(Extracted { unexplained, ..self.extracted.clone() })
     }
 
     /// What the call means: findings when borg did its work, a failure when it did not.
@@ -220,62 +273,6 @@ fn code_of(msgid: &str) -> Option<FailureCode> {
     })
 }
 
-/// What a warning says about one path: `<path>: open: [Errno 13] Permission denied: 'x'`.
-fn finding(text: &str) -> Option<Finding> {
-    if let Some(path) = text.strip_suffix(": file changed while we backed it up") {
-        let message = "changed while it was read".to_owned();
-        return Some(Finding { severity: Severity::Benign, path: Some(path.to_owned()), message });
-    }
-    // Borg writes such a file out all the same (`extract_item` in its archive.py).
-    for (words, why) in [
-        (": File has damaged (all-zero) chunks", "zeros stand for parts that were lost"),
-        (": Size inconsistency detected", "it has not the size that it should have"),
-    ] {
-        if let Some((path, _)) = text.split_once(words) {
-            let (path, message) = (Some(path.to_owned()), format!("{DAMAGED}: {why}"));
-            return Some(Finding { severity: Severity::Incomplete, path, message });
-        }
-    }
-    let (before, after) = text.split_once(": [Errno ")?;
-    let (number, words) = after.split_once("] ")?;
-    let (operation, path) = OPERATIONS
-        .iter()
-        .find_map(|operation| Some((*operation, before.strip_suffix(operation)?.strip_suffix(": ")?)))
-        .unwrap_or(("", before));
-    // ENOENT: it was there when the folder was read, and is gone.
-    let severity = if number == "2" { Severity::Benign } else { Severity::Incomplete };
-    let message = match (number, operation) {
-        ("2", _) => VANISHED.to_owned(),
-        (_, "write") => format!("{NOT_WRITTEN}: {words}"),
-        // EIO, EFBIG, ENOSPC, EDQUOT: what was written before did not reach the disk.
-        ("5" | "27" | "28" | "122", "truncate_and_attrs") => format!("{NOT_WRITTEN}: {words}"),
-        _ => words.to_owned(),
-    };
-    Some(Finding { severity, path: Some(path.to_owned()), message })
-}
-
-/// What borg may have been at (`backup_io` in its archive.py).
-const OPERATIONS: [&str; 18] = [
-    "open",
-    "read",
-    "write",
-    "stat",
-    "lstat",
-    "fstat",
-    "fstat2",
-    "scandir",
-    "listdir",
-    "readlink",
-    "flistxattr",
-    "dir_open",
-    "link",
-    "makedirs",
-    "attrs",
-    "truncate_and_attrs",
-    "extended stat (flags)",
-    "extended stat (xattrs)",
-];
-
 fn never_matched(text: &str) -> Option<&str> {
     text.strip_prefix("Include pattern '")?.strip_suffix("' never matched.")
 }
@@ -310,29 +307,16 @@ impl Tail {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
     use proptest::prelude::*;
 
-    /// What was said in one line.
-    pub fn said(level: &str, msgid: &str, text: &str) -> Messages {
+    fn said(level: &str, msgid: &str, text: &str) -> Messages {
         let mut messages = Messages::default();
         let (levelname, msgid, message) = (level.into(), msgid.into(), text.into());
         messages.take(Message { levelname, msgid, message, ..Message::default() });
         messages
-    }
-
-    #[test]
-    fn an_unreadable_file_is_missing_data_and_a_vanished_one_is_life() {
-        let unreadable = said("WARNING", "", "/a/b: c: open: [Errno 13] Permission denied: 'c'");
-        let found = unreadable.conclude(Exit::Code(1)).unwrap();
-        assert_eq!((found.incomplete_total, found.benign_total), (1, 0));
-        assert_eq!(found.kept.first().unwrap().path.as_deref(), Some("/a/b: c"));
-        let vanished = said("WARNING", "", "/a/b: stat: [Errno 2] No such file or directory: 'b'");
-        assert_eq!(vanished.conclude(Exit::Code(1)).unwrap().benign_total, 1);
-        let changed = said("WARNING", "", "/a/b: file changed while we backed it up");
-        assert_eq!(changed.conclude(Exit::Code(1)).unwrap().benign_total, 1);
     }
 
     #[test]
@@ -377,6 +361,45 @@ pub(super) mod tests {
         let found = messages.conclude(Exit::Code(1)).unwrap();
         assert_eq!(found.incomplete_total, 1000);
         assert!(!found.kept.is_empty() && serde_json::to_vec(&found).unwrap().len() < 200_000);
+    }
+
+    fn extracting(messages: &[(&str, &str)]) -> Messages {
+        let mut all = Messages::of(Work::Extracting);
+        for (name, message) in messages {
+            let (name, levelname, message) = ((*name).into(), "WARNING".into(), (*message).into());
+            all.take(Message { name, levelname, message, ..Message::default() });
+        }
+        all
+    }
+
+    #[test]
+    fn half_a_file_is_not_put_in_place() {
+        let extracted = |text: &str| extracting(&[("", text)]).extracted(Exit::Code(1));
+        let half = extracted("d/f: write: [Errno 5] Input/output error").unwrap();
+        assert_eq!(half, Extracted { not_whole: vec!["d/f".into()], ..Extracted::default() });
+        assert_eq!(extracted("d/f: attrs: [Errno 1] Operation not permitted").unwrap(), Extracted::default());
+        let full = extracted("d/f: write: [Errno 28] No space left on device").unwrap_err();
+        assert_eq!(full.code, FailureCode::NoSpace);
+        // However many there are, they are known, or nothing is put in place.
+        let many: Vec<String> = (0..2000).map(|n| format!("f{n}: write: [Errno 5] x")).collect();
+        let many: Vec<(&str, &str)> = many.iter().map(|text| ("", text.as_str())).collect();
+        assert_eq!(extracting(&many).extracted(Exit::Code(1)).unwrap().not_whole.len(), 2000);
+        let long: Vec<String> =
+            (0..2000).map(|n| format!("{}{n}: write: [Errno 5] x", "d/".repeat(2000))).collect();
+        let long: Vec<(&str, &str)> = long.iter().map(|text| ("", text.as_str())).collect();
+        assert_eq!(extracting(&long).extracted(Exit::Code(1)).unwrap_err().code, FailureCode::BorgError);
+    }
+
+    #[test]
+    fn what_was_passed_over_without_a_name_is_known_to_be_unexplained() {
+        let unexplained =
+            |messages: &[(&str, &str)]| extracting(messages).extracted(Exit::Code(1)).unwrap().unexplained;
+        let attribute =
+            "when setting extended attribute user.x: [Errno 95] Operation not supported: '<FD 7>'";
+        assert!(unexplained(&[]) && unexplained(&[("borg.cache", "something odd")]));
+        assert!(unexplained(&[("borg.xattr", attribute), (PASSES_OVER, "something odd")]));
+        assert!(!unexplained(&[("borg.xattr", attribute)]));
+        assert_eq!(Messages::default().extracted(Exit::Code(0)).unwrap(), Extracted::default());
     }
 
     #[test]

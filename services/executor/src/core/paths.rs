@@ -15,12 +15,15 @@ pub fn root_of<'a>(resolved: &Path, roots: &'a [PathBuf]) -> Option<&'a PathBuf>
 
 /// A path of an archive as borg has it: relative and normal. `None` for one that is neither.
 pub fn in_archive(path: &str) -> Option<PathBuf> {
-    let path = PathBuf::from(path.trim_start_matches('/'));
-    path.components().all(|c| matches!(c, Component::Normal(_))).then_some(path)
+    let path = Path::new(path.trim_start_matches('/'));
+    let normal = path.components().all(|c| matches!(c, Component::Normal(_)));
+    // Made anew of its parts: without a slash at its end, or twice the same.
+    (normal && path.components().next().is_some()).then(|| path.components().collect())
 }
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
     use proptest::prelude::*;
 
@@ -41,7 +44,10 @@ mod tests {
 
     #[test]
     fn a_path_of_an_archive_leads_nowhere_else() {
-        assert_eq!(in_archive("/a/b"), Some(PathBuf::from("a/b")));
+        for path in ["/a/b", "a/b/", "//a//b", "a/./b"] {
+            assert_eq!(in_archive(path).unwrap().as_os_str(), "a/b", "{path}");
+        }
+        assert_eq!((in_archive(""), in_archive("/"), in_archive(".")), (None, None, None));
         assert_eq!(in_archive("a/../b"), None);
         assert_eq!(in_archive(".."), None);
     }

@@ -56,7 +56,7 @@ pub async fn make(
     control: Control,
 ) -> Result<Made, NoOutcome> {
     let (give, mut come) = mpsc::channel::<String>(LINES);
-    let call = Call { control, ..bench.call(command::list_entries(access, name)) };
+    let call = Call { control, ..bench.call(command::list_entries(access, name, &[])) };
     // With a problem it drops its end: what borg has left to say is read then, and passed over.
     let taking = async move {
         let mut indexer = Indexer::default();

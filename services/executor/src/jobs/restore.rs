@@ -3,19 +3,26 @@
 //! The accident that this file prevents: a restore that stops in the middle, or goes where it should not, and has by then
 //! overwritten what people still had. Nothing is put in place before everything was extracted and checked.
 
+use super::ground::Ground;
 use super::init::file_failure;
 use super::placing::{Placed, Placing};
-use super::{Bench, Finished, finished, index};
-use crate::borg::Call;
+use super::{Bench, Finished, finished, halves, index};
+use crate::borg::{Call, Done};
 use crate::control::NoOutcome;
-use crate::core::findings::{Extracted, Findings};
+use crate::core::finding::{self, Work};
+use crate::core::findings::Findings;
+use crate::core::health::Damaged;
 use crate::core::{command, paths};
 use crate::scratch::Scratch;
-use std::collections::{BTreeMap, HashSet};
-use std::os::unix::fs::MetadataExt;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use strongroom_domain::failure::{Finding, Severity};
 use strongroom_domain::job::{Conflict, JobResult, RestoreSpec, RestoreTarget};
 use strongroom_domain::{Failure, FailureCode};
+use tokio::sync::mpsc;
+
+/// Lines of borg that wait to be looked at.
+const LINES: usize = 1000;
 
 /// A part of a restore: what goes below one folder, inside one allowed root.
 struct Part {
@@ -29,7 +36,7 @@ struct Part {
 
 /// Restores.
 pub async fn run(bench: &Bench<'_>, spec: &RestoreSpec) -> Result<Finished, NoOutcome> {
-    let roots = existing_roots(&spec.allowed_roots);
+    let roots = existing_roots(&spec.allowed_roots)?;
     let mut wanted = Vec::new();
     for path in &spec.paths {
         let normal = paths::in_archive(path);
@@ -46,43 +53,19 @@ pub async fn run(bench: &Bench<'_>, spec: &RestoreSpec) -> Result<Finished, NoOu
     };
     bench.step("extract");
     let name = index::name_of(bench, &spec.access, &spec.archive).await?;
-    let mut findings = Findings::default();
-    let mut tail = Vec::new();
-    let mut ready = Vec::new();
-    for (n, part) in parts.iter().enumerate() {
-        let scratch = Scratch::make(&part.near, bench.job, bench.epoch, n, &bench.state.restores())
-            .map_err(|e| file_failure(&part.near.display().to_string(), &e))?;
-        let arguments = command::extract(&spec.access, &name, &part.paths);
-        let call = Call { folder: Some(scratch.path()), ..bench.call(arguments) };
-        let mut done = bench.borg.run(call).await?;
-        done.findings.nothing_vanishes();
-        if let Some(pattern) = done.never_matched.first() {
-            let path = pattern.strip_prefix("pp:").unwrap_or(pattern);
-            let message = format!("'{path}' is not in the archive; nothing was restored");
-            return Err(Failure::new(FailureCode::PathNotInArchive, message).into());
+    let mut extracted = Vec::new();
+    let (findings, tail) = match extract(bench, spec, &name, &parts, &roots, &mut extracted).await {
+        Ok(done) => done,
+        Err(e) => {
+            // A large folder takes a while to remove.
+            let remove = move || extracted.into_iter().for_each(|(_, scratch)| scratch.remove());
+            let _ = tokio::task::spawn_blocking(remove).await;
+            return Err(e);
         }
-        match done.findings.extracted(spec.on_conflict == Conflict::Overwrite) {
-            Extracted::Unknown(failure) => return Err(failure.with_log(done.tail).into()),
-            Extracted::But(halves) => {
-                let folder = scratch.path().to_owned();
-                blocking(move || remove_all(&folder, &halves)).await?;
-            }
-        }
-        findings.kept.extend(done.findings.kept);
-        findings.incomplete_total += done.findings.incomplete_total;
-        findings.benign_total += done.findings.benign_total;
-        tail = done.tail;
-        let placing = Placing {
-            from: scratch.path().to_owned(),
-            to: part.base.clone(),
-            roots: roots.clone(),
-            policy: spec.on_conflict,
-            suffix: format!(".before-restore-{}", bench.job),
-        };
-        ready.push((placing, scratch));
-    }
+    };
     bench.step("place");
-    let placed = blocking(move || place_all(ready)).await?;
+    let placing = tokio::task::spawn_blocking(move || place_all(extracted)).await;
+    let placed = placing.map_err(|e| Failure::new(FailureCode::Unknown, e.to_string()))??;
     let target = match &spec.target {
         RestoreTarget::Folder { path } => path.clone(),
         RestoreTarget::Original => "/".to_owned(),
@@ -91,14 +74,147 @@ pub async fn run(bench: &Bench<'_>, spec: &RestoreSpec) -> Result<Finished, NoOu
     Ok(finished(JobResult::Restore { files, size_bytes, target, kept_both }, findings, tail))
 }
 
-/// Everything was extracted: all of it is looked at before any of it is put in place. Removing the scratch folders takes
-/// time as well, and is done here for that.
-fn place_all(ready: Vec<(Placing, Scratch)>) -> Result<Placed, Failure> {
-    for (placing, _) in &ready {
+/// Extracts each part into a scratch folder of its own.
+async fn extract(
+    bench: &Bench<'_>,
+    spec: &RestoreSpec,
+    name: &str,
+    parts: &[Part],
+    roots: &[PathBuf],
+    extracted: &mut Vec<(Placing, Scratch)>,
+) -> Result<(Findings, Vec<String>), NoOutcome> {
+    let mut findings = Findings::default();
+    let mut tail = Vec::new();
+    let damaged = damaged(bench, spec, name, parts).await?;
+    for (n, part) in parts.iter().enumerate() {
+        let (near, notes, job, epoch) = (part.near.clone(), bench.state.restores(), bench.job, bench.epoch);
+        let allowed = roots.to_owned();
+        let scratch = blocking(move || {
+            let failed = |e| file_failure(&near.display().to_string(), &e);
+            let ground = Ground::open(&near, &allowed)?;
+            let ground = ground.ok_or_else(|| failed(std::io::ErrorKind::NotFound.into()))?;
+            ground.takes_entries()?;
+            Scratch::make(&ground, job, epoch, n, &notes).map_err(failed)
+        })
+        .await?;
+        let from = scratch.path();
+        let placing = Placing {
+            from: from.clone(),
+            to: part.base.clone(),
+            roots: roots.to_owned(),
+            policy: spec.on_conflict,
+            suffix: format!(".before-restore-{}", bench.job),
+        };
+        extracted.push((placing, scratch));
+        let arguments = command::extract(&spec.access, name, &part.paths);
+        let call = Call { folder: Some(&from), work: Work::Extracting, ..bench.call(arguments) };
+        let mut done = bench.borg.run(call).await?;
+        if let Some(pattern) = done.never_matched.first() {
+            let path = pattern.strip_prefix("pp:").unwrap_or(pattern);
+            let message = format!("'{path}' is not in the archive; nothing was restored");
+            return Err(Failure::new(FailureCode::PathNotInArchive, message).into());
+        }
+        if let Ok(told) = &mut done.extracted {
+            for name in damaged.below(&part.paths) {
+                if !told.damaged.iter().any(|told| told == name) {
+                    told.damaged.push(name.to_owned());
+                    findings.add(finding::damaged(name));
+                }
+            }
+        }
+        let policy = spec.on_conflict;
+        let unexplained;
+        (unexplained, findings, tail) = blocking(move || sort_out(&from, policy, done, findings)).await?;
+        if let Some((placing, _)) = extracted.last_mut().filter(|_| unexplained)
+            && placing.distrust()
+        {
+            let message =
+                "borg does not say which file is not whole: what stood there was kept and not replaced";
+            findings.add(Finding { severity: Severity::Incomplete, path: None, message: message.to_owned() });
+        }
+    }
+    Ok((findings, tail))
+}
+
+/// Which files are damaged of which borg would not say it: those that are extracted without the name that holds their
+/// content. An archive as a whole has all of its names, and what has one name speaks for itself.
+async fn damaged(
+    bench: &Bench<'_>,
+    spec: &RestoreSpec,
+    name: &str,
+    parts: &[Part],
+) -> Result<Damaged, NoOutcome> {
+    let chosen: Vec<String> = parts.iter().flat_map(|part| part.paths.iter().cloned()).collect();
+    if chosen.is_empty() {
+        return Ok(Damaged::default());
+    }
+    let found = list_damaged(bench, spec, name, &chosen).await?;
+    if found.has_links() { list_damaged(bench, spec, name, &[]).await } else { Ok(found) }
+}
+
+async fn list_damaged(
+    bench: &Bench<'_>,
+    spec: &RestoreSpec,
+    name: &str,
+    paths: &[String],
+) -> Result<Damaged, NoOutcome> {
+    let (give, mut come) = mpsc::channel::<String>(LINES);
+    let call = bench.call(command::list_entries(&spec.access, name, paths));
+    // With a problem it drops its end: what borg has left to say is read then, and passed over.
+    let taking = async move {
+        let mut damaged = Damaged::default();
+        while let Some(line) = come.recv().await {
+            damaged.take(&line).map_err(|e| Failure::new(FailureCode::RepositoryDamaged, e.to_string()))?;
+        }
+        Ok::<_, Failure>(damaged)
+    };
+    let (listed, damaged) = tokio::join!(bench.borg.run_lines(call, give), taking);
+    listed?;
+    Ok(damaged?)
+}
+
+/// Removes what is not to be put in place. Says whether more may not be whole than is known.
+fn sort_out(
+    scratch: &Path,
+    policy: Conflict,
+    done: Done,
+    mut findings: Findings,
+) -> Result<(bool, Findings, Vec<String>), Failure> {
+    let mut extracted = done.extracted.map_err(|failure| failure.with_log(done.tail.clone()))?;
+    findings.merge(done.findings);
+    let mut unfit = extracted.not_whole;
+    if policy == Conflict::Overwrite {
+        // Where nothing is replaced, a damaged one is better than none.
+        unfit.append(&mut extracted.damaged);
+    }
+    if !unfit.is_empty() {
+        halves::remove(scratch, &unfit, &mut findings)?;
+    }
+    Ok((extracted.unexplained, findings, done.tail))
+}
+
+/// Does what takes its time with many files, where nobody else waits for it.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
+) -> Result<T, Failure> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|e| Failure::new(FailureCode::Unknown, e.to_string()))?
+}
+
+/// Places all of it, and removes the scratch folders, which takes time as well.
+fn place_all(extracted: Vec<(Placing, Scratch)>) -> Result<Placed, Failure> {
+    let placed = place_each(&extracted);
+    extracted.into_iter().for_each(|(_, scratch)| scratch.remove());
+    placed
+}
+
+/// Everything was extracted: all of it is looked at before any of it is put in place.
+fn place_each(extracted: &[(Placing, Scratch)]) -> Result<Placed, Failure> {
+    for (placing, _) in extracted {
         placing.look()?;
     }
     let mut placed = Placed::default();
-    for (placing, _) in &ready {
+    for (placing, _) in extracted {
         let one = placing.place()?;
         placed.files += one.files;
         placed.size_bytes += one.size_bytes;
@@ -107,52 +223,15 @@ fn place_all(ready: Vec<(Placing, Scratch)>) -> Result<Placed, Failure> {
     Ok(placed)
 }
 
-/// Removes files that are not whole, under all of their names: one that shares its bytes with another is not whole there
-/// either.
-fn remove_all(scratch: &Path, halves: &[String]) -> Result<(), Failure> {
-    let failed = |path: &Path, e: &std::io::Error| file_failure(&path.display().to_string(), e);
-    let mut shared = HashSet::new();
-    for path in halves.iter().filter_map(|path| paths::in_archive(path)) {
-        let path = scratch.join(path);
-        let metadata = match path.symlink_metadata() {
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => continue,
-            metadata => metadata.map_err(|e| failed(&path, &e))?,
-        };
-        if metadata.nlink() > 1 && !metadata.is_dir() {
-            shared.insert(metadata.ino());
-        }
-        std::fs::remove_file(&path).map_err(|e| failed(&path, &e))?;
+/// The roots that are there, resolved. When none of them is, that is said: it is not that nothing is allowed.
+fn existing_roots(roots: &[String]) -> Result<Vec<PathBuf>, Failure> {
+    let there: Vec<_> = roots.iter().filter_map(|root| Path::new(root).canonicalize().ok()).collect();
+    if there.is_empty() && !roots.is_empty() {
+        let message =
+            format!("none of the allowed folders is there: {}; make one, or allow another", roots.join(", "));
+        return Err(Failure::new(FailureCode::TargetRefused, message));
     }
-    if shared.is_empty() { Ok(()) } else { remove_shared(scratch, &shared) }
-}
-
-/// Removes all below a folder that has one of these inodes. A scratch folder is on one file system.
-fn remove_shared(folder: &Path, inodes: &HashSet<u64>) -> Result<(), Failure> {
-    let failed = |e: std::io::Error| file_failure(&folder.display().to_string(), &e);
-    for entry in std::fs::read_dir(folder).map_err(failed)? {
-        let entry = entry.map_err(failed)?;
-        let metadata = entry.path().symlink_metadata().map_err(failed)?;
-        if metadata.is_dir() {
-            remove_shared(&entry.path(), inodes)?;
-        } else if inodes.contains(&metadata.ino()) {
-            std::fs::remove_file(entry.path()).map_err(failed)?;
-        }
-    }
-    Ok(())
-}
-
-/// Does what takes its time with many files, where nobody else waits for it.
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
-) -> Result<T, Failure> {
-    tokio::task::spawn_blocking(work)
-        .await
-        .unwrap_or_else(|e| Err(Failure::new(FailureCode::Unknown, e.to_string())))
-}
-
-/// The roots that are there, resolved.
-fn existing_roots(roots: &[String]) -> Vec<PathBuf> {
-    roots.iter().filter_map(|root| Path::new(root).canonicalize().ok()).collect()
+    Ok(there)
 }
 
 /// Where a path really leads: the deepest part that is there, resolved, and the whole. It must be inside of a root.
@@ -219,17 +298,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_that_is_not_whole_is_removed_under_all_of_its_names() {
-        let folder = tempfile::tempdir().unwrap();
-        std::fs::create_dir_all(folder.path().join("a/b")).unwrap();
-        for name in ["a/half", "whole"] {
-            std::fs::write(folder.path().join(name), "x").unwrap();
-        }
-        std::fs::hard_link(folder.path().join("a/half"), folder.path().join("a/b/other")).unwrap();
-        std::fs::hard_link(folder.path().join("whole"), folder.path().join("a/b/whole")).unwrap();
-        remove_all(folder.path(), &["a/half".into(), "a/was-never-made".into()]).unwrap();
-        let there = |name: &str| folder.path().join(name).exists();
-        assert!(!there("a/half") && !there("a/b/other") && there("whole") && there("a/b/whole"));
+    fn allowed_folders_that_are_not_there_are_told_as_such() {
+        let failure = existing_roots(&["/never/there".to_owned()]).unwrap_err();
+        assert!(failure.message.contains("/never/there"), "{}", failure.message);
+        assert!(existing_roots(&[]).unwrap().is_empty());
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! A restore gives back the very bytes, and never costs what people still have.
 
 use crate::look;
-use crate::stage::{PASSPHRASE, Stage};
+use crate::stage::{PASSPHRASE, PATIENCE, Stage};
 use anyhow::Result;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -13,19 +13,20 @@ use strongroom_domain::job::Report;
 use strongroom_domain::wire::NodeReport;
 use strongroom_domain::{FailureCode, JobId};
 use strongroom_executor::Config;
+use strongroom_testkit::wait_until;
 use uuid::Uuid;
 
 /// A stage with an archive of a small tree with names that a shell or a pattern would misread.
-struct Archived {
-    stage: Stage,
-    tree: PathBuf,
-    archive: Value,
+pub struct Archived {
+    pub stage: Stage,
+    pub tree: PathBuf,
+    pub archive: Value,
 }
 
 const NAMES: [&str; 7] = ["a", "*star?", "-dash", "{brace}", "[x]", "é", "sub/b"];
 
 impl Archived {
-    async fn new() -> Result<Self> {
+    pub async fn new() -> Result<Self> {
         let stage = Stage::set().await?;
         stage.init().await?;
         let tree = stage.folder.path().canonicalize()?.join("tree");
@@ -39,20 +40,20 @@ impl Archived {
         Ok(Self { stage, tree, archive })
     }
 
-    fn roots(&self) -> PathBuf {
+    pub fn roots(&self) -> PathBuf {
         self.stage.folder.path().canonicalize().unwrap().join("roots")
     }
 
-    fn in_archive(&self, name: &str) -> String {
+    pub fn in_archive(&self, name: &str) -> String {
         self.tree.join(name).strip_prefix("/").unwrap().display().to_string()
     }
 
     /// Where a path comes to lie below a target.
-    fn below(&self, target: &Path, name: &str) -> PathBuf {
+    pub fn below(&self, target: &Path, name: &str) -> PathBuf {
         target.join(self.in_archive(name))
     }
 
-    fn to(&self, target: &Path, changes: Value) -> Value {
+    pub fn to(&self, target: &Path, changes: Value) -> Value {
         let mut spec = json!({
             "kind": "restore", "access": self.stage.access(), "archive": self.archive,
             "target": { "type": "folder", "path": target }, "allowed_roots": [self.roots()],
@@ -62,7 +63,7 @@ impl Archived {
     }
 
     /// That no scratch folder is left, and none is noted.
-    fn is_clean(&self) {
+    pub fn is_clean(&self) {
         let left: Vec<_> =
             std::fs::read_dir(self.roots()).unwrap().flatten().map(|e| e.file_name()).collect();
         assert!(!left.iter().any(|n| n.to_string_lossy().starts_with(".strongroom")), "{left:?}");
@@ -70,14 +71,14 @@ impl Archived {
     }
 }
 
-async fn archive(stage: &Stage, source: &Path) -> Result<Value> {
+pub async fn archive(stage: &Stage, source: &Path) -> Result<Value> {
     let done = serde_json::to_value(stage.success(stage.backup(source)).await?.result)?;
     let archive = &done["archive"];
     Ok(json!({ "id": archive["id"], "name": archive["name"], "borg_id": archive["borg_id"] }))
 }
 
 /// Of each entry its mode, time, and content or link.
-fn fingerprint(folder: &Path) -> BTreeMap<PathBuf, String> {
+pub fn fingerprint(folder: &Path) -> BTreeMap<PathBuf, String> {
     fn add(folder: &Path, top: &Path, all: &mut BTreeMap<PathBuf, String>) {
         for entry in std::fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
@@ -251,6 +252,8 @@ async fn what_a_killed_restore_has_left_is_removed_at_the_next_start() -> Result
     let (scratch, note) = (first(&odd).unwrap(), first(&archived.stage.path("state/restores")).unwrap());
     let noted = std::fs::read(&note)?;
     archived.stage.abort().await;
+    wait_until("what was tidied up", PATIENCE, async || (!scratch.exists() && !note.exists()).then_some(()))
+        .await?;
     // A kill leaves both; put back what an end in this process could still tidy up.
     std::fs::create_dir_all(&scratch)?;
     std::fs::write(scratch.join("half"), "x")?;
