@@ -1,7 +1,8 @@
 //! Connections, from being accepted to being closed.
 //!
 //! warp's own loop gives a connection as long as it likes for a request, and waits at the end for the last of them: one
-//! that had sent half a line kept the gateway from ever ending, and a thousand would have kept others out.
+//! that had sent half a line kept the gateway from ever ending, and a thousand would have kept others out. So would a
+//! thousand that ask for something large, or for events, and never read it.
 
 use hyper::server::conn::http1;
 use hyper::service::Service;
@@ -14,6 +15,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
+use tokio_io_timeout::TimeoutStream;
 use warp::reply::Response;
 
 /// What connections may take.
@@ -23,13 +25,20 @@ pub struct Limits {
     pub at_once: usize,
     /// From one answer to the whole head of the next request; longer than proxies keep a connection that nobody uses.
     pub head_within: Duration,
+    /// For somebody who does not read to read on: until then an answer takes up a place.
+    pub read_within: Duration,
     /// For requests under way at the end.
     pub end_within: Duration,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { at_once: 1024, head_within: Duration::from_secs(75), end_within: Duration::from_secs(5) }
+        Self {
+            at_once: 1024,
+            head_within: Duration::from_secs(75),
+            read_within: Duration::from_secs(75),
+            end_within: Duration::from_secs(5),
+        }
     }
 }
 
@@ -90,6 +99,8 @@ where
 {
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(limits.head_within);
+    let mut stream = Box::pin(TimeoutStream::new(stream));
+    stream.as_mut().set_write_timeout_pinned(Some(limits.read_within));
     let mut connection = std::pin::pin!(http.serve_connection(TokioIo::new(stream), service));
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
@@ -159,6 +170,21 @@ mod tests {
         assert!(tokio::time::timeout(2 * limits.head_within, asking.readable()).await.is_err());
         go.notify_one();
         assert!(rest(&mut asking).await.ends_with("done"));
+    }
+
+    #[tokio::test]
+    async fn who_does_not_read_is_not_waited_for() {
+        let limits = Limits { at_once: 1, read_within: Duration::from_millis(500), ..Limits::default() };
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        // More than all buffers on the way can hold.
+        let filter = warp::any().map(|| vec![b'x'; 64 << 20]);
+        let service = TowerToHyperService::new(warp::service(filter));
+        tokio::spawn(serve(listener, service, limits, Shutdown::new()));
+        let idle = connect(address, REQUEST).await;
+        let mut next = connect(address, b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await;
+        assert!(rest(&mut next).await.len() > 64 << 20, "one that reads is given all of it");
+        drop(idle);
     }
 
     #[tokio::test]
