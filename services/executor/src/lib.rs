@@ -16,6 +16,7 @@ mod orphans;
 mod repository;
 mod scratch;
 mod state;
+mod unfinished;
 mod worker;
 
 use anyhow::Context;

@@ -26,7 +26,7 @@ impl State {
     pub fn open(folder: &Path) -> anyhow::Result<Self> {
         let lock = settings::lock_folder(folder)?;
         let folder = folder.canonicalize()?;
-        for name in ["children", "restores", "findings", "borg"] {
+        for name in ["children", "restores", "findings", "unfinished", "borg"] {
             std::fs::create_dir_all(folder.join(name))?;
         }
         let file = folder.join("borg-host-id");
@@ -57,6 +57,11 @@ impl State {
     /// What was found while archives were made whose jobs have not ended.
     pub fn findings(&self) -> PathBuf {
         self.folder.join("findings")
+    }
+
+    /// Backups that came to no end, and have left checkpoints.
+    pub fn unfinished(&self) -> PathBuf {
+        self.folder.join("unfinished")
     }
 
     /// Borg's base folder: its cache, and which repositories it has seen.

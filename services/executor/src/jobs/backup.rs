@@ -9,6 +9,7 @@ use crate::control::{NoOutcome, Stop};
 use crate::core::findings::Findings;
 use crate::core::{archive, command};
 use crate::found;
+use crate::unfinished::{self, Unfinished};
 use std::path::Path;
 use std::time::Duration;
 use strongroom_domain::archive::{Facts, IndexFacts};
@@ -45,6 +46,11 @@ pub async fn run(bench: &Bench<'_>, spec: &BackupSpec) -> Result<Finished, NoOut
     }
     if bench.attempt > 1 {
         remove_checkpoints(bench, spec, &name).await;
+    }
+    for (note, earlier) in unfinished::of(&bench.state.unfinished(), &spec.access.repository) {
+        if remove_checkpoints(bench, spec, &earlier.archive).await {
+            let _ = std::fs::remove_file(note);
+        }
     }
     Ok(finished(JobResult::Backup { archive: facts, recovered }, findings, tail))
 }
@@ -100,14 +106,28 @@ async fn create(
         }
         Err(e) if e.says("Archive.AlreadyExists") => Ok(Created::Before),
         Err(NotDone::Stopped(why)) => {
-            if why == Stop::Cancel {
-                // Nobody goes on from them: the next job has another name.
-                remove_checkpoints(bench, spec, name).await;
+            match why {
+                // Nobody wants what it has stored.
+                Stop::Cancel => {
+                    remove_checkpoints(bench, spec, name).await;
+                }
+                Stop::TimeUp => keep_unfinished(bench, spec, name),
+                // The next attempt has the same name, and removes them.
+                Stop::Shutdown | Stop::Stale => {}
             }
             Err(NoOutcome::Stopped(why))
         }
-        Err(e) => Err(e.into()),
+        Err(e) => {
+            keep_unfinished(bench, spec, name);
+            Err(e.into())
+        }
     }
+}
+
+/// The next job goes on from what was stored, but under another name, and must know this one to remove it.
+fn keep_unfinished(bench: &Bench<'_>, spec: &BackupSpec, name: &str) {
+    let unfinished = Unfinished { repository: spec.access.repository.clone(), archive: name.to_owned() };
+    unfinished::keep(&bench.state.unfinished(), bench.job, &unfinished);
 }
 
 /// Whether the repository holds the archive of this job.
@@ -200,11 +220,15 @@ fn not_read_back(problem: &str) -> NoOutcome {
     Failure::new(FailureCode::NotReadBack, message).into()
 }
 
-async fn remove_checkpoints(bench: &Bench<'_>, spec: &BackupSpec, name: &str) {
+/// Says whether they are gone.
+async fn remove_checkpoints(bench: &Bench<'_>, spec: &BackupSpec, name: &str) -> bool {
     // Left behind, they cost space and nothing else; a later prune or a person removes them.
-    if let Err(NotDone::Failed(failure, _)) =
-        bench.borg_past_cancel(command::delete_checkpoints(&spec.access, name)).await
-    {
-        tracing::warn!(job = %bench.job, problem = failure.message, "checkpoints were not removed");
+    match bench.borg_past_cancel(command::delete_checkpoints(&spec.access, name)).await {
+        Ok(_) => true,
+        Err(NotDone::Stopped(_)) => false,
+        Err(NotDone::Failed(failure, _)) => {
+            tracing::warn!(job = %bench.job, problem = failure.message, "checkpoints were not removed");
+            false
+        }
     }
 }

@@ -3,7 +3,9 @@
 use crate::look;
 use crate::stage::{PATIENCE, Stage, tree};
 use anyhow::Result;
+use serde_json::json;
 use std::path::PathBuf;
+use strongroom_domain::FailureCode;
 use strongroom_domain::job::Report;
 use strongroom_domain::wire::LeaseAnswer;
 use strongroom_executor::Config;
@@ -26,18 +28,23 @@ async fn a_cache_that_is_half_made_is_made_anew() -> Result<()> {
     Ok(())
 }
 
-/// Nobody goes on from the checkpoint of a cancelled job: the next one has another name. So it must be gone.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_cancelled_backup_removes_the_checkpoint_that_it_made() -> Result<()> {
+/// A borg that writes a checkpoint each second instead of every five minutes.
+async fn with_hasty_borg() -> Result<Stage> {
     let mut stage = Stage::set().await?;
     stage.init().await?;
     stage.stop().await?;
-    // A borg that writes a checkpoint each second instead of every five minutes.
     let text = "n=$#; before=\n\
         while [ $n -gt 0 ]; do word=$1; shift; [ \"$before\" = --checkpoint-interval ] && word=1\n\
         set -- \"$@\" \"$word\"; before=$word; n=$((n-1)); done\nexec borg \"$@\"\n";
     let borg = stage.script("hasty-borg", text)?;
     stage.start(|c| Config { borg, ..c }).await?;
+    Ok(stage)
+}
+
+/// Nobody goes on from the checkpoint of a cancelled job. So it must be gone.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cancelled_backup_removes_the_checkpoint_that_it_made() -> Result<()> {
+    let stage = with_hasty_borg().await?;
     let source = look::large_tree(&stage)?;
     let (job, epoch) = stage.emit(look::slow(&stage, &source)).await?;
     stage.begun(job).await?;
@@ -52,5 +59,22 @@ async fn a_cancelled_backup_removes_the_checkpoint_that_it_made() -> Result<()> 
     stage.leases.lock().unwrap().insert(job, LeaseAnswer::CancelRequested);
     assert_eq!(stage.end_of(job, epoch).await?, Report::Cancelled);
     assert_eq!(look::archives(&stage)?, Vec::<String>::new());
+    Ok(())
+}
+
+/// What was stored until the time was up is not stored again, and then goes.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_checkpoint_of_a_backup_whose_time_was_up_stays_until_one_is_whole() -> Result<()> {
+    let stage = with_hasty_borg().await?;
+    let source = look::large_tree(&stage)?;
+    let mut spec = look::slow(&stage, &source);
+    spec["limits"]["max_duration_s"] = json!(5);
+    stage.failure(spec, FailureCode::TimedOut).await?;
+    let left = look::archives(&stage)?;
+    assert!(matches!(left.as_slice(), [name] if name.contains(".checkpoint")), "{left:?}");
+    stage.success(stage.backup(&source)).await?;
+    let left = look::archives(&stage)?;
+    assert!(matches!(left.as_slice(), [name] if !name.contains(".checkpoint")), "{left:?}");
+    assert_eq!(std::fs::read_dir(stage.path("state/unfinished"))?.count(), 0);
     Ok(())
 }
