@@ -43,11 +43,6 @@ impl Conditions {
         *self == Self::default()
     }
 
-    /// Whether it is to be made only when there is nothing.
-    pub fn wants_none(&self) -> bool {
-        self.if_none_match == Some(Tags::Any)
-    }
-
     /// Looks at them before a change: `exists` at this version, or at none.
     pub fn check(&self, exists: bool, version: u64) -> Result<(), Rejection> {
         let unmatched = self.if_match.as_ref().is_some_and(|tags| !tags.match_strongly(exists, version));

@@ -131,8 +131,7 @@ pub async fn one<R: Resource>(app: &App, request: &Request, id: &str) -> Result<
             {
                 return Err(Problem::field("id", format!("must be '{id}', as the path says")));
             }
-            let precondition = if conditions.wants_none() { Precondition::Absent } else { Precondition::Any };
-            define::<R>(app, request, id, fields, precondition, &conditions).await
+            define::<R>(app, request, id, fields, Precondition::Any, &conditions).await
         }
         Method::DELETE => retire::<R>(app, request, id, &conditions).await,
         _ => {

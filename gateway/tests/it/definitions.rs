@@ -40,7 +40,7 @@ async fn a_definition_is_made_changed_and_retired_and_may_come_again() {
     assert!(same.text.is_empty() && same.header("etag") == "\"4\"");
     read("\"3\"").await.expect(200);
     let only_new = client.request(Method::PUT, "/servers/web").header("if-none-match", "*");
-    send(only_new.json(&json!({ "node": "local" }))).await.problem(409, "exists");
+    send(only_new.json(&json!({ "node": "local" }))).await.problem(412, "changed");
     client.put("/servers/web", json!({ "id": "other", "node": "local" })).await.problem(422, "invalid");
 
     let read = client.get("/servers/web").await.expect(200);
