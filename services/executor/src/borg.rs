@@ -186,8 +186,8 @@ impl Borg {
                 status = handle.ended() => return (status, None),
                 why = control.stopped() => why,
             };
-            // SIGINT makes borg write a checkpoint, which another attempt goes on from; TERM does not.
-            let first = if why == Stop::Shutdown { Signal::INT } else { Signal::TERM };
+            // SIGINT makes borg write a checkpoint, which the next attempt or job goes on from; TERM does not.
+            let first = if matches!(why, Stop::Shutdown | Stop::TimeUp) { Signal::INT } else { Signal::TERM };
             for (signal, patience) in [(first, GENTLE), (Signal::TERM, FIRM), (Signal::KILL, FIRM)] {
                 handle.signal(if why == Stop::Stale { Signal::KILL } else { signal });
                 if let Ok(status) = tokio::time::timeout(patience, handle.ended()).await {
