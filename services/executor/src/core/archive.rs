@@ -22,7 +22,14 @@ struct Info {
     archives: Vec<Archive>,
     repository: Repository,
     #[serde(default)]
+    encryption: Option<Encrypted>,
+    #[serde(default)]
     cache: Option<Cache>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Encrypted {
+    mode: String,
 }
 
 #[derive(Debug, Deserialize)]
@@ -83,9 +90,12 @@ pub fn created(json: &[u8], repository: &RepositoryId) -> Result<Facts, Unreadab
     archive.facts(repository, cache.map(|c| c.stats.unique_csize))
 }
 
-/// The repository's id in `borg info --json`.
-pub fn repository_id(json: &[u8]) -> Result<String, Unreadable> {
-    read::<Info>(json).map(|i| i.repository.id)
+/// The repository's id in `borg info --json`, and how it is encrypted, in the words of `borg init --encryption`.
+pub fn repository(json: &[u8]) -> Result<(String, String), Unreadable> {
+    let info: Info = read(json)?;
+    let encrypted =
+        info.encryption.ok_or_else(|| Unreadable("it does not say how it is encrypted".into()))?;
+    Ok((info.repository.id, encrypted.mode))
 }
 
 /// The one archive of `borg info --json <repository>::<archive>`.
@@ -165,7 +175,8 @@ mod tests {
         let json = br#"{"archives": [{"id": "ab", "name": "n", "start": "2026-11-21T02:28:46.500000",
             "end": "2026-11-21T02:28:48.000000", "duration": 1.5, "comment": "c", "hostname": "h",
             "stats": {"nfiles": 4, "original_size": 3000, "compressed_size": 2, "deduplicated_size": 1}}],
-            "cache": {"stats": {"unique_csize": 9}}, "repository": {"id": "rr"}}"#;
+            "cache": {"stats": {"unique_csize": 9}}, "repository": {"id": "rr"},
+            "encryption": {"mode": "repokey-blake2"}}"#;
         let facts = facts(json, &"r".parse().unwrap()).unwrap();
         assert_eq!(facts.started_at, "2026-11-21T02:28:46.5Z".parse().unwrap());
         let stats = facts.stats.unwrap();
@@ -173,6 +184,7 @@ mod tests {
             (stats.duration_ms, stats.average_rate_bytes_per_s, stats.repository_size_bytes),
             (1500, 2000, Some(9))
         );
-        assert_eq!(repository_id(json).unwrap(), "rr");
+        assert_eq!(repository(json).unwrap(), ("rr".into(), "repokey-blake2".into()));
+        assert!(repository(br#"{"repository": {"id": "rr"}}"#).is_err(), "nothing is no encryption");
     }
 }

@@ -2,6 +2,9 @@
 //!
 //! A repository is made beside its place and then moved there: one that was half made when its executor was killed would
 //! stand in the way of every later try.
+//!
+//! The accident that this file prevents: a repository without encryption was there, which opens with any passphrase, and
+//! everything would be stored in it for all to read, while a passphrase was shown and encryption promised.
 
 use super::{Bench, Finished, finished, unreadable};
 use crate::control::NoOutcome;
@@ -31,7 +34,14 @@ pub async fn run(bench: &Bench<'_>, access: &Access) -> Result<Finished, NoOutco
             (other, _) => other,
         }
     })?;
-    let borg_repository_id = archive::repository_id(&info.stdout).map_err(unreadable)?;
+    let (borg_repository_id, mode) = archive::repository(&info.stdout).map_err(unreadable)?;
+    if mode != access.encryption.to_string() {
+        let message = format!(
+            "the repository at {} has the encryption '{mode}', and not '{}'",
+            access.location, access.encryption
+        );
+        return Err(Failure::new(FailureCode::RepositoryExists, message).into());
+    }
     let result = JobResult::InitRepository { borg_repository_id, existed };
     Ok(finished(result, Findings::default(), info.tail))
 }

@@ -47,6 +47,24 @@ async fn what_is_wrong_with_the_repository_is_told_apart() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_repository_that_is_encrypted_otherwise_is_not_taken_for_what_was_asked_for() -> Result<()> {
+    let stage = Stage::set().await?;
+    let made = Command::new("borg")
+        .args(["init", "--encryption=none"])
+        .arg(stage.path("repository"))
+        .env("BORG_BASE_DIR", stage.path("somebody"))
+        .status()?;
+    anyhow::ensure!(made.success(), "borg made no repository");
+    let init = json!({ "kind": "init-repository", "access": stage.access() });
+    let failure = stage.failure(init, Code::RepositoryExists).await?;
+    assert!(failure.message.contains("'none', and not 'repokey-blake2'"), "{failure:?}");
+    let plain = json!({ "repository": "r", "location": stage.path("repository"), "encryption": "none" });
+    let done = stage.success(json!({ "kind": "init-repository", "access": plain })).await?;
+    assert_eq!(serde_json::to_value(done.result)?["existed"], true);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_wrong_with_the_source_is_told_apart() -> Result<()> {
     let stage = Stage::set().await?;
     stage.init().await?;
