@@ -7,6 +7,7 @@ mod halves;
 mod index;
 mod init;
 mod placing;
+mod renames;
 mod restore;
 mod scan;
 

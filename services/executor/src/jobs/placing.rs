@@ -2,9 +2,10 @@
 
 use super::ground::Ground;
 use super::init::file_failure;
+use super::renames::{exchange, rename_to_free};
 use crate::core::mounts::Mounts;
 use crate::core::names;
-use rustix::fs::{CWD, OFlags, RenameFlags, renameat_with};
+use rustix::fs::{AtFlags, CWD, OFlags, StatxFlags, statx};
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, Metadata};
 use std::io::{self, Read};
@@ -38,6 +39,14 @@ pub struct Placed {
     pub kept_both: u64,
 }
 
+impl Placed {
+    fn add(&mut self, more: Self) {
+        self.files += more.files;
+        self.size_bytes += more.size_bytes;
+        self.kept_both += more.kept_both;
+    }
+}
+
 /// How many conflicts are named.
 const NAMED: usize = 5;
 /// The longest name of a file, where the file system does not say.
@@ -62,13 +71,11 @@ impl Placing {
     }
 
     /// Checks everything, then puts everything in place. Safe to repeat: what stands there and is the same is no
-    /// conflict.
-    pub fn place(&self) -> Result<Placed, Failure> {
+    /// conflict. What was put in place is added up, also when it fails in the middle.
+    pub fn place(&self, placed: &mut Placed) -> Result<(), Failure> {
         self.look()?;
-        let mut placed = Placed::default();
         let to = Ground::make(&self.to, &self.roots)?;
-        self.place_in(&self.from, &to, &self.here()?, &mut placed)?;
-        Ok(placed)
+        self.place_in(&self.from, &to, &self.here()?, placed)
     }
 
     /// Checks everything and touches nothing.
@@ -85,8 +92,7 @@ impl Placing {
             if more > 0 {
                 names.push(format!("and {more} more"));
             }
-            let message =
-                format!("these stand there already, and nothing was restored: {}", names.join(", "));
+            let message = format!("these stand there already: {}", names.join(", "));
             return Err(Failure::new(FailureCode::TargetExists, message));
         }
         Ok(())
@@ -162,7 +168,9 @@ impl Placing {
         let failed = |e: io::Error| file_failure(&shown.display().to_string(), &e);
         let (here, there) =
             (fs::metadata(&self.from).map_err(failed)?, fs::metadata(target.path()).map_err(failed)?);
-        if here.dev() == there.dev() || !target.is_inside() {
+        // The same file system can be mounted twice, and nothing is moved from one mount to another.
+        let is_one = here.dev() == there.dev() && mount_of(&self.from) == mount_of(&target.path());
+        if is_one || !target.is_inside() {
             return Ok(());
         }
         let message = format!(
@@ -185,46 +193,61 @@ impl Placing {
                     continue;
                 }
                 Some(there) if same(&source, &metadata, &target, there).unwrap_or(false) => {
-                    count(&source, &metadata, placed)?;
+                    placed.add(count(&source, &metadata)?);
                     continue;
                 }
                 Some(_) => {
                     to.takes_entries()?;
                     self.may_give_way(to, &name, here)?;
-                    if self.policy == Conflict::KeepBoth {
-                        self.keep(to, &name).map_err(failed)?;
-                        placed.kept_both += 1;
-                    }
                 }
                 None => to.takes_entries()?,
             }
-            count(&source, &metadata, placed)?;
-            // One step for a file and for a whole folder: it is there with all that belongs to it, or it is not.
-            let moved = match &standing {
-                Some(there)
-                    if self.policy == Conflict::Overwrite && (there.is_dir() || metadata.is_dir()) =>
-                {
-                    exchange(&source, &target)
-                }
-                // A file is replaced by the rename itself, without a moment in which nothing is there.
-                Some(_) if self.policy == Conflict::Overwrite => fs::rename(&source, &target),
-                // What came to be since it was looked at is not overwritten.
-                _ => rename_to_free(&source, &target),
-            };
-            moved.map_err(failed)?;
+            let one = count(&source, &metadata)?;
+            self.put(&source, &metadata, to, &name, standing.as_ref(), placed).map_err(failed)?;
+            placed.add(one);
         }
         Ok(())
     }
 
-    /// Renames what stands there. What an earlier attempt at this restore has kept is kept as well.
-    fn keep(&self, ground: &Ground, name: &OsStr) -> io::Result<()> {
+    /// One step for a file and for a whole folder: it is there with all that belongs to it, or it is not.
+    fn put(
+        &self,
+        source: &Path,
+        new: &Metadata,
+        to: &Ground,
+        name: &OsStr,
+        standing: Option<&Metadata>,
+        placed: &mut Placed,
+    ) -> io::Result<()> {
+        let target = to.at(name);
+        match (standing, self.policy) {
+            (Some(there), Conflict::Overwrite) if there.is_dir() || new.is_dir() => exchange(source, &target),
+            // A file is replaced by the rename itself, without a moment in which nothing is there.
+            (Some(_), Conflict::Overwrite) => fs::rename(source, &target),
+            (Some(_), Conflict::KeepBoth) => {
+                let kept = self.keep(to, name)?;
+                placed.kept_both += 1;
+                rename_to_free(source, &target).inspect_err(|_| {
+                    // It goes back to where it stood; where it cannot, it is told as kept.
+                    if rename_to_free(&to.at(&kept), &target).is_ok() {
+                        placed.kept_both -= 1;
+                    }
+                })
+            }
+            // What came to be since it was looked at is not overwritten.
+            _ => rename_to_free(source, &target),
+        }
+    }
+
+    /// Renames what stands there, and says to what. What an earlier attempt at this restore has kept is kept as well.
+    fn keep(&self, ground: &Ground, name: &OsStr) -> io::Result<OsString> {
         let longest = rustix::fs::statvfs(ground.path().join(".")).map_or(NAME_BYTES, |s| s.f_namemax);
         let longest = usize::try_from(longest.min(NAME_BYTES)).unwrap_or(usize::MAX);
         for n in 0_u32.. {
             let kept = names::kept(name, &self.suffix, n, longest);
             match rename_to_free(&ground.at(name), &ground.at(&kept)) {
                 Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
-                renamed => return renamed,
+                renamed => return renamed.map(|()| kept),
             }
         }
         Err(io::Error::from(io::ErrorKind::AlreadyExists))
@@ -242,48 +265,6 @@ fn entries(folder: &Path) -> Result<Vec<(PathBuf, OsString, Metadata)>, Failure>
     Ok(out)
 }
 
-/// Renames, and never over something, not even over what came to be this moment.
-fn rename_to_free(from: &Path, to: &Path) -> io::Result<()> {
-    match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
-        // Not every file system can; there it is looked at first.
-        Err(e) if cannot(e) => match to.symlink_metadata() {
-            Ok(_) => Err(io::Error::from(io::ErrorKind::AlreadyExists)),
-            Err(_) => fs::rename(from, to),
-        },
-        renamed => Ok(renamed?),
-    }
-}
-
-/// Puts one in the other's place. What stood there is in the scratch folder then, and goes with it: it is removed after
-/// the new one stands, and not before.
-fn exchange(source: &Path, target: &Path) -> io::Result<()> {
-    match renameat_with(CWD, source, CWD, target, RenameFlags::EXCHANGE) {
-        Err(e) if cannot(e) => exchange_in_steps(source, target),
-        exchanged => Ok(exchanged?),
-    }
-}
-
-fn exchange_in_steps(source: &Path, target: &Path) -> io::Result<()> {
-    for n in 0_u32.. {
-        let aside = source.with_file_name(format!(".strongroom-aside-{n}"));
-        match rename_to_free(target, &aside) {
-            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => continue,
-            moved => moved?,
-        }
-        return rename_to_free(source, target).inspect_err(|_| {
-            // The old one goes back to where it stood; if that fails as well, the first error is what is told.
-            let _ = rename_to_free(&aside, target);
-        });
-    }
-    Err(io::Error::from(io::ErrorKind::AlreadyExists))
-}
-
-/// The file system does not know this way to rename.
-fn cannot(error: rustix::io::Errno) -> bool {
-    use rustix::io::Errno;
-    matches!(error, Errno::INVAL | Errno::NOSYS | Errno::NOTSUP)
-}
-
 fn leads_to_folder(target: &Path, there: &Metadata) -> bool {
     there.is_dir() || (there.is_symlink() && target.is_dir())
 }
@@ -299,8 +280,12 @@ fn same(source: &Path, new: &Metadata, target: &Path, there: &Metadata) -> io::R
     let alike = new.len() == there.len()
         && new.mode() == there.mode()
         && (new.uid(), new.gid()) == (there.uid(), there.gid());
-    if !new.is_file() || !alike || new.mtime() != there.mtime() {
+    if !alike || new.mtime() != there.mtime() {
         return Ok(false);
+    }
+    if !new.is_file() {
+        // Pipes and devices have no content; an earlier attempt at this restore may have put them there.
+        return Ok(!new.is_dir() && new.rdev() == there.rdev());
     }
     // What was a file a moment ago may be a link or a pipe by now, and is not waited for.
     let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
@@ -321,21 +306,29 @@ fn same(source: &Path, new: &Metadata, target: &Path, there: &Metadata) -> io::R
     }
 }
 
-fn count(source: &Path, metadata: &Metadata, placed: &mut Placed) -> Result<(), Failure> {
+fn count(source: &Path, metadata: &Metadata) -> Result<Placed, Failure> {
+    let mut placed = Placed::default();
     if metadata.is_dir() {
         for (path, _, metadata) in entries(source)? {
-            count(&path, &metadata, placed)?;
+            placed.add(count(&path, &metadata)?);
         }
     } else {
-        placed.files += 1;
-        placed.size_bytes += if metadata.is_file() { metadata.len() } else { 0 };
+        placed.files = 1;
+        placed.size_bytes = if metadata.is_file() { metadata.len() } else { 0 };
     }
-    Ok(())
+    Ok(placed)
+}
+
+/// Which mount a path is on; `None` where the kernel does not say.
+fn mount_of(path: &Path) -> Option<u64> {
+    let found = statx(CWD, path, AtFlags::empty(), StatxFlags::MNT_ID).ok()?;
+    (found.stx_mask & StatxFlags::MNT_ID.bits() != 0).then_some(found.stx_mnt_id)
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::super::renames::exchange_in_steps;
     use super::*;
 
     struct Given {
@@ -361,7 +354,8 @@ mod tests {
         fn place(&self, policy: Conflict) -> Result<Placed, Failure> {
             let (from, to) = (self.path("from"), self.path("to"));
             let roots = vec![to.clone()];
-            Placing { from, to, roots, policy, suffix: ".old".into() }.place()
+            let mut placed = Placed::default();
+            Placing { from, to, roots, policy, suffix: ".old".into() }.place(&mut placed).map(|()| placed)
         }
 
         fn text(&self, path: &str) -> Option<String> {
@@ -412,13 +406,21 @@ mod tests {
             let given = Given::new(&[("to/x/scratch/x", "new"), ("to/x/precious", "mine")]);
             let (from, to) = (given.path("to/x/scratch"), given.path("to"));
             let placing = Placing { from, to: to.clone(), roots: vec![to], policy, suffix: ".old".into() };
-            assert_eq!(placing.place().unwrap_err().code, FailureCode::TargetRefused, "{policy}");
+            assert_eq!(
+                placing.place(&mut Placed::default()).unwrap_err().code,
+                FailureCode::TargetRefused,
+                "{policy}"
+            );
             assert_eq!(given.text("to/x/precious").unwrap(), "mine");
             // The archive has a link where an allowed folder stands.
             let given = Given::new(&[("from/root", "new"), ("to/root/precious", "mine")]);
             let (from, to, roots) = (given.path("from"), given.path("to"), vec![given.path("to/root")]);
             let placing = Placing { from, to, roots, policy, suffix: ".old".into() };
-            assert_eq!(placing.place().unwrap_err().code, FailureCode::TargetRefused, "{policy}");
+            assert_eq!(
+                placing.place(&mut Placed::default()).unwrap_err().code,
+                FailureCode::TargetRefused,
+                "{policy}"
+            );
             assert_eq!(given.text("to/root/precious").unwrap(), "mine");
         }
     }
@@ -475,8 +477,34 @@ mod tests {
         let times = fs::FileTimes::new()
             .set_modified(fs::metadata(given.path("from/a")).unwrap().modified().unwrap());
         fs::File::open(given.path("to/a")).unwrap().set_times(times).unwrap();
-        assert_eq!(given.place(Conflict::Fail).unwrap().files, 2);
+        // A pipe is what it is.
+        let pipe = given.path("from/pipe");
+        rustix::fs::mknodat(CWD, &pipe, rustix::fs::FileType::Fifo, rustix::fs::Mode::RUSR, 0).unwrap();
+        fs::hard_link(&pipe, given.path("to/pipe")).unwrap();
+        assert_eq!(given.place(Conflict::Fail).unwrap().files, 3);
         assert_eq!(given.text("to/b").unwrap(), "new");
+    }
+
+    #[test]
+    fn what_gave_way_stands_again_when_nothing_takes_its_place() {
+        let given = Given::new(&[("from/b", "new"), ("to/b", "mine")]);
+        let (from, to) = (given.path("from"), given.path("to"));
+        let placing = Placing {
+            from: from.clone(),
+            to: to.clone(),
+            roots: vec![to.clone()],
+            policy: Conflict::KeepBoth,
+            suffix: ".old".into(),
+        };
+        let ground = Ground::open(&to, &placing.roots).unwrap().unwrap();
+        let mut placed = Placed::default();
+        // What was to take its place cannot be moved.
+        let b = fs::metadata(given.path("from/b")).unwrap();
+        let moved =
+            placing.put(&from.join("never there"), &b, &ground, OsStr::new("b"), Some(&b), &mut placed);
+        assert!(moved.is_err());
+        assert_eq!((given.text("to/b").as_deref(), given.text("to/b.old")), (Some("mine"), None));
+        assert_eq!(placed, Placed::default());
     }
 
     #[test]

@@ -203,24 +203,31 @@ async fn blocking<T: Send + 'static>(
 
 /// Places all of it, and removes the scratch folders, which takes time as well.
 fn place_all(extracted: Vec<(Placing, Scratch)>) -> Result<Placed, Failure> {
-    let placed = place_each(&extracted);
+    let placed = place_each(&extracted.iter().map(|(placing, _)| placing).collect::<Vec<_>>());
     extracted.into_iter().for_each(|(_, scratch)| scratch.remove());
     placed
 }
 
 /// Everything was extracted: all of it is looked at before any of it is put in place.
-fn place_each(extracted: &[(Placing, Scratch)]) -> Result<Placed, Failure> {
-    for (placing, _) in extracted {
-        placing.look()?;
-    }
+fn place_each(all: &[&Placing]) -> Result<Placed, Failure> {
     let mut placed = Placed::default();
-    for (placing, _) in extracted {
-        let one = placing.place()?;
-        placed.files += one.files;
-        placed.size_bytes += one.size_bytes;
-        placed.kept_both += one.kept_both;
-    }
-    Ok(placed)
+    let looked = all.iter().try_for_each(|placing| placing.look());
+    let done = looked.and_then(|()| all.iter().try_for_each(|placing| placing.place(&mut placed)));
+    done.map(|()| placed).map_err(|failure| in_the_middle(failure, placed))
+}
+
+/// Nobody is to believe that nothing was touched when something was. What an earlier attempt has put in place is not
+/// counted here, and nothing is said of it.
+fn in_the_middle(failure: Failure, placed: Placed) -> Failure {
+    let Placed { files, kept_both, .. } = placed;
+    let how_far = if files + kept_both == 0 {
+        "nothing was put in place".to_owned()
+    } else {
+        format!(
+            "not all of it was put in place, and what was stays there ({files} files; {kept_both} that stood there were renamed)"
+        )
+    };
+    Failure { message: format!("{how_far}: {}", failure.message), ..failure }
 }
 
 /// The roots that are there, resolved. When none of them is, that is said: it is not that nothing is allowed.
@@ -302,6 +309,25 @@ mod tests {
         let failure = existing_roots(&["/never/there".to_owned()]).unwrap_err();
         assert!(failure.message.contains("/never/there"), "{}", failure.message);
         assert!(existing_roots(&[]).unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_restore_that_fails_in_the_middle_does_not_look_as_if_nothing_had_happened() {
+        let folder = tempfile::tempdir().unwrap();
+        let base = folder.path().canonicalize().unwrap();
+        std::fs::create_dir(base.join("to")).unwrap();
+        let placing = |name: &str| {
+            std::fs::create_dir(base.join(name)).unwrap();
+            std::fs::write(base.join(name).join("x"), name).unwrap();
+            let (from, to, roots) = (base.join(name), base.join("to"), vec![base.join("to")]);
+            Placing { from, to, roots, policy: Conflict::Fail, suffix: ".old".into() }
+        };
+        // Nothing stands in the way of either, until the first is in place.
+        let failure = place_each(&[&placing("first"), &placing("second")]).unwrap_err();
+        assert_eq!(failure.code, FailureCode::TargetExists);
+        assert!(failure.message.contains("what was stays there (1 files;"), "{failure:?}");
+        let untouched = place_each(&[&placing("third")]).unwrap_err();
+        assert!(untouched.message.starts_with("nothing was put in place: "), "{untouched:?}");
     }
 
     #[test]

@@ -100,6 +100,26 @@ async fn a_folder_gives_way_to_a_file_but_never_with_a_file_system_in_it() -> Re
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_touched_where_a_part_of_the_target_is_mounted_from_elsewhere() -> Result<()> {
+    let archived = Archived::new().await?;
+    let to = archived.roots().join("standing");
+    let mounted = archived.below(&to, "sub");
+    std::fs::create_dir_all(&mounted)?;
+    // A folder of the same file system: files cannot be moved there all the same.
+    let elsewhere = archived.stage.path("elsewhere");
+    std::fs::create_dir(&elsewhere)?;
+    ran("mount", &["--bind", &elsewhere.display().to_string()], &mounted)?;
+    let before = fingerprint(&to);
+    let failure = archived.stage.failure(archived.to(&to, json!({})), FailureCode::TargetRefused).await;
+    let after = fingerprint(&to);
+    ran("umount", &[], &mounted)?;
+    assert!(failure?.message.contains("mounted"));
+    assert_eq!(before, after);
+    archived.is_clean();
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn names_of_ours_are_no_claim_to_what_is_called_alike() -> Result<()> {
     let mut archived = Archived::new().await?;
     // In the archive, and at the target.
