@@ -64,7 +64,7 @@ impl FailureCode {
                 "Check that the destination is mounted and holds the repository; if it never existed, run its init job again."
             }
             Self::RepositoryExists => {
-                "Choose another name, or adopt what is there with a scan of the repository."
+                "Choose another name, or define the repository as what is there, with its passphrase and encryption."
             }
             Self::RepositoryReplaced => {
                 "Check what is mounted at the destination. If the repository was made anew on purpose, run its init job again, which takes note of the new one."
@@ -72,7 +72,9 @@ impl FailureCode {
             Self::RepositoryDamaged => {
                 "Run 'borg check' on the repository and keep a copy of it before any repair."
             }
-            Self::NoSpace => "Free space at the destination or for borg's cache on the node, then retry.",
+            Self::NoSpace => {
+                "Free space where the message says, else at the destination, at the target of a restore, or for borg's cache on the node; then retry."
+            }
             Self::SourceMissing => {
                 "Correct the paths of the plan, or mount what should be there, then retry."
             }
@@ -86,7 +88,7 @@ impl FailureCode {
             Self::TargetExists => "Choose an empty place, or ask for on_conflict 'overwrite' or 'keep_both'.",
             Self::PathNotInArchive => "Browse the archive for the paths that it holds.",
             Self::PermissionDenied => {
-                "Give the executor's user the right to that path, or run the executor as root."
+                "See whether it is mounted read-only or immutable; else give the executor's user the right to that path, or run the executor as root."
             }
             Self::SecretMissing => {
                 "Give the passphrase again with PUT on the repository: it was shredded, or the node's key is new."

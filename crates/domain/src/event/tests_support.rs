@@ -89,7 +89,9 @@ pub(crate) fn samples() -> Vec<Event> {
     let retired = || Retired { reason: Some("gone".into()) };
     let finding =
         Finding { severity: Severity::Incomplete, path: Some("/etc/shadow".into()), message: "no".into() };
-    let failure = Failure::new(FailureCode::NoSpace, "full").with_log(vec!["line".into()]);
+    let mut failure = Failure::new(FailureCode::NoSpace, "full").with_log(vec!["line".into()]);
+    // As it was given then: what is advised today stands in no event of yesterday.
+    failure.advice = "Free space at the destination or for borg's cache on the node, then retry.".into();
     vec![
         Event::ServerDefined(server::Spec {
             node: "local".parse().unwrap(),

@@ -21,6 +21,10 @@ const NOT_WHOLE_BYTES: usize = 4 << 20;
 const MESSAGE_BYTES: usize = 2000;
 /// What Python begins with when a program falls.
 const CRASH: &str = "Traceback (most recent call last)";
+/// Borg's id of an error that it knows nothing about; what Python says of it follows.
+const FELL: &str = "Exception";
+/// What borg says of the machine, behind what Python says.
+const MACHINE: &str = "Platform: ";
 /// The part of borg whose warnings each stand for something that was passed over. Those of its other parts (a cache that
 /// is made anew) change nothing about the work.
 const PASSES_OVER: &str = "borg.archiver";
@@ -214,8 +218,10 @@ impl Messages {
 
     fn failure(&self, exit: Exit) -> Failure {
         let said = self.errors.iter().map(|e| first_line(&e.message)).find(|line| !line.is_empty());
-        // The last line of a traceback says what it was about.
-        let said = said.filter(|_| !self.crashed).or_else(|| self.tail.lines.back().cloned());
+        // The last line of a traceback says what it was about, and that of the help that comes with a wrong word as well.
+        let speaks = |said: &String| !self.crashed && !said.starts_with("usage: ");
+        let said = said.filter(speaks).or_else(|| self.tail.lines.back().cloned());
+        let said = if self.has(FELL) { self.tail.cause_of_a_fall().or(said) } else { said };
         let (code, message) = match exit {
             Exit::Signal(signal) => (FailureCode::Killed, format!("borg was ended by signal {signal}")),
             // 128 + n is how a wrapper or borg itself tells that a signal ended it.
@@ -241,8 +247,14 @@ impl Messages {
         if said("No space left on device") || said("[Errno 28]") || said("Disk quota exceeded") {
             return FailureCode::NoSpace;
         }
+        // Where nothing can be written, borg finds it out at its lock, and says that it could not take it.
+        let refused = ["[Errno 1]", "[Errno 13]", "[Errno 30]", "Permission denied"];
+        let is_refused = |e: &Message| refused.iter().any(|text| e.message.contains(text));
+        if self.errors.iter().any(|e| e.msgid == "LockFailed" && is_refused(e)) {
+            return FailureCode::PermissionDenied;
+        }
         self.errors.iter().find_map(|e| code_of(&e.msgid)).unwrap_or_else(|| {
-            if said("[Errno 13]") || said("Permission denied") {
+            if refused.iter().any(|text| said(text)) {
                 FailureCode::PermissionDenied
             } else {
                 FailureCode::BorgError
@@ -299,6 +311,12 @@ impl Tail {
             let Some(gone) = self.lines.pop_front() else { break };
             self.bytes -= gone.len();
         }
+    }
+
+    /// The last line of a traceback, which says what it was about.
+    fn cause_of_a_fall(&self) -> Option<String> {
+        let machine = self.lines.iter().rposition(|l| l.starts_with(MACHINE))?;
+        self.lines.get(machine.checked_sub(1)?).cloned()
     }
 
     fn contains(&self, text: &str) -> bool {
@@ -426,11 +444,37 @@ mod tests {
     }
 
     #[test]
+    fn what_borg_fell_over_is_told_and_not_that_it_fell() {
+        let mut messages = said("ERROR", "Exception", "Local Exception");
+        let message = "Traceback (most recent call last):\n  File \"x\", line 1\nOSError: [Errno 30] Read-only file system: '/r'\n\nPlatform: Linux x\nPID: 1";
+        let levelname = "ERROR".into();
+        messages.take(Message { levelname, message: message.into(), ..Message::default() });
+        let failure = messages.conclude(Exit::Code(2)).unwrap_err();
+        assert_eq!(failure.message, "borg ended with 2: OSError: [Errno 30] Read-only file system: '/r'");
+        assert_eq!(failure.code, FailureCode::PermissionDenied);
+        let mut usage = said("ERROR", "", "usage: borg create [-h]");
+        let message = "borg create: error: argument -e/--exclude: Invalid pattern".to_owned();
+        usage.take(Message { levelname: "ERROR".into(), message: message.clone(), ..Message::default() });
+        let failure = usage.conclude(Exit::Code(2)).unwrap_err();
+        assert_eq!(failure.message, format!("borg ended with 2: {message}"));
+    }
+
+    #[test]
     fn causes_are_told_apart() {
         for (msgid, text, code) in [
             ("PassphraseWrong", "passphrase supplied is incorrect.", FailureCode::WrongPassphrase),
             ("LockTimeout", "Failed to create/acquire the lock", FailureCode::RepositoryLocked),
             ("LockFailed", "... [Errno 28] No space left on device", FailureCode::NoSpace),
+            (
+                "LockFailed",
+                "... ([Errno 30] Read-only file system: '/r/lock.exclusive.x.tmp').",
+                FailureCode::PermissionDenied,
+            ),
+            (
+                "LockFailed",
+                "... ([Errno 1] Operation not permitted: '/r/lock.exclusive.x.tmp').",
+                FailureCode::PermissionDenied,
+            ),
             ("Repository.DoesNotExist", "Repository /x does not exist.", FailureCode::RepositoryMissing),
             ("", "Local Exception\nOSError: [Errno 28] No space left on device", FailureCode::NoSpace),
             ("", "PermissionError: [Errno 13] Permission denied", FailureCode::PermissionDenied),
