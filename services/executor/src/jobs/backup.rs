@@ -100,6 +100,7 @@ async fn create(
         Ok(done) => {
             let mut findings = done.findings;
             findings.named_paths_are_missing(named, |path| Path::new(path).symlink_metadata().is_ok());
+            links_to_elsewhere(named).into_iter().for_each(|finding| findings.add(finding));
             found::keep(&bench.state.findings(), bench.job, &findings);
             let facts = archive::created(&done.stdout, &spec.access.repository).map_err(unreadable)?;
             Ok(Created::Now { facts: Box::new(facts), findings, tail: done.tail })
@@ -162,6 +163,26 @@ fn source_is_there(path: &str) -> Result<(), Failure> {
         }
         Err(e) => Err(Failure::new(FailureCode::SourceMissing, format!("{path} is not there: {e}"))),
     }
+}
+
+/// Borg stores a link as a link. A plan that names one to a folder, as `current` is one to a release, means the folder; when
+/// no other path of it holds that, what people believe to be safe is not.
+fn links_to_elsewhere(named: &[String]) -> Vec<Finding> {
+    let real: Vec<_> = named
+        .iter()
+        .filter(|path| !Path::new(path).is_symlink())
+        .filter_map(|path| Path::new(path).canonicalize().ok())
+        .collect();
+    let not_followed = named.iter().filter(|path| Path::new(path).is_symlink()).filter_map(|path| {
+        let folder = Path::new(path).canonicalize().ok().filter(|to| to.is_dir())?;
+        if real.iter().any(|path| folder.starts_with(path)) {
+            return None;
+        }
+        let message =
+            format!("is a link, and {}, to which it leads, was not backed up: name that", folder.display());
+        Some(Finding { severity: Severity::Incomplete, path: Some(path.clone()), message })
+    });
+    not_followed.collect()
 }
 
 /// The archive as borg said that it made it, once the repository shows it under that name and id. Its numbers are those

@@ -1,12 +1,13 @@
 //! What happened to others, and must not happen here.
 
+use crate::restores::archive;
 use crate::stage::{PASSPHRASE, PATIENCE, Stage, processes, tree};
 use crate::work::index_of;
 use anyhow::Result;
 use serde_json::json;
 use std::process::Command;
 use std::time::Duration;
-use strongroom_domain::job::Report;
+use strongroom_domain::job::{Completeness, Report};
 use strongroom_domain::wire::LeaseAnswer;
 use strongroom_domain::{FailureCode, JobId};
 use strongroom_executor::Config;
@@ -50,6 +51,59 @@ async fn a_borg_that_is_killed_is_no_success_and_the_next_attempt_is() -> Result
     assert!(!failure.advice.is_empty());
     assert!(marker.exists());
     stage.success(stage.backup(source.path())).await?;
+    Ok(())
+}
+
+/// P2: a plan that names a link to a folder stores the link and nothing of the folder.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_link_that_is_stored_in_place_of_its_folder_makes_a_backup_incomplete() -> Result<()> {
+    let stage = Stage::set().await?;
+    stage.init().await?;
+    let source = tree(5)?;
+    let link = stage.path("current");
+    std::os::unix::fs::symlink(source.path(), &link)?;
+    let outcome = stage.success(stage.backup(&link)).await?;
+    assert_eq!((outcome.completeness, outcome.incomplete_total), (Completeness::Incomplete, 1));
+    assert_eq!(outcome.findings[0].path.as_deref(), link.to_str());
+    let mut both = stage.backup(&link);
+    both["source"]["paths"] = json!([link, source.path()]);
+    assert_eq!(stage.success(both).await?.completeness, Completeness::Complete);
+    Ok(())
+}
+
+/// An archive that is gone while the catalog goes on promising it: borg is killed, or somebody cancels, just after borg has
+/// deleted it.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_borg_had_deleted_when_it_was_ended_is_told_as_deleted() -> Result<()> {
+    let mut stage = Stage::set().await?;
+    stage.init().await?;
+    let source = tree(5)?;
+    let mut deletions = Vec::new();
+    for _ in 0..3 {
+        let archive = archive(&stage, source.path()).await?;
+        let access = stage.access();
+        deletions.push(json!({ "kind": "delete-archive", "access": access, "archive": archive }));
+    }
+    stage.stop().await?;
+    let word = |how: &str| format!("case \"$*\" in *\" delete \"*) {how};; esac\nexec borg \"$@\"\n");
+    let dying = stage.script("dying-borg", &word("borg \"$@\"; kill -9 $$"))?;
+    stage.start(|c| Config { borg: dying, ..c }).await?;
+    stage.success(deletions.remove(0)).await?;
+    stage.stop().await?;
+    let killed_before = stage.script("dead-borg", &word("kill -9 $$"))?;
+    stage.start(|c| Config { borg: killed_before, ..c }).await?;
+    stage.failure(deletions[0].clone(), FailureCode::Killed).await?;
+    stage.stop().await?;
+    let marker = stage.path("deleted");
+    let slow = word(&format!("borg \"$@\"; touch '{}'; sleep 1000", marker.display()));
+    let slow = stage.script("slow-borg", &slow)?;
+    stage.start(|c| Config { borg: slow, ..c }).await?;
+    let (job, epoch) = stage.emit(deletions.remove(0)).await?;
+    wait_until("the deletion", PATIENCE, async || marker.exists().then_some(())).await?;
+    stage.leases.lock().unwrap().insert(job, LeaseAnswer::CancelRequested);
+    let ended = stage.end_of(job, epoch).await?;
+    assert!(matches!(ended, Report::Succeeded { .. }), "{ended:?}");
+    assert_eq!(crate::look::archives(&stage)?.len(), 1);
     Ok(())
 }
 
