@@ -2,6 +2,7 @@
 
 mod backup;
 mod delete;
+mod entries;
 pub mod ground;
 mod halves;
 mod index;

@@ -12,6 +12,8 @@ pub mod core;
 mod found;
 mod heartbeat;
 mod jobs;
+mod mounts;
+mod names;
 mod orphans;
 mod repository;
 mod scratch;

@@ -4,8 +4,8 @@
 //! The accident that this file prevents: what is removed is more than what was made, because a link or another file
 //! system came to lie in between.
 
-use crate::core::mounts::Mounts;
 use crate::jobs::ground::Ground;
+use crate::mounts::Mounts;
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use std::ffi::{OsStr, OsString};
 use std::fs;

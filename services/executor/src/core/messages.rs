@@ -6,15 +6,12 @@
 
 use super::finding::{Harm, Said, Work, understand};
 use super::findings::{Findings, bytes_of, room_of};
+use super::tail::Tail;
 use serde::Deserialize;
 use strongroom_domain::failure::{Finding, Severity};
 use strongroom_domain::job::FINDINGS_KEPT;
 use strongroom_domain::{Failure, FailureCode};
 
-/// Lines of the tail that is kept.
-const TAIL_LINES: usize = 50;
-/// Bytes of the tail that is kept.
-const TAIL_BYTES: usize = 8192;
 /// Bytes of all names that are kept of files that were not extracted whole.
 const NOT_WHOLE_BYTES: usize = 4 << 20;
 /// Bytes of the words of one.
@@ -23,8 +20,6 @@ const MESSAGE_BYTES: usize = 2000;
 const CRASH: &str = "Traceback (most recent call last)";
 /// Borg's id of an error that it knows nothing about; what Python says of it follows.
 const FELL: &str = "Exception";
-/// What borg says of the machine, behind what Python says.
-const MACHINE: &str = "Platform: ";
 /// The part of borg whose warnings each stand for something that was passed over. Those of its other parts (a cache that
 /// is made anew) change nothing about the work.
 const PASSES_OVER: &str = "borg.archiver";
@@ -293,40 +288,10 @@ fn first_line(text: &str) -> String {
     text.lines().map(str::trim).find(|l| !l.is_empty()).unwrap_or_default().chars().take(500).collect()
 }
 
-/// The last lines of what was said, within bounds.
-#[derive(Debug, Clone, Default)]
-struct Tail {
-    lines: std::collections::VecDeque<String>,
-    bytes: usize,
-}
-
-impl Tail {
-    fn push(&mut self, text: &str) {
-        for line in text.lines().filter(|l| !l.trim().is_empty()) {
-            let line: String = line.chars().take(500).collect();
-            self.bytes += line.len();
-            self.lines.push_back(line);
-        }
-        while self.lines.len() > TAIL_LINES || self.bytes > TAIL_BYTES {
-            let Some(gone) = self.lines.pop_front() else { break };
-            self.bytes -= gone.len();
-        }
-    }
-
-    /// The last line of a traceback, which says what it was about.
-    fn cause_of_a_fall(&self) -> Option<String> {
-        let machine = self.lines.iter().rposition(|l| l.starts_with(MACHINE))?;
-        self.lines.get(machine.checked_sub(1)?).cloned()
-    }
-
-    fn contains(&self, text: &str) -> bool {
-        self.lines.iter().any(|l| l.contains(text))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::super::tail::{TAIL_BYTES, TAIL_LINES};
     use super::*;
     use proptest::prelude::*;
 

@@ -1,15 +1,15 @@
 //! Putting extracted files where they belong, without ever overwriting in silence and without leaving the allowed roots.
 
+use super::entries::{entries, leads_to_folder, mount_of, same};
 use super::ground::Ground;
 use super::init::file_failure;
 use super::renames::{exchange, rename_to_free};
-use crate::core::mounts::Mounts;
-use crate::core::names;
-use rustix::fs::{AtFlags, CWD, OFlags, StatxFlags, statx};
+use crate::mounts::Mounts;
+use crate::names;
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, Metadata};
-use std::io::{self, Read};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use strongroom_domain::job::Conflict;
 use strongroom_domain::{Failure, FailureCode};
@@ -254,58 +254,6 @@ impl Placing {
     }
 }
 
-fn entries(folder: &Path) -> Result<Vec<(PathBuf, OsString, Metadata)>, Failure> {
-    let failed = |e: io::Error| file_failure(&folder.display().to_string(), &e);
-    let mut out = Vec::new();
-    for entry in fs::read_dir(folder).map_err(failed)? {
-        let entry = entry.map_err(failed)?;
-        let metadata = entry.path().symlink_metadata().map_err(failed)?;
-        out.push((entry.path(), entry.file_name(), metadata));
-    }
-    Ok(out)
-}
-
-fn leads_to_folder(target: &Path, there: &Metadata) -> bool {
-    there.is_dir() || (there.is_symlink() && target.is_dir())
-}
-
-/// Whether what stands there is what would be put there.
-fn same(source: &Path, new: &Metadata, target: &Path, there: &Metadata) -> io::Result<bool> {
-    if new.file_type() != there.file_type() {
-        return Ok(false);
-    }
-    if new.is_symlink() {
-        return Ok(fs::read_link(source)? == fs::read_link(target)?);
-    }
-    let alike = new.len() == there.len()
-        && new.mode() == there.mode()
-        && (new.uid(), new.gid()) == (there.uid(), there.gid());
-    if !alike || new.mtime() != there.mtime() {
-        return Ok(false);
-    }
-    if !new.is_file() {
-        // Pipes and devices have no content; an earlier attempt at this restore may have put them there.
-        return Ok(!new.is_dir() && new.rdev() == there.rdev());
-    }
-    // What was a file a moment ago may be a link or a pipe by now, and is not waited for.
-    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
-    let flags = i32::try_from(flags.bits()).map_err(io::Error::other)?;
-    let open = |path: &Path| fs::OpenOptions::new().read(true).custom_flags(flags).open(path);
-    let (mut a, mut b) = (open(source)?, open(target)?);
-    let (mut left, mut right) = (vec![0_u8; 64 * 1024], vec![0_u8; 64 * 1024]);
-    loop {
-        let n = a.read(&mut left)?;
-        if n == 0 {
-            return Ok(true);
-        }
-        let Some(right) = right.get_mut(..n) else { return Ok(false) };
-        b.read_exact(right)?;
-        if left.get(..n) != Some(right) {
-            return Ok(false);
-        }
-    }
-}
-
 fn count(source: &Path, metadata: &Metadata) -> Result<Placed, Failure> {
     let mut placed = Placed::default();
     if metadata.is_dir() {
@@ -319,17 +267,12 @@ fn count(source: &Path, metadata: &Metadata) -> Result<Placed, Failure> {
     Ok(placed)
 }
 
-/// Which mount a path is on; `None` where the kernel does not say.
-fn mount_of(path: &Path) -> Option<u64> {
-    let found = statx(CWD, path, AtFlags::empty(), StatxFlags::MNT_ID).ok()?;
-    (found.stx_mask & StatxFlags::MNT_ID.bits() != 0).then_some(found.stx_mnt_id)
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
     use super::super::renames::exchange_in_steps;
     use super::*;
+    use rustix::fs::CWD;
 
     struct Given {
         folder: tempfile::TempDir,
