@@ -18,6 +18,9 @@ pub struct Args {
     /// Megabytes of the tree.
     #[arg(long, default_value_t = 2000)]
     megabytes: usize,
+    /// Rounds of the first run, each into new repositories; the median counts.
+    #[arg(long, default_value_t = 3)]
+    first_rounds: u32,
     /// Rounds of the unchanged run; the median counts.
     #[arg(long, default_value_t = 11)]
     rounds: u32,
@@ -29,8 +32,17 @@ pub async fn bench(args: &Args) -> Result<()> {
     println!("writing {} files of {} MB together", args.files, args.megabytes);
     grow(tree.path(), args.files, args.megabytes * 1_000_000)?;
     grow(small.path(), 1, 1000)?;
-    // Who comes first would else write out what was just written.
-    ensure!(Command::new("sync").status()?.success(), "sync failed");
+    let (mut bare_first, mut ours_first) = (vec![], vec![]);
+    for round in 0..args.first_rounds {
+        let (bare, ours) = first(&single, round, tree.path()).await?;
+        bare_first.push(bare);
+        ours_first.push(ours);
+    }
+    let (bare_first, ours_first) = (median(bare_first), median(ours_first));
+    println!(
+        "first run       borg {bare_first:.2?}, strongroom {ours_first:.2?}, ratio {:.3}",
+        ratio(ours_first, bare_first)
+    );
     single.api.define("large", &single.folder().join("large"), &[tree.path()]).await?;
     // Into the same repository, as bare borg's: how long it takes to open one depends on what it holds.
     let plan = json!({
@@ -38,13 +50,9 @@ pub async fn bench(args: &Args) -> Result<()> {
     });
     single.api.put("/plans/small", &plan).await?.expect(201)?;
     let bare = Bare::new(single.folder())?;
-
-    let bare_first = bare.create("first", tree.path())?;
-    let ours_first = ours(&single, "large").await?;
-    println!(
-        "first run       borg {bare_first:.2?}, strongroom {ours_first:.2?}, ratio {:.3}",
-        ratio(ours_first, bare_first)
-    );
+    bare.create("first", tree.path())?;
+    ours(&single, "large").await?;
+    settle()?;
     let (mut bare_again, mut ours_again, mut bare_small, mut ours_small) = (vec![], vec![], vec![], vec![]);
     for round in 0..args.rounds {
         bare_again.push(bare.create(&format!("again{round}"), tree.path())?);
@@ -64,6 +72,31 @@ pub async fn bench(args: &Args) -> Result<()> {
         println!("{name:<10} less the fixed cost: {:.3} times borg (to reach: 1.03)", ratio(without, bare));
     }
     println!("request to borg's start {:.0?} (median; to reach: 150 ms)", to_start(&single).await?);
+    Ok(())
+}
+
+/// A first run into new repositories, by turns before and after bare borg's.
+async fn first(single: &Single, round: u32, tree: &Path) -> Result<(Duration, Duration)> {
+    let (name, folder) = (format!("first{round}"), single.folder().join(format!("first{round}")));
+    std::fs::create_dir_all(&folder)?;
+    single.api.define(&name, &folder, &[tree]).await?;
+    let bare = Bare::new(&folder)?;
+    let (mut took_bare, mut took_ours) = (Duration::ZERO, Duration::ZERO);
+    for turn in [round % 2, 1 - round % 2] {
+        settle()?;
+        if turn == 0 {
+            took_bare = bare.create("first", tree)?;
+        } else {
+            took_ours = ours(single, &name).await?;
+        }
+    }
+    std::fs::remove_dir_all(&folder)?;
+    Ok((took_bare, took_ours))
+}
+
+/// Who comes next would else write out what was written just before.
+fn settle() -> Result<()> {
+    ensure!(Command::new("sync").status()?.success(), "sync failed");
     Ok(())
 }
 
