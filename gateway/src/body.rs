@@ -104,6 +104,34 @@ pub fn take_text(fields: &mut Map<String, Value>, name: &str) -> Result<Option<S
     }
 }
 
+/// A secret that a program can be given: one line of text.
+pub fn one_line(name: &str, text: String) -> Result<String, Problem> {
+    if text.is_empty() || text.len() > 1024 || text.chars().any(char::is_control) {
+        return Err(Problem::field(name, "must be 1 to 1024 bytes without control characters"));
+    }
+    Ok(text)
+}
+
+/// Takes a secret out of a body that may be given, kept, or taken away.
+pub fn take_secret(fields: &mut Map<String, Value>, name: &str) -> Result<Secret, Problem> {
+    match fields.remove(name) {
+        None => Ok(Secret::Kept),
+        Some(Value::Null) => Ok(Secret::None),
+        Some(Value::String(text)) => one_line(name, text).map(Secret::Given),
+        Some(_) => Err(Problem::field(name, "must be a text, or null for none")),
+    }
+}
+
+/// A secret in a request.
+pub enum Secret {
+    /// Nothing is said of it: it stays as it is.
+    Kept,
+    /// There is none, from now on.
+    None,
+    /// This one.
+    Given(String),
+}
+
 /// Takes an optional yes or no out of a body.
 pub fn take_flag(fields: &mut Map<String, Value>, name: &str) -> Result<bool, Problem> {
     match fields.remove(name) {

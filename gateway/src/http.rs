@@ -318,13 +318,16 @@ fn scope(route: &Route<'_>, method: &Method) -> Scope {
         | Route::Cancel(_)
         | Route::Retry(_)
         | Route::Index(_)
-        | Route::Restore(_) => Scope::Operate,
+        | Route::Restore(_)
+        | Route::RestoreDatabase(_) => Scope::Operate,
         _ => Scope::Admin,
     }
 }
 
 async fn dispatch(app: &Arc<App>, route: &Route<'_>, request: &Request) -> Result<WarpResponse, Problem> {
-    use resources::{archives, channels, definition, jobs, plans, repositories, system, tokens};
+    use resources::{
+        archives, channels, database_restores, definition, jobs, plans, repositories, system, tokens,
+    };
     let good = match route {
         Route::Events => return events::stream(app, request).await,
         Route::Metrics => return Ok(health::metrics(app).await),
@@ -369,6 +372,7 @@ async fn dispatch(app: &Arc<App>, route: &Route<'_>, request: &Request) -> Resul
         Route::Files(id) => archives::files(app, request, id).await,
         Route::Index(id) => archives::index(app, request, id).await,
         Route::Restore(id) => archives::restore(app, request, id).await,
+        Route::RestoreDatabase(id) => database_restores::restore(app, request, id).await,
         Route::Nodes => system::nodes(app, request).await,
         Route::Quarantine => system::quarantine(app, request).await,
         Route::Redrive(id) => system::redrive(app, request, id).await,

@@ -68,6 +68,8 @@ pub enum Route<'a> {
     Index(&'a str),
     /// `/api/v1/archives/{id}/restore`
     Restore(&'a str),
+    /// `/api/v1/archives/{id}/restore-database`
+    RestoreDatabase(&'a str),
     /// `/api/v1/events`
     Events,
     /// `/api/v1/nodes`
@@ -114,6 +116,7 @@ impl<'a> Route<'a> {
             ["archives", id, "files"] => Self::Files(id),
             ["archives", id, "index"] => Self::Index(id),
             ["archives", id, "restore"] => Self::Restore(id),
+            ["archives", id, "restore-database"] => Self::RestoreDatabase(id),
             ["events"] => Self::Events,
             ["nodes"] => Self::Nodes,
             ["quarantine"] => Self::Quarantine,
@@ -143,6 +146,7 @@ impl<'a> Route<'a> {
             | Self::Retry(_)
             | Self::Index(_)
             | Self::Restore(_)
+            | Self::RestoreDatabase(_)
             | Self::Redrive(_) => ASK,
             _ => READ,
         }
@@ -168,6 +172,7 @@ impl<'a> Route<'a> {
             Self::Files(_) => "archives.files",
             Self::Index(_) => "archives.index",
             Self::Restore(_) => "archives.restore",
+            Self::RestoreDatabase(_) => "archives.restore-database",
             Self::Events => "events",
             Self::Nodes => "nodes",
             Self::Quarantine | Self::Redrive(_) => "quarantine",

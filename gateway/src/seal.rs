@@ -1,9 +1,10 @@
 //! Encrypting a secret to who needs it. The gateway can write secrets and never read them again.
 
+use crate::app::App;
 use crate::problem::Problem;
 use base64::Engine;
 use strongroom_bus::Bus;
-use strongroom_domain::SecretRef;
+use strongroom_domain::{Aggregate, Event, Kind, SecretRef, server};
 use warp::http::StatusCode;
 
 /// Encrypts a secret and stores it under a new reference, which it gives back.
@@ -25,6 +26,29 @@ pub async fn store(bus: &Bus, name: &str, secret: &str, recipient: &str) -> Resu
     let reference = SecretRef { reference: format!("{name}-{}", uuid::Uuid::now_v7().simple()), version: 1 };
     bus.put_secret(&reference, ciphertext).await?;
     Ok(reference)
+}
+
+/// The same, to the node that works for a server. `what` is the word for people.
+pub async fn store_for_node(
+    app: &App,
+    name: &str,
+    what: &str,
+    secret: &str,
+    server: &server::Spec,
+) -> Result<SecretRef, Problem> {
+    let history = app.bus.journal().load(&Aggregate::new(Kind::Node, &server.node)).await?;
+    let joined = history.events.iter().rev().find_map(|e| match &e.event {
+        Event::NodeJoined(joined) => Some(joined.age_recipient.clone()),
+        _ => None,
+    });
+    let recipient = joined.ok_or_else(|| {
+        let detail = format!(
+            "node '{}' has never come up, so there is no key to encrypt the {what} to; start its executor first",
+            server.node
+        );
+        Problem::conflict("node_unknown", detail)
+    })?;
+    store(&app.bus, name, secret, &recipient).await
 }
 
 /// A passphrase of 256 bits, of letters and digits that survive being copied.

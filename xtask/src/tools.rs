@@ -4,6 +4,7 @@
 
 mod apt;
 pub mod components;
+pub mod databases;
 mod nats_server;
 
 use crate::Result;

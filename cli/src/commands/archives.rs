@@ -1,13 +1,15 @@
 //! `strongroom archives`.
 
-use super::definitions::escape;
+use super::definitions::{Changes, escape};
 use super::{Outcome, Session, jobs};
 use crate::args::Output;
 use crate::client::ClientError;
 use crate::output::Format::{Bytes, Duration, Plain, Rate, Time};
 use crate::output::{self, Column};
+use crate::secret;
 use clap::Subcommand;
 use serde_json::{Value, json};
+use std::path::PathBuf;
 
 const COLUMNS: &[Column] = &[
     ("id", "/id", Plain),
@@ -20,6 +22,14 @@ const COLUMNS: &[Column] = &[
     ("new", "/facts/stats/deduplicated_size_bytes", Bytes),
     ("incomplete", "/incomplete", Plain),
     ("missing", "/missing", Plain),
+];
+
+const DUMPED: &[Column] = &[
+    ("dumped", "/kind", Plain),
+    ("database", "/database", Plain),
+    ("format", "/format", Plain),
+    ("size", "/size_bytes", Bytes),
+    ("path", "/path", Plain),
 ];
 
 const FIELDS: &[Column] = &[
@@ -109,6 +119,40 @@ pub enum Command {
         #[arg(long)]
         wait: bool,
     },
+    /// Restore a database that was dumped into it. It comes up under another name, and takes its own when it is whole.
+    RestoreDatabase {
+        /// Its id.
+        id: String,
+        /// Which database; may be left out when there is one.
+        database: Option<String>,
+        /// What it is to be called; as it was, when absent.
+        #[arg(long = "as", value_name = "NAME")]
+        name: Option<String>,
+        /// Into another server than the plan's: its name or address, or the absolute folder of its socket.
+        #[arg(long = "db-host", value_name = "HOST")]
+        host: Option<String>,
+        /// The port of that server.
+        #[arg(long = "db-port", value_name = "PORT", requires = "host")]
+        port: Option<u16>,
+        /// The role that restores there.
+        #[arg(long = "db-user", value_name = "USER", requires = "host")]
+        user: Option<String>,
+        /// The system user that restores there, for peer authentication.
+        #[arg(long = "db-os-user", value_name = "USER", requires = "host")]
+        os_user: Option<String>,
+        /// File with the role's password.
+        #[arg(long = "db-password-file", value_name = "FILE")]
+        password_file: Option<PathBuf>,
+        /// When a database of that name is there and not empty.
+        #[arg(long, default_value = "fail", value_parser = ["fail", "keep_both", "overwrite"])]
+        on_conflict: String,
+        /// Everything belongs to the role that restores: for a server without the roles of the old one.
+        #[arg(long)]
+        no_owner: bool,
+        /// Wait until it is done, with a progress bar.
+        #[arg(long)]
+        wait: bool,
+    },
     /// Make its file index, when it has none.
     Index {
         /// Its id.
@@ -143,6 +187,11 @@ pub async fn run(command: Command, session: &Session) -> Outcome {
         Command::Show { id } => {
             let archive = session.client.get(&at(&id)).await?.body;
             output::one(session.output, &archive, FIELDS);
+            let dumped = archive.pointer("/facts/dump/artefacts").and_then(Value::as_array);
+            if let (Output::Table, Some(dumped)) = (session.output, dumped) {
+                say!("");
+                output::list(session.output, dumped, DUMPED);
+            }
             Ok(None)
         }
         Command::Browse { id, path, limit } => {
@@ -159,6 +208,34 @@ pub async fn run(command: Command, session: &Session) -> Outcome {
             let paths: Vec<&str> = paths.iter().map(|p| p.trim_start_matches('/')).collect();
             let body = json!({ "paths": paths, "target": target, "on_conflict": on_conflict });
             let answer = session.client.post(&format!("{}/restore", at(&id)), &body).await?;
+            jobs::asked(session, &answer, wait).await
+        }
+        Command::RestoreDatabase {
+            id,
+            database,
+            name,
+            host,
+            port,
+            user,
+            os_user,
+            password_file,
+            on_conflict,
+            no_owner,
+            wait,
+        } => {
+            let body = Changes::default()
+                .with(&["database"], database)
+                .with(&["as"], name)
+                .with(&["connection", "host"], host)
+                .with(&["connection", "port"], port)
+                .with(&["connection", "user"], user)
+                .with(&["connection", "os_user"], os_user)
+                .with(&["password"], password_file.as_deref().map(secret::read).transpose()?)
+                .with(&["on_conflict"], Some(on_conflict))
+                .with(&["no_owner"], Some(no_owner))
+                .done();
+            let path = format!("{}/restore-database", at(&id));
+            let answer = session.client.post(&path, &Value::Object(body)).await?;
             jobs::asked(session, &answer, wait).await
         }
         Command::Index { id, wait } => {

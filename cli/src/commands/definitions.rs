@@ -54,6 +54,7 @@ const NOT_SPEC: &[&str] = &[
     "init_job",
     "passphrase",
     "secret",
+    "has_password",
 ];
 
 impl Kind {

@@ -2,9 +2,12 @@
 
 use super::definitions::{Changes, Kind, Limit, escape};
 use super::{Outcome, Session, jobs};
+use crate::client::ClientError;
 use crate::output::Format::{Plain, Time};
+use crate::secret;
 use clap::Subcommand;
 use serde_json::{Value, json};
+use std::path::PathBuf;
 
 /// Plans, as the API has them.
 pub const KIND: Kind = Kind {
@@ -13,6 +16,7 @@ pub const KIND: Kind = Kind {
         ("name", "/id", Plain),
         ("server", "/server", Plain),
         ("repository", "/repository", Plain),
+        ("source", "/source/type", Plain),
         ("paths", "/source/paths", Plain),
         ("schedule", "/schedule/cron", Plain),
         ("next run", "/next_run_at", Time),
@@ -86,6 +90,42 @@ pub struct SetArgs {
     /// Leave out folders that are tagged as caches.
     #[arg(long)]
     exclude_caches: Option<bool>,
+    /// Protect the databases of a PostgreSQL server.
+    #[arg(long, conflicts_with = "paths")]
+    postgresql: bool,
+    /// A database; give it once for each. All of the server, when absent. The list takes the place of the old one.
+    #[arg(long = "database")]
+    databases: Vec<String>,
+    /// All databases of the server again.
+    #[arg(long, conflicts_with = "databases")]
+    all_databases: bool,
+    /// A database to leave out; give it once for each. The list takes the place of the old one.
+    #[arg(long = "exclude-database", value_name = "DATABASE")]
+    excluded: Vec<String>,
+    /// The database server's name or address, or the absolute folder of its socket.
+    #[arg(long = "db-host", value_name = "HOST")]
+    host: Option<String>,
+    /// The database server's port.
+    #[arg(long = "db-port", value_name = "PORT")]
+    port: Option<u16>,
+    /// The role that dumps.
+    #[arg(long = "db-user", value_name = "USER")]
+    user: Option<String>,
+    /// File with the role's password.
+    #[arg(long = "db-password-file", value_name = "FILE")]
+    password_file: Option<PathBuf>,
+    /// The role has no password any more.
+    #[arg(long = "db-no-password", conflicts_with = "password_file")]
+    no_password: bool,
+    /// The system user that dumps, for peer authentication.
+    #[arg(long = "db-os-user", value_name = "USER")]
+    os_user: Option<String>,
+    /// Whether TLS is used for the database, and what is checked.
+    #[arg(long = "db-tls", value_parser = ["disable", "prefer", "require", "verify-ca", "verify-full"])]
+    tls: Option<String>,
+    /// How dumps are written.
+    #[arg(long = "dump-format", value_parser = ["custom", "plain"])]
+    format: Option<String>,
     /// Borg's compression: none, lz4, zstd[,1-22], zlib[,0-9], lzma[,0-6], optionally after `auto,`.
     #[arg(long)]
     compression: Option<String>,
@@ -127,7 +167,7 @@ pub async fn run(command: Command, session: &Session) -> Outcome {
         Command::List => KIND.list(session).await,
         Command::Show { name } => KIND.show(session, &name).await,
         Command::Delete { name } => KIND.delete(session, &name).await,
-        Command::Set(args) => KIND.set(session, &args.name, args.changes()).await,
+        Command::Set(args) => KIND.set(session, &args.name, args.changes()?).await,
         Command::Run { name, wait } => {
             let answer = session.client.post(&format!("/plans/{}/run", escape(&name)), &json!({})).await?;
             jobs::asked(session, &answer, wait).await
@@ -155,16 +195,28 @@ fn tell(session: &Session, body: &Value, sentence: &str) {
 }
 
 impl SetArgs {
-    fn changes(&self) -> serde_json::Map<String, Value> {
+    fn changes(&self) -> Result<serde_json::Map<String, Value>, ClientError> {
+        let password = self.password_file.as_deref().map(secret::read).transpose()?;
         let files = !self.paths.is_empty()
             || !self.excludes.is_empty()
             || self.no_excludes
             || self.one_file_system.is_some()
             || self.exclude_caches.is_some();
-        Changes::default()
+        let kind = if self.postgresql { Some("postgresql") } else { files.then_some("files") };
+        let changes = Changes::default()
+            .with(&["source", "type"], kind)
+            .with_list_or_none(&["source", "databases"], &self.databases, self.all_databases)
+            .with_list(&["source", "excludes"], &self.excluded)
+            .with(&["source", "connection", "host"], self.host.as_ref())
+            .with(&["source", "connection", "port"], self.port)
+            .with(&["source", "connection", "user"], self.user.as_ref())
+            .with(&["source", "connection", "os_user"], self.os_user.as_ref())
+            .with(&["source", "connection", "tls"], self.tls.as_ref())
+            .with(&["source", "format"], self.format.as_ref())
+            .with(&["password"], password)
+            .with(&["password"], self.no_password.then_some(Value::Null))
             .with(&["server"], self.server.as_ref())
             .with(&["repository"], self.repository.as_ref())
-            .with(&["source", "type"], files.then_some("files"))
             .with_list(&["source", "paths"], &self.paths)
             .with_list_or_none(&["source", "excludes"], &self.excludes, self.no_excludes)
             .with(&["source", "one_file_system"], self.one_file_system)
@@ -180,6 +232,7 @@ impl SetArgs {
             .with(&["limits", "max_duration_s"], self.max_duration)
             .with(&["limits", "lock_wait_s"], self.lock_wait)
             .with(&["description"], self.description.as_ref())
-            .done()
+            .done();
+        Ok(changes)
     }
 }

@@ -30,6 +30,47 @@ pub struct Facts {
     /// The file index that the node made, when it did.
     #[serde(default)]
     pub index: Option<IndexFacts>,
+    /// What was dumped into it, when it holds databases.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dump: Option<Dump>,
+}
+
+/// What was dumped into an archive. The same stands in it as `strongroom.json`, the last file that is written: an archive
+/// of a database without it is not whole.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Dump {
+    /// The kind of source: `postgresql`, ...
+    pub source: String,
+    /// What the server calls its version.
+    pub server_version: String,
+    /// The program that dumped, with its version.
+    pub tool: String,
+    /// All parts, in the order in which they were dumped; an event holds the first [`ARTEFACTS_KEPT`].
+    pub artefacts: Vec<Artefact>,
+    /// How many parts there are in all.
+    pub artefacts_total: u64,
+}
+
+/// How many parts of a dump an event holds.
+pub const ARTEFACTS_KEPT: usize = 200;
+
+/// A part of a dump: a file in the archive.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Artefact {
+    /// Where it is in the archive.
+    pub path: String,
+    /// What it is: `database`, `globals`, `settings`.
+    pub kind: String,
+    /// Which database, when it is one.
+    #[serde(default)]
+    pub database: Option<String>,
+    /// How it is written, when there are several ways: `custom`, `plain`.
+    #[serde(default)]
+    pub format: Option<String>,
+    /// Bytes, as they stand in the archive.
+    pub size_bytes: u64,
+    /// SHA-256 of them, hex.
+    pub sha256: String,
 }
 
 /// Borg's numbers for one archive.

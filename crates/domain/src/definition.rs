@@ -90,6 +90,14 @@ impl<T: Clone> Definition<T> {
     }
 }
 
+/// Problems of a part, named from the whole on.
+pub fn within(part: &str, problems: Vec<FieldError>) -> impl Iterator<Item = FieldError> {
+    problems.into_iter().map(move |mut problem| {
+        problem.field = format!("{part}.{}", problem.field);
+        problem
+    })
+}
+
 /// Adds a problem when a text holds control characters or is longer than `max` characters.
 pub fn check_text(problems: &mut Vec<FieldError>, field: &str, text: &str, max: usize) {
     if text.chars().count() > max {

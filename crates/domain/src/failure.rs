@@ -45,6 +45,18 @@ pub enum FailureCode {
     TimedOut,
     /// The child was killed by a signal.
     Killed,
+    /// The database server cannot be reached.
+    ServerUnreachable,
+    /// The database server does not take the credentials, or the role lacks a right.
+    AccessDenied,
+    /// There is no database of this name.
+    DatabaseMissing,
+    /// A program of the database system is not on the node, or too old for its server.
+    ToolMissing,
+    /// The dump broke off: nothing of it was kept.
+    DumpFailed,
+    /// The database could not be restored: what was made of it is removed, and what stood there still stands.
+    RestoreFailed,
     /// Borg ended with an error that is none of these.
     BorgError,
     /// The node failed in a way that is none of these.
@@ -91,9 +103,23 @@ impl FailureCode {
                 "See whether it is mounted read-only or immutable; else give the executor's user the right to that path, or run the executor as root."
             }
             Self::SecretMissing => {
-                "Give the passphrase again with PUT on the repository: it was shredded, or the node's key is new."
+                "Give the passphrase again with PUT on the repository, or the password with PUT on the plan: it was shredded, or the node's key is new."
             }
             Self::TimedOut => "Raise limits.max_duration_s of the plan, or leave it out.",
+            Self::ServerUnreachable => {
+                "Check host and port, that the server runs, and that the node may reach it."
+            }
+            Self::AccessDenied => {
+                "Correct user and password in the plan, or give the role the rights that the message names, then retry."
+            }
+            Self::DatabaseMissing => "Correct the names of the databases, or name none for all of them.",
+            Self::ToolMissing => "Install the package that the message names on the node, then retry.",
+            Self::DumpFailed => {
+                "Read the log of the job, which ends with the words of the program; retry when the cause is gone."
+            }
+            Self::RestoreFailed => {
+                "Read the log of the job, which ends with the words of the program. Nothing that stood there was changed."
+            }
             Self::Killed => "Look for an out-of-memory kill or an operator on the node, then retry.",
             Self::BorgError | Self::Unknown => "Read the log of the job; retry when the cause is gone.",
         }

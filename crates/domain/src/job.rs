@@ -12,7 +12,10 @@ mod tests;
 
 pub use decide::{DEFAULT_DEADLINE_S, Refusal, Report, seconds_between};
 pub use result::{Completeness, FINDINGS_KEPT, JobResult, Outcome};
-pub use spec::{BackupSpec, Conflict, JobSpec, Requested, RestoreSpec, RestoreTarget, Trigger};
+pub use spec::{
+    BackupSpec, Conflict, DatabaseTarget, JobSpec, Requested, RestoreDatabaseSpec, RestoreSpec,
+    RestoreTarget, Trigger,
+};
 
 use crate::{Event, Failure, NodeId};
 use jiff::Timestamp;

@@ -29,6 +29,7 @@ pub mod repository;
 pub mod schedule;
 pub mod secret;
 pub mod server;
+pub mod source;
 pub mod token;
 pub mod view;
 pub mod wire;

@@ -1,7 +1,8 @@
 //! Plan: the standing instruction. What is protected, where to, and when.
 
 use crate::cron::ScheduleSpec;
-use crate::definition::{Validate, check_absolute_path, check_text};
+use crate::definition::{Validate, check_text, within};
+pub use crate::source::{Files, Source};
 use crate::{FieldError, RepositoryId, ServerId};
 use serde::{Deserialize, Serialize};
 
@@ -26,30 +27,6 @@ pub struct Spec {
     /// Words for people.
     #[serde(default)]
     pub description: String,
-}
-
-/// What is protected.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "type", rename_all = "snake_case")]
-pub enum Source {
-    /// Files and folders, by borg.
-    Files(Files),
-}
-
-/// The files source.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Files {
-    /// Absolute paths, at least one.
-    pub paths: Vec<String>,
-    /// Borg exclude patterns (`borg help patterns`), e.g. `*/node_modules`, `sh:/home/*/.cache`.
-    #[serde(default)]
-    pub excludes: Vec<String>,
-    /// Stay on the file system of each path.
-    #[serde(default)]
-    pub one_file_system: bool,
-    /// Leave out folders that are tagged as caches (`CACHEDIR.TAG`).
-    #[serde(default)]
-    pub exclude_caches: bool,
 }
 
 /// Borg's `--compression`.
@@ -131,25 +108,9 @@ impl Validate for Spec {
     fn problems(&self) -> Vec<FieldError> {
         let mut problems = Vec::new();
         check_text(&mut problems, "description", &self.description, 500);
-        let Source::Files(files) = &self.source;
-        if files.paths.is_empty() {
-            problems.push(FieldError::new("source.paths", "must name at least one path"));
-        }
-        for (i, path) in files.paths.iter().enumerate() {
-            check_absolute_path(&mut problems, &format!("source.paths[{i}]"), path);
-        }
-        for (i, pattern) in files.excludes.iter().enumerate() {
-            let field = format!("source.excludes[{i}]");
-            check_text(&mut problems, &field, pattern, 4096);
-            if pattern.is_empty() {
-                problems.push(FieldError::new(field, "must not be empty"));
-            }
-        }
+        problems.extend(within("source", self.source.problems()));
         if let Some(schedule) = &self.schedule {
-            problems.extend(schedule.problems().into_iter().map(|mut p| {
-                p.field = format!("schedule.{}", p.field);
-                p
-            }));
+            problems.extend(within("schedule", schedule.problems()));
         }
         if self.limits.upload_rate_kib_per_s == Some(0) {
             problems.push(FieldError::new(

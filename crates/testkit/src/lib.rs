@@ -7,12 +7,14 @@ mod http_sink;
 pub mod lasting;
 mod nats;
 mod port;
+mod postgresql;
 mod twin;
 
 pub use borg::{ScratchRepository, borg_is_there};
 pub use http_sink::{HttpSink, Received};
 pub use nats::Nats;
 pub use port::Port;
+pub use postgresql::{POSTGRES_PASSWORD, Postgresql};
 pub use twin::{Members, TwinLog};
 
 use std::time::{Duration, Instant};

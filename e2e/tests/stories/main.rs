@@ -10,6 +10,7 @@
 mod backup;
 mod bad_input;
 mod client;
+mod databases;
 mod events;
 mod full;
 mod jobs;

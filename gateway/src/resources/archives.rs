@@ -49,6 +49,23 @@ async fn find(app: &App, id: &str, at_least: Option<Position>) -> Result<(Archiv
     Ok((found.ok_or_else(|| Problem::not_found("archive", id))?, position))
 }
 
+/// An archive from which something can be restored.
+pub async fn find_whole(app: &App, request: &Request, id: &str) -> Result<(Archive, Position), Problem> {
+    let found = find(app, id, request.at_least.clone()).await?;
+    if found.0.missing {
+        return Err(Problem::conflict(
+            "archive_missing",
+            "a scan did not find this archive in its repository",
+        ));
+    }
+    Ok(found)
+}
+
+/// How a job names an archive.
+pub fn target_of(archive: &Archive) -> Target {
+    Target { id: archive.id, name: archive.facts.name.clone(), borg_id: archive.facts.borg_id.clone() }
+}
+
 /// `GET /archives/{id}/files`.
 pub async fn files(app: &App, request: &Request, id: &str) -> Result<Good, Problem> {
     let archive: ArchiveId = id.parse().map_err(|_| Problem::not_found("archive", id))?;
@@ -127,13 +144,7 @@ pub async fn restore(app: &App, request: &Request, id: &str) -> Result<Good, Pro
     if let Some(answer) = work::asked_before(app, request, same).await? {
         return Ok(answer);
     }
-    let (archive, _) = find(app, id, request.at_least.clone()).await?;
-    if archive.missing {
-        return Err(Problem::conflict(
-            "archive_missing",
-            "a scan did not find this archive in its repository",
-        ));
-    }
+    let (archive, _) = find_whole(app, request, id).await?;
     ask(app, request, &archive, |access, archive, roots| {
         check(&wanted, roots)?;
         let RestoreBody { paths, target, on_conflict } = wanted;
@@ -217,9 +228,7 @@ async fn ask(
     spec: impl FnOnce(strongroom_domain::repository::Access, Target, &[String]) -> Result<JobSpec, Problem>,
 ) -> Result<Good, Problem> {
     let (access, server, definition) = reach_named(app, archive.repository.as_str()).await?;
-    let target =
-        Target { id: archive.id, name: archive.facts.name.clone(), borg_id: archive.facts.borg_id.clone() };
-    let spec = spec(access, target, &definition.restore_roots)?;
+    let spec = spec(access, target_of(archive), &definition.restore_roots)?;
     let requested =
         Requested { spec, server, node: definition.node, trigger: Trigger::Manual, deadline_s: None };
     work::ask(app, request, requested).await

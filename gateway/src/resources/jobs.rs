@@ -189,6 +189,7 @@ async fn again(app: &App, before: Requested, trigger: Trigger) -> Result<Request
                 spec.allowed_roots.clone_from(&definition.restore_roots);
             }
         }
+        JobSpec::RestoreDatabase(spec) => spec.access = now,
         JobSpec::InitRepository { access }
         | JobSpec::ScanRepository { access }
         | JobSpec::DeleteArchive { access, .. }

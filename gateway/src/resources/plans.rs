@@ -4,14 +4,16 @@ use super::definition::{Prepared, Resource, etag, event_id, existing, fold, key_
 use super::repositories::{Repositories, reach_named};
 use super::servers::Servers;
 use crate::app::App;
+use crate::body::Secret;
 use crate::conditions::Conditions;
 use crate::http::{Good, Request};
 use crate::problem::Problem;
-use crate::{body, work};
+use crate::{body, seal, work};
 use serde_json::{Map, Value, json};
 use strongroom_bus::{NewEvent, Position};
 use strongroom_domain::definition::{Retired, Validate, check_text};
 use strongroom_domain::job::{BackupSpec, JobSpec, Requested, Trigger};
+use strongroom_domain::source::Source;
 use strongroom_domain::{Aggregate, Event, Kind, PlanId, Rejection, plan};
 use strongroom_service::clock;
 use warp::http::{StatusCode, header};
@@ -24,6 +26,8 @@ impl Resource for Plans {
     const KIND: Kind = Kind::Plan;
     const PLURAL: &'static str = "plans";
     const SINGULAR: &'static str = "plan";
+    const HIDDEN: &'static [&'static str] = &["/source/connection/password"];
+    const SEALED: &'static [&'static str] = &["password"];
 
     fn pick(event: &Event) -> Option<plan::Spec> {
         if let Event::PlanDefined(spec) = event { Some(spec.clone()) } else { None }
@@ -40,11 +44,15 @@ impl Resource for Plans {
     async fn prepare(
         app: &App,
         _request: &Request,
-        _id: &str,
-        fields: Map<String, Value>,
-        _old: Option<&plan::Spec>,
+        id: &str,
+        mut fields: Map<String, Value>,
+        old: Option<&plan::Spec>,
     ) -> Result<Prepared<plan::Spec>, Problem> {
-        let spec: plan::Spec = body::understand(fields)?;
+        let password = body::take_secret(&mut fields, "password")?;
+        if fields.get("source").and_then(|s| s.pointer("/connection/password")).is_some() {
+            return Err(Problem::field("source.connection.password", "is not known here; give 'password'"));
+        }
+        let mut spec: plan::Spec = body::understand(fields)?;
         // What is wrong with the spec itself is told together with what it refers to in vain.
         let mut problems = spec.problems();
         for (field, id, found) in [
@@ -70,11 +78,11 @@ impl Resource for Plans {
                 }
             }
         }
-        if problems.is_empty() {
-            Ok(spec.into())
-        } else {
-            Err(Rejection::Invalid { fields: problems }.into())
+        if !problems.is_empty() {
+            return Err(Rejection::Invalid { fields: problems }.into());
         }
+        with_password(app, id, &mut spec, old, password).await?;
+        Ok(spec.into())
     }
 
     async fn users(app: &App, id: &str, at: Position) -> Result<Vec<String>, Problem> {
@@ -89,8 +97,55 @@ impl Resource for Plans {
         });
         let mut extras = Map::new();
         extras.insert("next_run_at".into(), json!(next));
+        if let Source::Postgresql(source) = &spec.source {
+            extras.insert("has_password".into(), json!(source.connection.password.is_some()));
+        }
         extras
     }
+}
+
+/// Puts the password of a database server in its place, sealed. One that was given before stays, as long as it goes to the
+/// same server, for the same role, by the same node: whoever may change a plan must not learn it by that.
+async fn with_password(
+    app: &App,
+    id: &str,
+    spec: &mut plan::Spec,
+    old: Option<&plan::Spec>,
+    password: Secret,
+) -> Result<(), Problem> {
+    let for_server = spec.server.clone();
+    let Source::Postgresql(new) = &mut spec.source else {
+        return match password {
+            Secret::Given(_) => Err(Problem::field("password", "is for databases")),
+            Secret::Kept | Secret::None => Ok(()),
+        };
+    };
+    let connection = &mut new.connection;
+    connection.password = match password {
+        Secret::None => None,
+        // Peer authentication asks for none.
+        Secret::Kept if connection.os_user.is_some() => None,
+        Secret::Kept => match old.map(|old| (&old.server, &old.source)) {
+            Some((server, Source::Postgresql(old))) if old.connection.password.is_some() => {
+                if *server != for_server || !connection.is_where(&old.connection) {
+                    let message =
+                        "must be given again, or be null: the server, the role or the way to it is another";
+                    return Err(Problem::field("password", message));
+                }
+                old.connection.password.clone()
+            }
+            _ => None,
+        },
+        Secret::Given(_) if connection.os_user.is_some() => {
+            let message = "must be absent with os_user: peer authentication asks for none";
+            return Err(Problem::field("password", message));
+        }
+        Secret::Given(text) => {
+            let server = referred::<Servers>(app, "server", for_server.as_str()).await?;
+            Some(seal::store_for_node(app, &format!("plan-{id}"), "password", &text, &server).await?)
+        }
+    };
+    Ok(())
 }
 
 /// `POST /plans/{id}/run`.

@@ -13,7 +13,7 @@ use strongroom_bus::Position;
 use strongroom_domain::definition::Retired;
 use strongroom_domain::job::{JobSpec, Requested, Trigger};
 use strongroom_domain::repository::{self, Access};
-use strongroom_domain::{Aggregate, Event, EventId, JobId, Kind, RepositoryId, SecretRef, ServerId, server};
+use strongroom_domain::{Event, EventId, JobId, Kind, RepositoryId, SecretRef, ServerId, server};
 
 /// The kind.
 pub struct Repositories;
@@ -197,25 +197,10 @@ pub async fn scan(app: &App, request: &Request, id: &str) -> Result<Good, Proble
 }
 
 async fn sealed(app: &App, id: &str, server: &server::Spec, text: &str) -> Result<SecretRef, Problem> {
-    let history = app.bus.journal().load(&Aggregate::new(Kind::Node, &server.node)).await?;
-    let joined = history.events.iter().rev().find_map(|e| match &e.event {
-        Event::NodeJoined(joined) => Some(joined.age_recipient.clone()),
-        _ => None,
-    });
-    let recipient = joined.ok_or_else(|| {
-        let detail = format!(
-            "node '{}' has never come up, so there is no key to encrypt the passphrase to; start its executor first",
-            server.node
-        );
-        Problem::conflict("node_unknown", detail)
-    })?;
-    seal::store(&app.bus, &format!("repository-{id}"), text, &recipient).await
+    seal::store_for_node(app, &format!("repository-{id}"), "passphrase", text, server).await
 }
 
-/// A passphrase that borg can be given: one line of text.
+/// A passphrase that borg can be given.
 fn checked(text: String) -> Result<String, Problem> {
-    if text.is_empty() || text.len() > 1024 || text.chars().any(char::is_control) {
-        return Err(Problem::field("passphrase", "must be 1 to 1024 bytes without control characters"));
-    }
-    Ok(text)
+    body::one_line("passphrase", text)
 }

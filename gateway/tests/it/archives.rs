@@ -33,6 +33,7 @@ async fn stage() -> (Stage, String) {
         comment: String::new(),
         hostname: "h".into(),
         index: None,
+        dump: None,
     };
     stage.facts.archives.lock().unwrap().push(Archive {
         id,

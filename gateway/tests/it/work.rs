@@ -295,7 +295,7 @@ async fn only_what_ended_badly_is_tried_again() {
     stage.client.put("/plans/web", changed).await.expect(200);
     let again = retry(&job).await.expect(202);
     let JobSpec::Backup(backup) = requested(&stage, again.str("/id")).await.spec else { panic!("no backup") };
-    let strongroom_domain::plan::Source::Files(files) = backup.source;
+    let strongroom_domain::plan::Source::Files(files) = backup.source else { panic!("no files") };
     assert_eq!(files.paths, ["/srv/elsewhere"]);
     // Without its plan it is what it was.
     for open in stage.client.get("/jobs?plan=web&phase=waiting").await.body["items"].as_array().unwrap() {
@@ -304,6 +304,6 @@ async fn only_what_ended_badly_is_tried_again() {
     stage.client.delete("/plans/web").await.expect(204);
     let again = retry(&job).await.expect(202);
     let JobSpec::Backup(backup) = requested(&stage, again.str("/id")).await.spec else { panic!("no backup") };
-    let strongroom_domain::plan::Source::Files(files) = backup.source;
+    let strongroom_domain::plan::Source::Files(files) = backup.source else { panic!("no files") };
     assert_eq!(files.paths, ["/srv/site"]);
 }

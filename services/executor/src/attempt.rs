@@ -17,7 +17,7 @@ use strongroom_bus::WorkDelivery;
 use strongroom_domain::job::{JobSpec, Report};
 use strongroom_domain::wire::{LeaseAnswer, LeaseQuestion, NodeReport, Progress, Status, WorkItem};
 use strongroom_domain::{Failure, FailureCode};
-use strongroom_service::{Shutdown, clock, identity, retry, trace};
+use strongroom_service::{Shutdown, clock, retry, trace};
 use tracing::Instrument;
 
 /// How often a delivery is kept from going to somebody else; far below the time after which it would.
@@ -133,6 +133,7 @@ async fn conclude(
                 attempt: item.attempt,
                 borg_repository_id: item.borg_repository_id.as_deref(),
                 passphrase,
+                sealed: &item.secrets,
                 control,
                 meter: meter.clone(),
             };
@@ -148,6 +149,10 @@ async fn conclude(
         Err(NoOutcome::Stopped(Stop::Shutdown)) => {
             Report::Interrupted { reason: "the executor was told to end".into() }
         }
+        // Whoever stops borg for this reason knows a better failure.
+        Err(NoOutcome::Stopped(Stop::SourceFailed)) => {
+            Report::Failed { failure: Failure::new(FailureCode::DumpFailed, "the dump broke off") }
+        }
         Err(NoOutcome::Stopped(Stop::TimeUp)) => {
             let limit = item.spec.time_limit().unwrap_or_default().as_secs();
             let message = format!("it was stopped after {limit} s, as the plan says");
@@ -158,12 +163,8 @@ async fn conclude(
 
 /// The passphrase that opens the repository, out of what came with the work.
 fn passphrase(worker: &Worker, item: &WorkItem) -> Result<Option<SecretString>, Failure> {
-    let Some(reference) = &item.spec.access().passphrase else { return Ok(None) };
-    let missing =
-        |why: &str| Failure::new(FailureCode::SecretMissing, format!("the secret {reference} {why}"));
-    let sealed = item.secrets.iter().find(|s| s.reference == *reference);
-    let sealed = sealed.ok_or_else(|| missing("is not in the secret store"))?;
-    identity::decrypt(&worker.state.identity, &sealed.ciphertext).map(Some).map_err(missing)
+    let reference = item.spec.access().passphrase.as_ref();
+    reference.map(|reference| jobs::secret(&worker.state.identity, &item.secrets, reference)).transpose()
 }
 
 /// Watches whether to stop. Never ends.

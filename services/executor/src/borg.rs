@@ -1,6 +1,6 @@
 //! Running borg: one call, its words, its end.
 
-use crate::child::{Plan, Running};
+use crate::child::{Input, Plan, Running};
 use crate::control::{Control, NoOutcome, Stop};
 use crate::core::finding::Work;
 use crate::core::findings::Findings;
@@ -152,30 +152,40 @@ impl Borg {
 
     /// Runs it to its end, and gives what it printed as a whole.
     pub async fn run(&self, call: Call<'_>) -> Result<Done, NotDone> {
-        self.run_with(call, None).await
+        self.run_with(call, Taker::Whole).await
     }
 
     /// Runs it to its end, and hands each line that it prints to `lines`, as fast as they are taken there.
     pub async fn run_lines(&self, call: Call<'_>, lines: mpsc::Sender<String>) -> Result<Done, NotDone> {
-        self.run_with(call, Some(lines)).await
+        self.run_with(call, Taker::Lines(lines)).await
     }
 
-    async fn run_with(&self, call: Call<'_>, lines: Option<mpsc::Sender<String>>) -> Result<Done, NotDone> {
+    /// Runs it to its end, and hands the bytes that it prints to `pieces`, as fast as they are taken there. When nobody
+    /// takes them any more, the rest is read and passed over.
+    pub async fn run_pieces(&self, call: Call<'_>, pieces: mpsc::Sender<Vec<u8>>) -> Result<Done, NotDone> {
+        self.run_with(call, Taker::Pieces(pieces)).await
+    }
+
+    async fn run_with(&self, call: Call<'_>, taker: Taker) -> Result<Done, NotDone> {
         let failed = |failure| NotDone::Failed(failure, Box::default());
         if let Some(why) = call.control.why() {
             return Err(NotDone::Stopped(why));
         }
         let mut environment = self.environment.clone();
-        let input = call.passphrase.map(|p| p.expose_secret().as_bytes().to_vec());
-        if input.is_some() {
-            environment.push(("BORG_PASSPHRASE_FD", "0".into()));
-        }
+        let input = match call.passphrase {
+            Some(passphrase) => {
+                environment.push(("BORG_PASSPHRASE_FD", "0".into()));
+                Input::Words(passphrase.expose_secret().as_bytes().to_vec())
+            }
+            None => Input::Nothing,
+        };
         let plan = Plan {
             program: self.program.clone(),
             arguments: call.arguments,
             environment,
             folder: call.folder.map(Path::to_owned),
             input,
+            user: None,
             notes: self.notes.clone(),
         };
         let started = Running::start(plan).await;
@@ -197,7 +207,7 @@ impl Borg {
             (handle.ended().await, Some(why))
         };
         let (printed, messages, (status, stopped)) =
-            tokio::join!(read(stdout, lines), listen(stderr, call.work, call.meter), watching);
+            tokio::join!(read(stdout, taker), listen(stderr, call.work, call.meter), watching);
         let exit = exit_of(status.map_err(|e| failed(Failure::new(FailureCode::Unknown, e.to_string())))?);
         if let Some(why) = stopped.filter(|why| *why == Stop::Stale || !matches!(exit, Exit::Code(0 | 1))) {
             return Err(NotDone::Stopped(why));
@@ -233,16 +243,37 @@ impl Borg {
     }
 }
 
-async fn read(
-    mut stdout: tokio::process::ChildStdout,
-    lines: Option<mpsc::Sender<String>>,
-) -> std::io::Result<Vec<u8>> {
+/// What becomes of what borg prints.
+enum Taker {
+    /// It is kept, and given back as a whole.
+    Whole,
+    /// Each line goes there.
+    Lines(mpsc::Sender<String>),
+    /// All of it goes there.
+    Pieces(mpsc::Sender<Vec<u8>>),
+}
+
+async fn read(mut stdout: tokio::process::ChildStdout, taker: Taker) -> std::io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    let Some(lines) = lines else {
-        (&mut stdout).take(ANSWER_BYTES).read_to_end(&mut bytes).await?;
-        // Read to its end whatever its size, or borg would wait for us for ever.
-        let more = tokio::io::copy(&mut stdout, &mut tokio::io::sink()).await?;
-        return if more == 0 { Ok(bytes) } else { Err(std::io::Error::other("borg's answer is too large")) };
+    let lines = match taker {
+        Taker::Lines(lines) => lines,
+        Taker::Pieces(pieces) => loop {
+            let mut piece = Vec::with_capacity(PIECE_BYTES);
+            if stdout.read_buf(&mut piece).await? == 0 {
+                return Ok(bytes);
+            }
+            drop(pieces.send(piece).await);
+        },
+        Taker::Whole => {
+            (&mut stdout).take(ANSWER_BYTES).read_to_end(&mut bytes).await?;
+            // Read to its end whatever its size, or borg would wait for us for ever.
+            let more = tokio::io::copy(&mut stdout, &mut tokio::io::sink()).await?;
+            return if more == 0 {
+                Ok(bytes)
+            } else {
+                Err(std::io::Error::other("borg's answer is too large"))
+            };
+        }
     };
     let mut too_long = false;
     let mut said = Said::new(stdout);

@@ -10,7 +10,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, mpsc};
-use tokio::process::{ChildStderr, ChildStdout};
+use tokio::process::{ChildStderr, ChildStdin, ChildStdout};
 use tokio::task::JoinHandle;
 
 /// What is started.
@@ -23,14 +23,39 @@ pub struct Plan {
     pub environment: Vec<(&'static str, OsString)>,
     /// Where it works.
     pub folder: Option<PathBuf>,
-    /// What it reads: a secret, which is written and then gone.
-    pub input: Option<Vec<u8>>,
+    /// What it reads.
+    pub input: Input,
+    /// As whom it runs; as the executor's own user, when absent.
+    pub user: Option<User>,
     /// Where it is noted while it runs.
     pub notes: PathBuf,
 }
 
+/// What a child reads.
+#[derive(Default)]
+pub enum Input {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// A few words, a secret perhaps, which are written and then gone. They fit into a pipe.
+    Words(Vec<u8>),
+    /// What is written to [`Running::stdin`].
+    Stream,
+}
+
+/// A system user.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct User {
+    /// Its number.
+    pub uid: u32,
+    /// The number of its first group.
+    pub gid: u32,
+}
+
 /// A child that runs. Dropped, it is killed.
 pub struct Running {
+    /// What it reads, with [`Input::Stream`].
+    pub stdin: Option<ChildStdin>,
     /// What it prints.
     pub stdout: ChildStdout,
     /// What it says besides.
@@ -87,6 +112,7 @@ impl Running {
             (Some(stdout), Some(stderr)) => (ChildStdout::from_std(stdout)?, ChildStderr::from_std(stderr)?),
             _ => return Err(std::io::Error::other("it has no output")),
         };
+        let stdin = child.stdin.take().map(ChildStdin::from_std).transpose()?;
         let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
         let group = Group(Arc::new(Mutex::new(pid)));
         let note = note(&notes, child.id());
@@ -94,12 +120,12 @@ impl Running {
             let group = group.clone();
             move || wait(child, &group, note.as_deref())
         });
-        Ok(Self { stdout, stderr, group, ended })
+        Ok(Self { stdin, stdout, stderr, group, ended })
     }
 
     /// What can signal it while its parts are elsewhere.
     pub fn into_parts(self) -> (ChildStdout, ChildStderr, Handle) {
-        let Self { stdout, stderr, group, ended } = self;
+        let Self { stdin: _, stdout, stderr, group, ended } = self;
         (stdout, stderr, Handle { group, ended })
     }
 }
@@ -130,13 +156,17 @@ impl Drop for Handle {
 
 fn spawn(plan: Plan) -> std::io::Result<Child> {
     let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "KILL"]);
+    if let Some(User { uid, gid }) = plan.user {
+        command.args([format!("--reuid={uid}"), format!("--regid={gid}"), "--init-groups".to_owned()]);
+    }
     command
-        .args(["--pdeathsig", "KILL", "--"])
+        .arg("--")
         .arg(&plan.program)
         .args(&plan.arguments)
         .env_clear()
         .envs(plan.environment.iter().map(|(name, value)| (name, value)))
-        .stdin(if plan.input.is_some() { Stdio::piped() } else { Stdio::null() })
+        .stdin(if matches!(plan.input, Input::Nothing) { Stdio::null() } else { Stdio::piped() })
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .process_group(0);
@@ -144,9 +174,11 @@ fn spawn(plan: Plan) -> std::io::Result<Child> {
         command.current_dir(folder);
     }
     let mut child = command.spawn()?;
-    if let (Some(mut stdin), Some(input)) = (child.stdin.take(), plan.input) {
-        // It fits into the pipe, so this waits for nobody; who does not want it does not read it.
-        let _ = stdin.write_all(&input);
+    if let Input::Words(words) = plan.input
+        && let Some(mut stdin) = child.stdin.take()
+    {
+        // They fit into the pipe, so this waits for nobody; who does not want them does not read them.
+        let _ = stdin.write_all(&words);
     }
     Ok(child)
 }

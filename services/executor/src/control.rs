@@ -12,6 +12,8 @@ pub enum Stop {
     TimeUp,
     /// The executor ends; another life goes on with the job.
     Shutdown,
+    /// What it reads from has failed: what was read must not look like all there is.
+    SourceFailed,
     /// The attempt is not the present one any more: nothing is to be said about it.
     Stale,
 }

@@ -2,6 +2,7 @@
 
 mod backup;
 mod delete;
+mod dump;
 mod entries;
 pub mod ground;
 mod halves;
@@ -10,6 +11,7 @@ mod init;
 mod placing;
 mod renames;
 mod restore;
+mod restore_database;
 mod scan;
 
 use crate::borg::{Borg, Call, Done, NotDone, SharedMeter};
@@ -20,14 +22,16 @@ use crate::core::{archive, command};
 use crate::repository;
 use crate::state::State;
 use age::secrecy::SecretString;
+use age::x25519::Identity;
 use std::path::Path;
 use std::sync::PoisonError;
 use strongroom_bus::NodeBus;
 use strongroom_domain::archive::Facts;
 use strongroom_domain::job::{Completeness, JobResult, JobSpec, Outcome};
 use strongroom_domain::repository::Access;
-use strongroom_domain::{Failure, FailureCode, JobId};
-use strongroom_service::clock;
+use strongroom_domain::wire::SealedSecret;
+use strongroom_domain::{Failure, FailureCode, JobId, SecretRef};
+use strongroom_service::{clock, identity};
 
 /// What a kind of work has at hand.
 pub struct Bench<'a> {
@@ -47,6 +51,8 @@ pub struct Bench<'a> {
     pub borg_repository_id: Option<&'a str>,
     /// What opens the repository.
     pub passphrase: Option<SecretString>,
+    /// The secrets that came with the work, sealed.
+    pub sealed: &'a [SealedSecret],
     /// Hears when to stop.
     pub control: Control,
     /// Where progress goes.
@@ -71,6 +77,7 @@ pub async fn run(bench: &Bench<'_>, spec: &JobSpec) -> Result<Finished, NoOutcom
         JobSpec::InitRepository { access } => init::run(bench, access).await,
         JobSpec::Backup(spec) => backup::run(bench, spec).await,
         JobSpec::Restore(spec) => restore::run(bench, spec).await,
+        JobSpec::RestoreDatabase(spec) => restore_database::run(bench, spec).await,
         JobSpec::DeleteArchive { access, archive } => delete::run(bench, access, archive).await,
         JobSpec::ScanRepository { access } => scan::run(bench, access).await,
         JobSpec::IndexArchive { access, archive } => index::run(bench, access, archive).await,
@@ -88,6 +95,11 @@ impl Bench<'_> {
             control: self.control.clone(),
             meter: Some(&self.meter),
         }
+    }
+
+    /// A secret that came with the work.
+    pub fn secret(&self, reference: &SecretRef) -> Result<SecretString, Failure> {
+        secret(&self.state.identity, self.sealed, reference)
     }
 
     /// Runs borg to its end.
@@ -111,6 +123,19 @@ impl Bench<'_> {
         let listed = self.borg(command::list_archives(access)).await?;
         Ok(archive::all(&listed.stdout, &access.repository).map_err(unreadable)?)
     }
+}
+
+/// A secret among those that came with the work.
+pub fn secret(
+    identity: &Identity,
+    sealed: &[SealedSecret],
+    reference: &SecretRef,
+) -> Result<SecretString, Failure> {
+    let missing =
+        |why: &str| Failure::new(FailureCode::SecretMissing, format!("the secret {reference} {why}"));
+    let sealed = sealed.iter().find(|s| s.reference == *reference);
+    let sealed = sealed.ok_or_else(|| missing("is not in the secret store"))?;
+    identity::decrypt(identity, &sealed.ciphertext).map_err(missing)
 }
 
 /// An answer of borg that cannot be read.

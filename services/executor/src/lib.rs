@@ -15,9 +15,13 @@ mod jobs;
 mod mounts;
 mod names;
 mod orphans;
+mod postgresql;
+mod program;
 mod repository;
 mod scratch;
+mod sources;
 mod state;
+mod streams;
 mod unfinished;
 mod worker;
 
@@ -67,6 +71,7 @@ pub async fn run(config: Config, bus: NodeBus, shutdown: Shutdown) -> anyhow::Re
     let restores = state.restores();
     // What a large restore has left takes a while to remove.
     tokio::task::spawn_blocking(move || scratch::clear(&restores)).await?;
+    streams::clear(&state.streams());
     found::clear(&state.findings(), clock::now().into());
     let borg = borg::Borg::new(&config.borg, &state)?;
     let worker = Arc::new(worker::Worker::new(config, state, borg, bus));

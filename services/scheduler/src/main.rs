@@ -38,6 +38,6 @@ fn main() -> ExitCode {
             reconcile_every: Duration::from_secs(args.reconcile_s),
             ..Config::default()
         };
-        run(config, bus, shutdown).await
+        Box::pin(run(config, bus, shutdown)).await
     })
 }

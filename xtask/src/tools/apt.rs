@@ -36,6 +36,20 @@ pub fn install(packages: &[&str]) -> Result<()> {
     Err(format!("'{by_hand}' failed; its output is above"))
 }
 
+/// Puts a file of settings in place before a package reads it.
+pub fn place(text: &str, path: &str) -> Result<()> {
+    let Some(mut line) = privilege() else {
+        return Err(format!("{path} cannot be written: this needs root, and sudo would ask for a password"));
+    };
+    let aside = std::env::temp_dir().join(format!("strongroom-{}.conf", std::process::id()));
+    std::fs::write(&aside, text).map_err(|e| format!("{}: {e}", aside.display()))?;
+    let from = aside.display().to_string();
+    line.extend(["install", "-D", "-m", "644", &from, path]);
+    let placed = runs(&line);
+    let _ = std::fs::remove_file(&aside);
+    if placed { Ok(()) } else { Err(format!("{path} cannot be written")) }
+}
+
 /// What to put before a command so that it runs as root; nothing where this is root already.
 fn privilege() -> Option<Vec<&'static str>> {
     if is_root() {

@@ -92,6 +92,20 @@ pub enum JobResult {
         #[serde(default)]
         kept_both: u64,
     },
+    /// The database is back.
+    RestoreDatabase {
+        /// Its name.
+        database: String,
+        /// Bytes of the dump.
+        size_bytes: u64,
+        /// SHA-256 of them, hex: the one that was taken when it was dumped.
+        sha256: String,
+        /// How many tables it has now.
+        tables: u64,
+        /// What the database that stood there is called now, when it was kept.
+        #[serde(default)]
+        kept: Option<String>,
+    },
     /// The archive is gone from the repository.
     DeleteArchive {
         /// It was gone before.

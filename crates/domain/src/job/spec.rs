@@ -1,9 +1,10 @@
 //! What a job is asked to do. A request carries everything that is needed, so a node looks nothing up.
 
 use crate::archive::Target;
-use crate::plan::{Compression, Limits, Source};
+use crate::plan::{Compression, Limits};
 use crate::repository::Access;
-use crate::{JobId, NodeId, PlanId, RepositoryId, ServerId};
+use crate::source::{Source, postgresql};
+use crate::{JobId, NodeId, PlanId, RepositoryId, SecretRef, ServerId};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -56,6 +57,8 @@ pub enum JobSpec {
     Backup(BackupSpec),
     /// `borg extract`.
     Restore(RestoreSpec),
+    /// A dump that is in an archive, back into a database server.
+    RestoreDatabase(RestoreDatabaseSpec),
     /// `borg delete` of one archive, then `borg compact`.
     DeleteArchive {
         /// Which repository.
@@ -84,6 +87,7 @@ impl JobSpec {
             Self::InitRepository { .. } => "init-repository",
             Self::Backup(_) => "backup",
             Self::Restore(_) => "restore",
+            Self::RestoreDatabase(_) => "restore-database",
             Self::DeleteArchive { .. } => "delete-archive",
             Self::ScanRepository { .. } => "scan-repository",
             Self::IndexArchive { .. } => "index-archive",
@@ -95,6 +99,7 @@ impl JobSpec {
         match self {
             Self::Backup(spec) => &spec.access,
             Self::Restore(spec) => &spec.access,
+            Self::RestoreDatabase(spec) => &spec.access,
             Self::InitRepository { access }
             | Self::DeleteArchive { access, .. }
             | Self::ScanRepository { access }
@@ -105,6 +110,17 @@ impl JobSpec {
     /// The id of that repository.
     pub fn repository(&self) -> &RepositoryId {
         &self.access().repository
+    }
+
+    /// All secrets that a node needs to do it.
+    pub fn secrets(&self) -> Vec<&SecretRef> {
+        let mut secrets: Vec<_> = self.access().passphrase.iter().collect();
+        match self {
+            Self::Backup(spec) => secrets.extend(spec.source.secrets()),
+            Self::RestoreDatabase(spec) => secrets.extend(spec.into.secrets()),
+            _ => {}
+        }
+        secrets
     }
 
     /// The plan that it belongs to, for backups.
@@ -123,7 +139,7 @@ impl JobSpec {
     /// Higher goes first: who waits for a restore has lost something.
     pub fn priority(&self) -> u8 {
         match self {
-            Self::Restore(_) => 3,
+            Self::Restore(_) | Self::RestoreDatabase(_) => 3,
             Self::InitRepository { .. } => 2,
             Self::Backup(_) | Self::DeleteArchive { .. } => 1,
             Self::ScanRepository { .. } | Self::IndexArchive { .. } => 0,
@@ -171,6 +187,49 @@ pub struct RestoreSpec {
     pub on_conflict: Conflict,
     /// Folders under which it may write; from the server's definition.
     pub allowed_roots: Vec<String>,
+}
+
+/// A restore of one database.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RestoreDatabaseSpec {
+    /// From where.
+    pub access: Access,
+    /// Which archive.
+    pub archive: Target,
+    /// Which dump: its path in the archive.
+    pub path: String,
+    /// Where to.
+    pub into: DatabaseTarget,
+    /// What to do with a database of that name that is not empty. With `keep_both` it is renamed.
+    #[serde(default)]
+    pub on_conflict: Conflict,
+    /// Everything belongs to the role that restores, and nobody has other rights: for a server without the roles of the
+    /// one that was dumped.
+    #[serde(default)]
+    pub no_owner: bool,
+}
+
+/// Where a database is restored to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum DatabaseTarget {
+    /// Into a PostgreSQL server.
+    Postgresql {
+        /// Which one, and as whom.
+        #[serde(default)]
+        connection: postgresql::Connection,
+        /// Which database; it is made.
+        database: String,
+    },
+}
+
+impl DatabaseTarget {
+    /// The secrets that a node needs for it.
+    pub fn secrets(&self) -> Vec<&SecretRef> {
+        match self {
+            Self::Postgresql { connection, .. } => connection.password.iter().collect(),
+        }
+    }
 }
 
 /// Where restored files go.

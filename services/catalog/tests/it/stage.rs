@@ -230,6 +230,7 @@ pub fn facts(job: JobId, index: Option<IndexFacts>) -> Facts {
         comment: "{}".into(),
         hostname: "h".into(),
         index,
+        dump: None,
     }
 }
 

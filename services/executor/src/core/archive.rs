@@ -146,6 +146,7 @@ impl Archive {
             comment: self.comment.chars().take(COMMENT_CHARS).collect(),
             hostname: self.hostname,
             index: None,
+            dump: None,
         })
     }
 }

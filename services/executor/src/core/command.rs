@@ -5,8 +5,8 @@
 
 use strongroom_domain::JobId;
 use strongroom_domain::job::BackupSpec;
-use strongroom_domain::plan::Source;
 use strongroom_domain::repository::{Access, Encryption};
+use strongroom_domain::source::Files;
 
 /// How often borg writes a checkpoint, in seconds: what a killed backup has stored until then is not stored again.
 const CHECKPOINT_INTERVAL_S: u32 = 300;
@@ -24,18 +24,9 @@ fn call(command: &str, lock_wait_s: u32) -> Vec<String> {
     words.map(str::to_owned).to_vec()
 }
 
-/// `borg create`.
-pub fn create(spec: &BackupSpec, job: JobId, server: &str) -> Vec<String> {
-    let mut line = call("create", spec.limits.lock_wait_s.unwrap_or(LOCK_WAIT_S));
-    let comment = serde_json::json!({ "strongroom": 1, "plan": spec.plan, "job": job, "server": server });
-    let comment = comment.to_string().replace('{', "{{").replace('}', "}}");
-    line.extend(["--json".into(), "--comment".into(), comment]);
-    line.extend(["--compression".into(), spec.compression.as_str().to_owned()]);
-    line.extend(["--checkpoint-interval".into(), CHECKPOINT_INTERVAL_S.to_string()]);
-    if let Some(rate) = spec.limits.upload_rate_kib_per_s {
-        line.extend(["--upload-ratelimit".into(), rate.to_string()]);
-    }
-    let Source::Files(files) = &spec.source;
+/// `borg create` of files.
+pub fn create(spec: &BackupSpec, files: &Files, job: JobId, server: &str) -> Vec<String> {
+    let mut line = create_with(spec, job, server);
     if files.one_file_system {
         line.push("--one-file-system".into());
     }
@@ -46,6 +37,27 @@ pub fn create(spec: &BackupSpec, job: JobId, server: &str) -> Vec<String> {
     line.extend(files.excludes.iter().map(|pattern| format!("--exclude={pattern}")));
     line.extend([archive(&spec.access, &spec.archive_name(job)), "--".into()]);
     line.extend(files.paths.iter().cloned());
+    line
+}
+
+/// `borg create` of what comes through these pipes, one after the other, below the current folder.
+pub fn create_of_streams(spec: &BackupSpec, job: JobId, server: &str, pipes: &[String]) -> Vec<String> {
+    let mut line = create_with(spec, job, server);
+    line.extend(["--read-special".into(), archive(&spec.access, &spec.archive_name(job)), "--".into()]);
+    line.extend(pipes.iter().cloned());
+    line
+}
+
+fn create_with(spec: &BackupSpec, job: JobId, server: &str) -> Vec<String> {
+    let mut line = call("create", spec.limits.lock_wait_s.unwrap_or(LOCK_WAIT_S));
+    let comment = serde_json::json!({ "strongroom": 1, "plan": spec.plan, "job": job, "server": server });
+    let comment = comment.to_string().replace('{', "{{").replace('}', "}}");
+    line.extend(["--json".into(), "--comment".into(), comment]);
+    line.extend(["--compression".into(), spec.compression.as_str().to_owned()]);
+    line.extend(["--checkpoint-interval".into(), CHECKPOINT_INTERVAL_S.to_string()]);
+    if let Some(rate) = spec.limits.upload_rate_kib_per_s {
+        line.extend(["--upload-ratelimit".into(), rate.to_string()]);
+    }
     line
 }
 
@@ -109,6 +121,15 @@ pub fn extract(access: &Access, name: &str, paths: &[String]) -> Vec<String> {
     line
 }
 
+/// `borg extract` of the content of one file, to the standard output.
+pub fn extract_to_stdout(access: &Access, name: &str, path: &str) -> Vec<String> {
+    let mut line = call("extract", LOCK_WAIT_S);
+    line.extend(["--stdout".into(), archive(access, name), "--".into()]);
+    // Not `pf:`, the path itself: borg 1.2 says of it that it never matched when it did.
+    line.extend(literal(&[path.to_owned()]));
+    line
+}
+
 /// `pp:` is a literal prefix: a star in a name is a star.
 fn literal(paths: &[String]) -> impl Iterator<Item = String> {
     paths.iter().map(|path| format!("pp:{path}"))
@@ -138,9 +159,10 @@ pub fn compact(access: &Access) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "tests")]
+    #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
     use super::*;
     use serde_json::json;
+    use strongroom_domain::source::Source;
 
     #[test]
     fn what_people_name_can_never_be_an_option() {
@@ -155,7 +177,8 @@ mod tests {
         }))
         .unwrap();
         let job = "0192f0c1-0000-7000-8000-000000000001".parse().unwrap();
-        let line = create(&spec, job, "s");
+        let Source::Files(files) = &spec.source else { panic!("no files") };
+        let line = create(&spec, files, job, "s");
         let end = line.iter().position(|w| w == "--").unwrap();
         assert_eq!(line[end + 1..], ["/-rf", "/b"]);
         assert_eq!(line[end - 1], format!("/b/s/r::web-{job}"));

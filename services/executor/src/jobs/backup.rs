@@ -3,7 +3,8 @@
 //! The accidents that this file prevents are P1 (phantom success) and P2 (incomplete shown as complete): success is an
 //! exit code that is known to be good, the archive read back from the repository by name and id, and something in it.
 
-use super::{Bench, Finished, finished, index, unreadable};
+use super::dump::{bounded, manifest_of};
+use super::{Bench, Finished, dump, finished, index, unreadable};
 use crate::borg::NotDone;
 use crate::control::{NoOutcome, Stop};
 use crate::core::findings::Findings;
@@ -12,10 +13,10 @@ use crate::found;
 use crate::unfinished::{self, Unfinished};
 use std::path::Path;
 use std::time::Duration;
-use strongroom_domain::archive::{Facts, IndexFacts};
+use strongroom_domain::archive::{Dump, Facts, IndexFacts};
 use strongroom_domain::failure::{Finding, Severity};
 use strongroom_domain::job::{BackupSpec, JobResult};
-use strongroom_domain::plan::Source;
+use strongroom_domain::source::{Files, Source};
 use strongroom_domain::{Failure, FailureCode};
 
 /// How often an archive is looked for that borg said it had made.
@@ -23,21 +24,20 @@ const LOOKS: u32 = 3;
 
 /// Backs up.
 pub async fn run(bench: &Bench<'_>, spec: &BackupSpec) -> Result<Finished, NoOutcome> {
-    let Source::Files(files) = &spec.source;
     let name = spec.archive_name(bench.job);
-    let missing = files.paths.iter().find_map(|path| source_is_there(path).err());
-    let created = match missing {
-        // What an earlier attempt has made is there, whatever became of its source since.
-        Some(_) if bench.attempt > 1 && is_made(bench, spec, &name).await? => Created::Before,
-        Some(failure) => return Err(failure.into()),
-        None => create(bench, spec, &name, &files.paths).await?,
+    let created = match &spec.source {
+        Source::Files(files) => of_files(bench, spec, &name, files).await?,
+        _ => of_dump(bench, spec, &name).await?,
     };
     bench.step("read-back");
     let (recovered, mut facts, findings, tail) = match created {
         Created::Now { facts, findings, tail } => {
             (false, confirmed(bench, spec, &name, facts).await?, findings, tail)
         }
-        Created::Before => (true, described(bench, spec, &name).await?, recalled(bench), Vec::new()),
+        Created::Before { dump } => {
+            let described = described(bench, spec, &name).await?;
+            (true, Facts { dump, ..described }, recalled(bench), Vec::new())
+        }
     };
     // Where borg counted files, something is there, and the index of it is a job of its own: it costs a look at every
     // entry, for which nobody should wait. Where it counted none, there may be links.
@@ -86,43 +86,85 @@ enum Created {
     /// The archive was made, borg says.
     Now { facts: Box<Facts>, findings: Findings, tail: Vec<String> },
     /// An earlier attempt made it, and its word was lost.
-    Before,
+    Before { dump: Option<Dump> },
+}
+
+async fn of_files(
+    bench: &Bench<'_>,
+    spec: &BackupSpec,
+    name: &str,
+    files: &Files,
+) -> Result<Created, NoOutcome> {
+    match files.paths.iter().find_map(|path| source_is_there(path).err()) {
+        // What an earlier attempt has made is there, whatever became of its source since.
+        Some(_) if bench.attempt > 1 && is_made(bench, spec, name).await? => {
+            Ok(Created::Before { dump: None })
+        }
+        Some(failure) => Err(failure.into()),
+        None => create(bench, spec, name, files).await,
+    }
+}
+
+async fn of_dump(bench: &Bench<'_>, spec: &BackupSpec, name: &str) -> Result<Created, NoOutcome> {
+    if bench.attempt > 1 && is_made(bench, spec, name).await? {
+        match manifest_of(bench, &spec.access, name).await {
+            Ok(manifest) => return Ok(Created::Before { dump: Some(bounded(manifest.dump)) }),
+            Err(NoOutcome::Stopped(why)) => return Err(NoOutcome::Stopped(why)),
+            Err(NoOutcome::Failed(failure)) => {
+                // Only a kill at the worst moment leaves such a one.
+                tracing::warn!(job = %bench.job, problem = failure.message, "what an earlier attempt has dumped is not whole, and is removed");
+                bench.borg_past_cancel(command::delete(&spec.access, name)).await?;
+            }
+        }
+    }
+    match dump::run(bench, spec, server_of(spec)).await {
+        Ok(dump::Dumped { facts, findings, tail }) => {
+            found::keep(&bench.state.findings(), bench.job, &findings);
+            Ok(Created::Now { facts: Box::new(facts), findings, tail })
+        }
+        Err(e) if e.says("Archive.AlreadyExists") => {
+            let manifest = manifest_of(bench, &spec.access, name).await?;
+            Ok(Created::Before { dump: Some(bounded(manifest.dump)) })
+        }
+        Err(e) => Err(not_created(bench, spec, name, e).await),
+    }
 }
 
 async fn create(
     bench: &Bench<'_>,
     spec: &BackupSpec,
     name: &str,
-    named: &[String],
+    files: &Files,
 ) -> Result<Created, NoOutcome> {
     bench.step("create");
-    match bench.borg(command::create(spec, bench.job, server_of(spec))).await {
+    match bench.borg(command::create(spec, files, bench.job, server_of(spec))).await {
         Ok(done) => {
             let mut findings = done.findings;
-            findings.named_paths_are_missing(named, |path| Path::new(path).symlink_metadata().is_ok());
-            links_to_elsewhere(named).into_iter().for_each(|finding| findings.add(finding));
+            findings.named_paths_are_missing(&files.paths, |path| Path::new(path).symlink_metadata().is_ok());
+            links_to_elsewhere(&files.paths).into_iter().for_each(|finding| findings.add(finding));
             found::keep(&bench.state.findings(), bench.job, &findings);
             let facts = archive::created(&done.stdout, &spec.access.repository).map_err(unreadable)?;
             Ok(Created::Now { facts: Box::new(facts), findings, tail: done.tail })
         }
-        Err(e) if e.says("Archive.AlreadyExists") => Ok(Created::Before),
-        Err(NotDone::Stopped(why)) => {
-            match why {
-                // Nobody wants what it has stored.
-                Stop::Cancel => {
-                    remove_checkpoints(bench, spec, name).await;
-                }
-                Stop::TimeUp => keep_unfinished(bench, spec, name),
-                // The next attempt has the same name, and removes them.
-                Stop::Shutdown | Stop::Stale => {}
-            }
-            Err(NoOutcome::Stopped(why))
+        Err(e) if e.says("Archive.AlreadyExists") => Ok(Created::Before { dump: None }),
+        Err(e) => Err(not_created(bench, spec, name, e).await),
+    }
+}
+
+/// Why there is no archive, after what is left of it was seen to.
+async fn not_created(bench: &Bench<'_>, spec: &BackupSpec, name: &str, why: NotDone) -> NoOutcome {
+    match &why {
+        // Nobody wants what it has stored.
+        NotDone::Stopped(Stop::Cancel) => {
+            remove_checkpoints(bench, spec, name).await;
         }
-        Err(e) => {
+        // The next attempt has the same name, and removes them.
+        NotDone::Stopped(Stop::Shutdown | Stop::Stale) => {}
+        NotDone::Stopped(Stop::TimeUp | Stop::SourceFailed) | NotDone::Failed(..) => {
             keep_unfinished(bench, spec, name);
-            Err(e.into())
         }
     }
+    why.into()
 }
 
 /// The next job goes on from what was stored, but under another name, and must know this one to remove it.
@@ -203,7 +245,7 @@ async fn confirmed(
         let problem = format!("the archive {name} has another id than the one that was made");
         return Err(not_read_back(&problem));
     }
-    Ok(Facts { stats: made.stats, ..listed })
+    Ok(Facts { stats: made.stats, dump: made.dump, ..listed })
 }
 
 /// The archive of an earlier attempt, as the repository has it.

@@ -3,6 +3,7 @@
 
 mod accidents;
 mod bounds;
+mod databases;
 mod failures;
 mod findings;
 mod leftovers;

@@ -29,6 +29,8 @@ pub struct Stage {
     pub leases: Leases,
     pub recipient: String,
     pub folder: tempfile::TempDir,
+    /// Secrets that go with the work besides the passphrase, by reference.
+    pub secrets: Mutex<HashMap<String, String>>,
     executor: Option<(Shutdown, JoinHandle<anyhow::Result<()>>)>,
     epoch: Mutex<u64>,
 }
@@ -64,6 +66,7 @@ impl Stage {
             leases,
             recipient: String::new(),
             folder,
+            secrets: Mutex::default(),
             executor: None,
             epoch: Mutex::new(100),
         };
@@ -137,7 +140,11 @@ impl Stage {
             reference: read(secret()),
             ciphertext: age::encrypt(&recipient, text.as_bytes()).unwrap(),
         });
-        let secrets = secrets.into_iter().collect();
+        let more = self.secrets.lock().unwrap().clone().into_iter().map(|(name, text)| SealedSecret {
+            reference: read(json!({ "reference": name, "version": 1 })),
+            ciphertext: age::encrypt(&recipient, text.as_bytes()).unwrap(),
+        });
+        let secrets = secrets.into_iter().chain(more).collect();
         let item = WorkItem { job, epoch, attempt, spec: read(spec), borg_repository_id: None, secrets };
         self.scheduler.emit_work(&"n".parse()?, &item, None).await?;
         Ok((job, epoch))

@@ -195,6 +195,7 @@ pub fn succeeded() -> Event {
         comment: String::new(),
         hostname: String::new(),
         index: None,
+        dump: None,
     };
     let result = JobResult::Backup { archive: facts, recovered: false };
     Event::JobSucceeded(job::Succeeded {

@@ -90,7 +90,7 @@ async fn emit(
     traceparent: Option<&str>,
 ) -> Result<(), Fault> {
     let mut secrets = Vec::new();
-    if let Some(reference) = &spec.access().passphrase {
+    for reference in spec.secrets() {
         // One that is not there is the node's to tell: it knows what the job needed it for.
         if let Some(ciphertext) = desk.bus.get_secret(reference).await? {
             secrets.push(SealedSecret { reference: reference.clone(), ciphertext });

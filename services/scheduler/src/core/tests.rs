@@ -151,5 +151,6 @@ pub fn facts(repository_n: u8, borg_id: &str, name: &str) -> Facts {
         comment: String::new(),
         hostname: String::new(),
         index: None,
+        dump: None,
     }
 }

@@ -75,6 +75,7 @@ pub fn facts(n: u8) -> Facts {
         comment: String::new(),
         hostname: String::new(),
         index: None,
+        dump: None,
     }
 }
 

@@ -1,0 +1,225 @@
+//! PostgreSQL: databases, roles and settings of one server.
+
+use crate::definition::{check_absolute_path, check_text};
+use crate::{FieldError, SecretRef};
+use serde::{Deserialize, Serialize};
+
+/// Bytes of a name in PostgreSQL (`NAMEDATALEN` - 1).
+const NAME_BYTES: usize = 63;
+
+/// The PostgreSQL source.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Postgresql {
+    /// Which server, and as whom.
+    #[serde(default)]
+    pub connection: Connection,
+    /// Which databases; all that allow connections and are no templates, when empty. Whatever comes to be later is in
+    /// the next backup by itself.
+    #[serde(default)]
+    pub databases: Vec<String>,
+    /// Which of all are left out.
+    #[serde(default)]
+    pub excludes: Vec<String>,
+    /// How a dump is written.
+    #[serde(default)]
+    pub format: Format,
+    /// Roles with their passwords, and tablespaces (`pg_dumpall --globals-only`).
+    #[serde(default)]
+    pub globals: Wanted,
+    /// The server's `postgresql.conf`, `pg_hba.conf` and `pg_ident.conf`.
+    #[serde(default)]
+    pub settings: Wanted,
+}
+
+/// Which server, and as whom: what the server's own programs are told, in their terms (PostgreSQL manual, "Environment
+/// Variables" of libpq).
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Connection {
+    /// Name or address, or the absolute folder of a local socket; the node's own default socket, when absent.
+    #[serde(default)]
+    pub host: Option<String>,
+    /// 5432 when absent.
+    #[serde(default)]
+    pub port: Option<u16>,
+    /// The role; the name of the system user, when absent.
+    #[serde(default)]
+    pub user: Option<String>,
+    /// The password's reference; set by the gateway.
+    #[serde(default)]
+    pub password: Option<SecretRef>,
+    /// Whether TLS is used, and what is checked.
+    #[serde(default)]
+    pub tls: Tls,
+    /// The file with the certificates that are trusted, on the node.
+    #[serde(default)]
+    pub tls_root: Option<String>,
+    /// The system user that the programs run as: what peer authentication looks at, mostly `postgres`. The executor must
+    /// be root for it.
+    #[serde(default)]
+    pub os_user: Option<String>,
+    /// The database in which questions about the server are asked; `postgres` when absent.
+    #[serde(default)]
+    pub database: Option<String>,
+}
+
+/// libpq's `sslmode`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, strum::Display)]
+#[serde(rename_all = "kebab-case")]
+#[strum(serialize_all = "kebab-case")]
+pub enum Tls {
+    /// Never.
+    Disable,
+    /// When the server can; nothing is checked.
+    #[default]
+    Prefer,
+    /// Always; nothing is checked.
+    Require,
+    /// Always, with a certificate that is trusted.
+    VerifyCa,
+    /// Always, with a certificate that is trusted and made out for this host.
+    VerifyFull,
+}
+
+/// How a dump is written.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, strum::Display)]
+#[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
+pub enum Format {
+    /// `pg_restore` reads it, in part as well. Not compressed by itself: what does not change is stored once then.
+    #[default]
+    Custom,
+    /// SQL.
+    Plain,
+}
+
+/// Whether something is kept that the role may not be allowed to read.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, strum::Display)]
+#[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
+pub enum Wanted {
+    /// When it is allowed.
+    #[default]
+    IfAllowed,
+    /// Always; the backup fails where it is not allowed.
+    Always,
+    /// Never.
+    Never,
+}
+
+impl Postgresql {
+    /// All that is wrong with it.
+    pub fn problems(&self) -> Vec<FieldError> {
+        let mut problems = self.connection.problems("connection");
+        for (field, names) in [("databases", &self.databases), ("excludes", &self.excludes)] {
+            for (i, name) in names.iter().enumerate() {
+                check_name(&mut problems, &format!("{field}[{i}]"), name);
+                if names.iter().take(i).any(|earlier| earlier == name) {
+                    problems.push(FieldError::new(format!("{field}[{i}]"), "is named twice"));
+                }
+            }
+        }
+        if !self.databases.is_empty() && !self.excludes.is_empty() {
+            problems.push(FieldError::new("excludes", "must be empty when databases are named"));
+        }
+        problems
+    }
+}
+
+impl Connection {
+    /// All that is wrong with it; `at` is where it stands.
+    pub fn problems(&self, at: &str) -> Vec<FieldError> {
+        let mut problems = Vec::new();
+        if let Some(host) = &self.host {
+            let field = format!("{at}.host");
+            check_text(&mut problems, &field, host, 255);
+            if host.is_empty() || host.contains([',', ' ']) {
+                problems.push(FieldError::new(&field, "must be one name, address or absolute folder"));
+            }
+        }
+        if self.port == Some(0) {
+            problems.push(FieldError::new(format!("{at}.port"), "must be at least 1"));
+        }
+        for (field, name) in [("user", &self.user), ("database", &self.database)] {
+            if let Some(name) = name {
+                check_name(&mut problems, &format!("{at}.{field}"), name);
+            }
+        }
+        if let Some(path) = &self.tls_root {
+            check_absolute_path(&mut problems, &format!("{at}.tls_root"), path);
+        }
+        if let Some(user) = &self.os_user {
+            let is_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
+            if user.is_empty() || user.len() > 32 || user.starts_with('-') || !user.chars().all(is_name) {
+                problems.push(FieldError::new(format!("{at}.os_user"), "must be the name of a system user"));
+            }
+        }
+        problems
+    }
+
+    /// Whether it leads to the same server, for the same role, with the same care: a password that was given for one
+    /// goes to no other.
+    pub fn is_where(&self, other: &Self) -> bool {
+        let place = |c: &Self| (c.host.clone(), c.port(), c.user.clone(), c.tls, c.tls_root.clone());
+        place(self) == place(other)
+    }
+
+    /// The port.
+    pub fn port(&self) -> u16 {
+        self.port.unwrap_or(5432)
+    }
+
+    /// The server, as people write it.
+    pub fn shown(&self) -> String {
+        let host = self.host.as_deref().unwrap_or("the local socket");
+        format!("{host}:{}", self.port())
+    }
+}
+
+/// Adds a problem when a name could not be one in PostgreSQL. Anything but NUL may stand in one.
+pub fn check_name(problems: &mut Vec<FieldError>, field: &str, name: &str) {
+    if name.is_empty() || name.len() > NAME_BYTES || name.contains('\0') {
+        problems.push(FieldError::new(field, "must be 1 to 63 bytes without NUL"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn fields(source: Value) -> Vec<String> {
+        let source: Postgresql = serde_json::from_value(source).unwrap();
+        source.problems().into_iter().map(|p| p.field).collect()
+    }
+
+    #[test]
+    fn what_is_left_out_has_its_default() {
+        let source: Postgresql = serde_json::from_value(json!({})).unwrap();
+        assert!(source.problems().is_empty());
+        assert_eq!((source.format, source.globals), (Format::Custom, Wanted::IfAllowed));
+        assert_eq!(source.connection.shown(), "the local socket:5432");
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_by_its_field() {
+        let odd = json!({
+            "connection": { "host": "a,b", "port": 0, "user": "", "tls_root": "ca.pem", "os_user": "-u" },
+            "databases": ["a", "a", "x\0y"], "excludes": ["b"],
+        });
+        assert_eq!(
+            fields(odd),
+            [
+                "connection.host",
+                "connection.port",
+                "connection.user",
+                "connection.tls_root",
+                "connection.os_user",
+                "databases[1]",
+                "databases[2]",
+                "excludes",
+            ]
+        );
+        assert_eq!(fields(json!({ "databases": ["a\nb", "it's", "\"x\"", "é=ü"] })), Vec::<String>::new());
+    }
+}

@@ -1,0 +1,87 @@
+//! Databases: a plan, a backup, a mistake, and the database back, with the client.
+
+use anyhow::Result;
+use serde_json::{Value, json};
+use strongroom_e2e::Single;
+use strongroom_testkit::{POSTGRES_PASSWORD, Postgresql};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_was_spoilt_comes_back_under_its_name_and_the_spoilt_one_is_kept() -> Result<()> {
+    let server = Postgresql::start().await?;
+    server.sql("postgres", "create role shop login")?;
+    server.sql("postgres", "create database shop owner shop")?;
+    server.sql(
+        "shop",
+        "create table orders as select n as id, 'order ' || n as what from generate_series(1, 5000) n",
+    )?;
+    let single = Single::start().await?;
+    single.api.node_joined().await?;
+    let run = |arguments: &[&str]| -> Result<String> {
+        let (code, out, err) = single.client(arguments)?;
+        assert_eq!(code, 0, "{arguments:?}: {err}{out}");
+        Ok(out)
+    };
+    let password = single.folder().join("password");
+    std::fs::write(&password, format!("{POSTGRES_PASSWORD}\n"))?;
+    let (password, port) = (password.display().to_string(), server.port().to_string());
+    run(&["servers", "set", "db", "--node", "local"])?;
+    run(&[
+        "destinations",
+        "set",
+        "disk",
+        "--path",
+        &single.folder().join("repositories").display().to_string(),
+    ])?;
+    run(&["repositories", "create", "main", "--server", "db", "--destination", "disk", "--wait"])?;
+    run(&[
+        "plans",
+        "set",
+        "db",
+        "--server",
+        "db",
+        "--repository",
+        "main",
+        "--postgresql",
+        "--db-host",
+        "127.0.0.1",
+        "--db-port",
+        &port,
+        "--db-user",
+        "postgres",
+        "--db-password-file",
+        &password,
+    ])?;
+    let plan = single.client_json(&["plans", "show", "db"])?;
+    assert_eq!((&plan["has_password"], &plan["source"]["type"]), (&json!(true), &json!("postgresql")));
+    let told = run(&["plans", "run", "db", "--wait"])?;
+    assert!(told.contains("complete"), "{told}");
+    let archives = single.client_json(&["archives", "list"])?;
+    let archive = archives[0]["id"].as_str().unwrap();
+    let databases = |archive: &Value| -> Vec<String> {
+        let artefacts = archive["facts"]["dump"]["artefacts"].as_array().unwrap();
+        artefacts.iter().filter_map(|a| Some(a["database"].as_str()?.to_owned())).collect()
+    };
+    assert_eq!(databases(&archives[0]), ["postgres", "shop"]);
+    assert!(run(&["archives", "show", archive])?.contains("shop"));
+
+    server.sql("shop", "delete from orders")?;
+    // What is there is not lost by a slip.
+    let (code, _, err) = single.client(&["archives", "restore-database", archive, "shop", "--wait"])?;
+    assert!(code != 0 && server.sql("shop", "select count(*) from orders")? == "0", "{err}");
+    let told =
+        run(&["archives", "restore-database", archive, "shop", "--on-conflict", "keep_both", "--wait"])?;
+    assert!(told.contains("complete"), "{told}");
+    assert_eq!(server.sql("shop", "select count(*), max(what) from orders")?, "5000|order 999");
+    let kept = server.sql("postgres", "select datname from pg_database where datname like 'shop_before%'")?;
+    assert_eq!(server.sql(&kept, "select count(*) from orders")?, "0");
+    run(&["archives", "restore-database", archive, "shop", "--as", "copy", "--no-owner", "--wait"])?;
+    assert_eq!(server.sql("copy", "select count(*) from orders")?, "5000");
+
+    // Everything that was written anywhere.
+    for entry in walkdir::WalkDir::new(single.folder()).into_iter().flatten() {
+        let bytes = std::fs::read(entry.path()).unwrap_or_default();
+        let holds = bytes.windows(POSTGRES_PASSWORD.len()).any(|w| w == POSTGRES_PASSWORD.as_bytes());
+        assert!(!holds || entry.path().display().to_string() == password, "{}", entry.path().display());
+    }
+    Ok(())
+}

@@ -1,0 +1,135 @@
+//! `POST /archives/{id}/restore-database`: a dump, back into a database server.
+
+use super::archives::{find_whole, target_of};
+use super::definition::{existing, referred};
+use super::plans::Plans;
+use super::repositories::reach_named;
+use super::servers::Servers;
+use crate::app::App;
+use crate::body::Secret;
+use crate::http::{Good, Request};
+use crate::problem::Problem;
+use crate::{body, seal, work};
+use serde::{Deserialize, Serialize};
+use strongroom_domain::Rejection;
+use strongroom_domain::archive::Artefact;
+use strongroom_domain::job::{Conflict, DatabaseTarget, JobSpec, Requested, RestoreDatabaseSpec, Trigger};
+use strongroom_domain::source::Source;
+use strongroom_domain::source::postgresql::{Connection, check_name};
+use strongroom_domain::view::Archive;
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Wanted {
+    /// Which of the databases that were dumped; may be left out when there is one.
+    #[serde(default)]
+    database: Option<String>,
+    /// What it is to be called; as it was, when absent.
+    #[serde(default, rename = "as")]
+    name: Option<String>,
+    /// Where to; to where the plan of the archive finds it, when absent.
+    #[serde(default)]
+    connection: Option<Connection>,
+    #[serde(default)]
+    on_conflict: Conflict,
+    #[serde(default)]
+    no_owner: bool,
+}
+
+/// `POST /archives/{id}/restore-database`.
+pub async fn restore(app: &App, request: &Request, id: &str) -> Result<Good, Problem> {
+    let mut fields = body::object(request)?;
+    let password = body::take_secret(&mut fields, "password")?;
+    if fields.get("connection").and_then(|c| c.get("password")).is_some() {
+        return Err(Problem::field("connection.password", "is not known here; give 'password'"));
+    }
+    let wanted: Wanted = body::understand(fields)?;
+    let (archive, _) = find_whole(app, request, id).await?;
+    let part = part(&archive, wanted.database.as_deref())?;
+    let dumped = part.database.clone().unwrap_or_default();
+    let database = wanted.name.clone().unwrap_or(dumped);
+    let mut problems = Vec::new();
+    check_name(&mut problems, "as", &database);
+    if let Some(connection) = &wanted.connection {
+        problems.extend(connection.problems("connection"));
+    }
+    if !problems.is_empty() {
+        return Err(Rejection::Invalid { fields: problems }.into());
+    }
+    let same = |spec: &JobSpec| {
+        let JobSpec::RestoreDatabase(there) = spec else { return false };
+        let DatabaseTarget::Postgresql { database: into, connection } = &there.into;
+        let place = wanted.connection.as_ref().is_none_or(|wanted| connection.is_where(wanted));
+        (&there.path, into, there.on_conflict, there.no_owner, there.archive.id)
+            == (&part.path, &database, wanted.on_conflict, wanted.no_owner, archive.id)
+            && place
+    };
+    if let Some(answer) = work::asked_before(app, request, same).await? {
+        return Ok(answer);
+    }
+    let (access, server, definition) = reach_named(app, archive.repository.as_str()).await?;
+    let of_plan = connection_of_plan(app, &archive).await?;
+    let mut connection = match (wanted.connection, &of_plan) {
+        (Some(connection), _) => connection,
+        (None, Some(of_plan)) => of_plan.clone(),
+        (None, None) => {
+            let message = "is needed: the plan of this archive is gone, or another one by now";
+            return Err(Problem::field("connection", message));
+        }
+    };
+    connection.password = match password {
+        Secret::None => None,
+        Secret::Kept => {
+            of_plan.filter(|of_plan| connection.is_where(of_plan)).and_then(|of_plan| of_plan.password)
+        }
+        Secret::Given(_) if connection.os_user.is_some() => {
+            let message = "must be absent with os_user: peer authentication asks for none";
+            return Err(Problem::field("password", message));
+        }
+        Secret::Given(text) => {
+            let server = referred::<Servers>(app, "server", server.as_str()).await?;
+            Some(seal::store_for_node(app, &format!("restore-{id}"), "password", &text, &server).await?)
+        }
+    };
+    let spec = JobSpec::RestoreDatabase(RestoreDatabaseSpec {
+        access,
+        archive: target_of(&archive),
+        path: part.path.clone(),
+        into: DatabaseTarget::Postgresql { connection, database },
+        on_conflict: wanted.on_conflict,
+        no_owner: wanted.no_owner,
+    });
+    let requested =
+        Requested { spec, server, node: definition.node, trigger: Trigger::Manual, deadline_s: None };
+    work::ask(app, request, requested).await
+}
+
+/// The database in an archive.
+fn part<'a>(archive: &'a Archive, wanted: Option<&str>) -> Result<&'a Artefact, Problem> {
+    let dump = archive.facts.dump.as_ref().ok_or_else(|| {
+        Problem::conflict("no_databases", "no database was dumped into this archive; restore its files")
+    })?;
+    let mut databases = dump.artefacts.iter().filter(|a| a.kind == "database");
+    let found = match wanted {
+        Some(name) => databases.find(|a| a.database.as_deref() == Some(name)),
+        None => databases.next().filter(|_| databases.next().is_none()),
+    };
+    found.ok_or_else(|| {
+        let names =
+            dump.artefacts.iter().filter_map(|a| a.database.as_deref()).collect::<Vec<_>>().join(", ");
+        Problem::field("database", format!("must be one that is in the archive: {names}"))
+    })
+}
+
+/// Where the plan of an archive finds its databases now, when there still is one on the same server.
+async fn connection_of_plan(app: &App, archive: &Archive) -> Result<Option<Connection>, Problem> {
+    let Some(plan) = &archive.plan else { return Ok(None) };
+    match existing::<Plans>(app, plan.as_str()).await {
+        Ok(spec) if spec.server == archive.server => match spec.source {
+            Source::Postgresql(source) => Ok(Some(source.connection)),
+            Source::Files(_) => Ok(None),
+        },
+        Ok(_) => Ok(None),
+        Err(problem) if problem.status == warp::http::StatusCode::NOT_FOUND => Ok(None),
+        Err(problem) => Err(problem),
+    }
+}

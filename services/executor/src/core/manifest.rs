@@ -1,0 +1,82 @@
+//! `strongroom.json`: the last file of an archive of databases, which says what is in it.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use strongroom_domain::archive::Dump;
+
+/// Where it is in the archive.
+pub const PATH: &str = "strongroom.json";
+
+/// Its version; readers take no newer one.
+const VERSION: u32 = 1;
+
+/// What it says.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// The version of this form.
+    pub strongroom: u32,
+    /// When the last part had been dumped.
+    pub dumped_at: Timestamp,
+    /// What was dumped, whole.
+    pub dump: Dump,
+    /// What each database was made with, in the words of its system.
+    #[serde(default)]
+    pub properties: Value,
+}
+
+/// Why it cannot be read.
+#[derive(Debug, thiserror::Error)]
+#[error("the list of what was dumped cannot be read: {0}")]
+pub struct Unreadable(String);
+
+/// Writes it.
+pub fn write(dump: &Dump, properties: &Value, now: Timestamp) -> serde_json::Result<Vec<u8>> {
+    let manifest =
+        Manifest { strongroom: VERSION, dumped_at: now, dump: dump.clone(), properties: properties.clone() };
+    serde_json::to_vec_pretty(&manifest)
+}
+
+/// Reads it. One that was cut off is no JSON, and one that lists less than it counts is not whole.
+pub fn read(bytes: &[u8]) -> Result<Manifest, Unreadable> {
+    let manifest: Manifest = serde_json::from_slice(bytes).map_err(|e| Unreadable(e.to_string()))?;
+    if manifest.strongroom > VERSION {
+        return Err(Unreadable(format!(
+            "it has version {}, which is newer than this node",
+            manifest.strongroom
+        )));
+    }
+    if manifest.dump.artefacts.len() as u64 != manifest.dump.artefacts_total {
+        return Err(Unreadable("it does not list all that it counts".into()));
+    }
+    Ok(manifest)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn half_of_it_is_none() {
+        let dump = Dump {
+            source: "postgresql".into(),
+            server_version: "15.18".into(),
+            tool: "pg_dump 15".into(),
+            artefacts: Vec::new(),
+            artefacts_total: 0,
+        };
+        let text = write(&dump, &json!({ "shop": { "owner": "o" } }), Timestamp::UNIX_EPOCH).unwrap();
+        let manifest = read(&text).unwrap();
+        assert_eq!(
+            (manifest.dump.clone(), &manifest.properties["shop"]["owner"]),
+            (dump.clone(), &json!("o"))
+        );
+        for cut in 0..text.len() {
+            assert!(read(text.get(..cut).unwrap()).is_err());
+        }
+        let more = Dump { artefacts_total: 1, ..dump };
+        assert!(read(&write(&more, &json!({}), Timestamp::UNIX_EPOCH).unwrap()).is_err());
+    }
+}

@@ -1,0 +1,145 @@
+//! Databases, dumped straight into an archive.
+//!
+//! The accident that this file prevents is P1 in its worst form: a dump that breaks off, and an archive that looks whole.
+//! Borg gets no end of a pipe whose program has not ended well, the list of what was dumped with its digests is the last
+//! file of the archive, and an archive without it is none.
+
+use super::{Bench, unreadable};
+use crate::borg::{Call, NotDone};
+use crate::control::{self, NoOutcome, Stop};
+use crate::core::findings::Findings;
+use crate::core::manifest::{self, Manifest};
+use crate::core::{archive, command};
+use crate::sources::{self, Prepared};
+use crate::streams::{Fed, From, NotFed, Part, Streams, feed};
+use std::io;
+use strongroom_domain::archive::{ARTEFACTS_KEPT, Artefact, Dump, Facts};
+use strongroom_domain::job::BackupSpec;
+use strongroom_domain::repository::Access;
+use strongroom_domain::{Failure, FailureCode};
+use strongroom_service::clock;
+
+/// An archive that borg says it has made.
+pub struct Dumped {
+    /// What it says of it, and what was dumped.
+    pub facts: Facts,
+    /// What was found on the way.
+    pub findings: Findings,
+    /// The last lines.
+    pub tail: Vec<String>,
+}
+
+/// Dumps into a new archive.
+pub async fn run(bench: &Bench<'_>, spec: &BackupSpec, server: &str) -> Result<Dumped, NotDone> {
+    let failed = |failure: Failure| NotDone::Failed(failure, Box::default());
+    let no = |e: NoOutcome| match e {
+        NoOutcome::Failed(failure) => failed(failure),
+        NoOutcome::Stopped(why) => NotDone::Stopped(why),
+    };
+    bench.step("connect");
+    let streams = Streams::make(&bench.state.streams(), bench.job, bench.epoch)
+        .map_err(|e| failed(unknown("the folder of pipes", &e)))?;
+    let Prepared { server_version, tool, parts, findings, properties } =
+        sources::prepare(bench, &spec.source, &streams).await.map_err(no)?;
+    let mut paths: Vec<String> = parts.iter().map(|part| part.path.clone()).collect();
+    paths.push(manifest::PATH.to_owned());
+    for path in &paths {
+        streams.pipe(path).map_err(|e| failed(unknown(path, &e)))?;
+    }
+    bench.step("dump");
+    let (stopper, control) = control::pair();
+    let arguments = command::create_of_streams(spec, bench.job, server, &paths);
+    let call = Call { folder: Some(streams.path()), control, ..bench.call(arguments) };
+    let about = (spec.source.kind(), server_version, tool);
+    let feeding = feed_all(&streams, parts, about, &properties);
+    let (mut fed, mut broken, mut stopped) = (None, None, None);
+    let mut feeding = std::pin::pin!(feeding);
+    // The last to be made is the first to be dropped: whatever ends this, borg is killed before a pipe is closed.
+    let mut borg = std::pin::pin!(bench.borg.run(call));
+    let mut outer = bench.control.clone();
+    let done = loop {
+        tokio::select! {
+            done = &mut borg => break done,
+            result = &mut feeding, if fed.is_none() && broken.is_none() => match result {
+                Ok(all) => fed = Some(all),
+                Err(why) => {
+                    if matches!(why.0, NotFed::Failed(_)) {
+                        stopper.stop(Stop::SourceFailed);
+                    }
+                    // Its pipe is in it, and stays open as long as borg lives.
+                    broken = Some(why);
+                }
+            },
+            why = outer.stopped(), if stopped.is_none() => {
+                stopper.stop(why);
+                stopped = Some(why);
+            }
+        }
+    };
+    if let Some(why) = stopped {
+        // What was made at the same moment is found by the next attempt.
+        return Err(NotDone::Stopped(why));
+    }
+    if let Some((NotFed::Failed(failure), _)) = broken {
+        return Err(failed(failure));
+    }
+    let done = done?;
+    let Some((dump, mut tail)) = fed else {
+        let message = "borg ended without having read all of the dump";
+        return Err(failed(Failure::new(FailureCode::DumpFailed, message).with_log(done.tail)));
+    };
+    let mut facts =
+        archive::created(&done.stdout, &spec.access.repository).map_err(|e| failed(unreadable(e)))?;
+    facts.dump = Some(dump);
+    let mut all = findings;
+    all.merge(done.findings);
+    tail.extend(done.tail);
+    Ok(Dumped { facts, findings: all, tail })
+}
+
+/// Feeds part after part, and the list of them at the end.
+async fn feed_all(
+    streams: &Streams,
+    parts: Vec<Part>,
+    (source, server_version, tool): (&str, String, String),
+    properties: &serde_json::Value,
+) -> Result<(Dump, Vec<String>), (NotFed, Option<tokio::net::unix::pipe::Sender>)> {
+    let mut artefacts: Vec<Artefact> = Vec::new();
+    let mut words = Vec::new();
+    for part in parts {
+        let Fed { artefact, tail } = feed(streams, part).await?;
+        artefacts.push(artefact);
+        words.extend(tail);
+    }
+    let artefacts_total = artefacts.len() as u64;
+    let dump = Dump { source: source.to_owned(), server_version, tool, artefacts, artefacts_total };
+    let text = manifest::write(&dump, properties, clock::now())
+        .map_err(|e| (NotFed::Failed(Failure::new(FailureCode::Unknown, e.to_string())), None))?;
+    let (path, kind) = (manifest::PATH.to_owned(), "manifest");
+    let last = Part { path, kind, database: None, format: None, from: From::Bytes(text) };
+    feed(streams, last).await?;
+    let dump = bounded(dump);
+    let words = words.split_off(words.len().saturating_sub(50));
+    Ok((dump, words))
+}
+
+/// As an event holds it.
+pub fn bounded(mut dump: Dump) -> Dump {
+    dump.artefacts.truncate(ARTEFACTS_KEPT);
+    dump
+}
+
+/// The list of what was dumped, out of an archive.
+pub async fn manifest_of(bench: &Bench<'_>, access: &Access, name: &str) -> Result<Manifest, NoOutcome> {
+    let done = bench.borg(command::extract_to_stdout(access, name, manifest::PATH)).await?;
+    let whole = done.never_matched.is_empty() && done.findings.incomplete_total == 0;
+    let manifest = if whole { manifest::read(&done.stdout) } else { manifest::read(b"") };
+    manifest.map_err(|e| {
+        let message = format!("{name} holds no whole dump: {e}");
+        Failure::new(FailureCode::PathNotInArchive, message).into()
+    })
+}
+
+fn unknown(what: &str, error: &io::Error) -> Failure {
+    Failure::new(FailureCode::Unknown, format!("{what}: {error}"))
+}

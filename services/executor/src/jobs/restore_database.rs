@@ -1,0 +1,258 @@
+//! A dump out of an archive, back into a database server.
+//!
+//! The accident that this file prevents: a restore that breaks off in the middle and has by then destroyed the database
+//! that people still had. The dump goes into a database of its own; only when all of it is there and its digest is the
+//! one that was taken when it was dumped, the two change names, in one transaction.
+
+use super::dump::manifest_of;
+use super::{Bench, Finished, finished, index};
+use crate::borg::NotDone;
+use crate::child::Input;
+use crate::control::{self, NoOutcome, Stop};
+use crate::core::command;
+use crate::core::findings::Findings;
+use crate::core::postgresql::{connection_string, identifier, literal};
+use crate::core::restoring::{self, Standing};
+use crate::postgresql::Client;
+use crate::streams::{Streams, hex};
+use crate::{core, program};
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+use std::time::Duration;
+use strongroom_domain::archive::Artefact;
+use strongroom_domain::job::{DatabaseTarget, JobResult, RestoreDatabaseSpec};
+use strongroom_domain::source::postgresql::Connection;
+use strongroom_domain::{Failure, FailureCode};
+use tokio::io::AsyncWriteExt;
+use tokio::sync::mpsc;
+
+/// Pieces of the dump that wait to be restored.
+const PIECES: usize = 16;
+
+/// How often it is tried to change the names of two databases, of which one is in use.
+const SWAPS: u32 = 10;
+/// How long it is waited in between.
+const BETWEEN_SWAPS: Duration = Duration::from_millis(200);
+
+/// Restores.
+pub async fn run(bench: &Bench<'_>, spec: &RestoreDatabaseSpec) -> Result<Finished, NoOutcome> {
+    bench.step("look");
+    let name = index::name_of(bench, &spec.access, &spec.archive).await?;
+    let manifest = manifest_of(bench, &spec.access, &name).await?;
+    let part = manifest.dump.artefacts.iter().find(|a| a.path == spec.path && a.kind == "database");
+    let part = part.ok_or_else(|| {
+        let message = format!("'{}' is no database that was dumped into this archive", spec.path);
+        Failure::new(FailureCode::PathNotInArchive, message)
+    })?;
+    let DatabaseTarget::Postgresql { connection, database } = &spec.into;
+    if manifest.dump.source != "postgresql" {
+        let message = format!("a dump of {} cannot be restored into PostgreSQL", manifest.dump.source);
+        return Err(Failure::new(FailureCode::RestoreFailed, message).into());
+    }
+    let properties = part.database.as_ref().and_then(|d| manifest.properties.get(d)).cloned();
+    let streams = Streams::make(&bench.state.streams(), bench.job, bench.epoch)
+        .map_err(|e| Failure::new(FailureCode::Unknown, format!("the folder of pipes: {e}")))?;
+    let client = Client::new(bench, connection, &streams).await?;
+    let restore = Restore {
+        bench,
+        spec,
+        client: &client,
+        asked: asked(connection),
+        database,
+        scratch: restoring::scratch_name(bench.job),
+        part,
+        properties: properties.unwrap_or_default(),
+    };
+    restore.run(&name).await
+}
+
+fn asked(connection: &Connection) -> &str {
+    connection.database.as_deref().unwrap_or("postgres")
+}
+
+struct Restore<'a> {
+    bench: &'a Bench<'a>,
+    spec: &'a RestoreDatabaseSpec,
+    client: &'a Client<'a>,
+    /// The database in which what is about others is asked.
+    asked: &'a str,
+    /// What it is to be called.
+    database: &'a str,
+    /// What it is called until it is whole.
+    scratch: String,
+    part: &'a Artefact,
+    properties: Value,
+}
+
+impl Restore<'_> {
+    async fn run(&self, archive: &str) -> Result<Finished, NoOutcome> {
+        let survey = self.client.survey().await?;
+        let standing = self.standing().await?;
+        restoring::may_replace(self.database, &standing, self.spec.on_conflict)?;
+        let tool = if self.part.format.as_deref() == Some("plain") { "psql" } else { "pg_restore" };
+        let tool = self.client.tool(tool, survey.major()).await?;
+        self.bench.step("restore");
+        // What an earlier attempt has left under this name is nobody's.
+        self.drop_scratch().await?;
+        let create = restoring::create(&self.scratch, &self.properties);
+        self.client
+            .ask(self.asked, &create)
+            .await
+            .map_err(|e| restore_failed(e, "the database cannot be made"))?;
+        let restored = match self.fill(archive, &tool.path).await {
+            Ok(()) => self.take_place(&standing).await,
+            Err(e) => Err(e),
+        };
+        match restored {
+            Ok((tables, kept)) => {
+                let result = JobResult::RestoreDatabase {
+                    database: self.database.to_owned(),
+                    size_bytes: self.part.size_bytes,
+                    sha256: self.part.sha256.clone(),
+                    tables,
+                    kept,
+                };
+                Ok(finished(result, Findings::default(), Vec::new()))
+            }
+            Err(why) => {
+                if let Err(NoOutcome::Failed(failure)) = self.drop_scratch().await {
+                    tracing::warn!(job = %self.bench.job, problem = failure.message, "a half restored database was not removed");
+                }
+                Err(why)
+            }
+        }
+    }
+
+    /// What stands at the name already.
+    async fn standing(&self) -> Result<Standing, NoOutcome> {
+        let sql = format!("select 1 from pg_database where datname = {};", literal(self.database));
+        if self.client.ask(self.asked, &sql).await?.is_empty() {
+            return Ok(Standing::Nothing);
+        }
+        let objects = self.client.ask(self.database, restoring::COUNT_OBJECTS).await?;
+        Ok(if objects == "0" { Standing::Empty } else { Standing::Full })
+    }
+
+    /// The dump flows from borg into the program that restores it, and is summed up on the way.
+    async fn fill(&self, archive: &str, tool: &std::path::Path) -> Result<(), NoOutcome> {
+        let at = connection_string(&self.scratch);
+        let dbname = format!("--dbname={at}");
+        let plain =
+            ["-X", "-q", "-w", "-v", "ON_ERROR_STOP=1", "-o", "/dev/null", "-f", "-", dbname.as_str()];
+        let mut custom = vec!["--exit-on-error", "--no-password", dbname.as_str()];
+        if self.spec.no_owner {
+            custom.extend(["--no-owner", "--no-privileges"]);
+        }
+        let is_plain = self.part.format.as_deref() == Some("plain");
+        let arguments = if is_plain { plain.as_slice() } else { custom.as_slice() };
+        let plan = self.client.plan(tool, arguments, None, Input::Stream);
+        let mut running = program::start(plan).await?;
+        let mut stdin = running.stdin.take();
+        let (stdout, stderr, mut handle) = running.into_parts();
+        let (give, mut come) = mpsc::channel::<Vec<u8>>(PIECES);
+        let (stopper, control) = control::pair();
+        let arguments = command::extract_to_stdout(&self.spec.access, archive, &self.part.path);
+        let call = crate::borg::Call { control, ..self.bench.call(arguments) };
+        let reading = self.bench.borg.run_pieces(call, give);
+        let writing = async {
+            let (mut digest, mut bytes, mut broken) = (Sha256::new(), 0_u64, false);
+            while let Some(piece) = come.recv().await {
+                digest.update(&piece);
+                bytes += piece.len() as u64;
+                let Some(to) = stdin.as_mut().filter(|_| !broken) else { continue };
+                if to.write_all(&piece).await.is_err() {
+                    // It has ended, and says why; borg is not to read the rest for nobody.
+                    broken = true;
+                    stopper.stop(Stop::SourceFailed);
+                }
+            }
+            let whole = bytes == self.part.size_bytes && hex(&digest.finalize()) == self.part.sha256;
+            if !broken && !whole {
+                // It must not take this for the end.
+                handle.signal(rustix::process::Signal::KILL);
+            }
+            drop(stdin.take());
+            (whole, broken, handle.ended().await)
+        };
+        let mut outer = self.bench.control.clone();
+        let listening = program::tail(stderr);
+        let quiet = program::tail(stdout);
+        let all = async { tokio::join!(reading, writing, listening, quiet) };
+        let (read, (whole, broken, status), tail, _) = tokio::select! {
+            all = all => all,
+            // Both are killed when this is dropped.
+            why = outer.stopped() => return Err(NoOutcome::Stopped(why)),
+        };
+        let status =
+            status.map_err(|e| Failure::new(FailureCode::Unknown, format!("the restore program: {e}")))?;
+        if broken || (whole && !status.success()) {
+            let failure = self.client.failure("the restore", &tail);
+            let code = match core::postgresql::cause(&tail) {
+                FailureCode::DumpFailed => FailureCode::RestoreFailed,
+                other => other,
+            };
+            return Err(Failure::new(code, failure.message).with_log(tail).into());
+        }
+        match read {
+            Ok(done) if !done.never_matched.is_empty() || done.findings.incomplete_total > 0 || !whole => {
+                let message = format!("{} is not what was dumped: its digest is another one", self.part.path);
+                Err(Failure::new(FailureCode::RepositoryDamaged, message).with_log(done.tail).into())
+            }
+            Ok(_) => Ok(()),
+            Err(NotDone::Failed(failure, _)) => Err(failure.into()),
+            Err(NotDone::Stopped(why)) => Err(NoOutcome::Stopped(why)),
+        }
+    }
+
+    /// The restored database takes the place of what stood there.
+    async fn take_place(&self, standing: &Standing) -> Result<(u64, Option<String>), NoOutcome> {
+        self.bench.step("check");
+        let tables = self.client.ask(&self.scratch, restoring::COUNT_TABLES).await?.parse().unwrap_or(0);
+        let settle = restoring::settle(&self.scratch, &self.properties, self.spec.no_owner);
+        if !settle.is_empty() {
+            self.client
+                .ask(self.asked, &settle)
+                .await
+                .map_err(|e| restore_failed(e, "its properties cannot be set"))?;
+        }
+        self.bench.step("place");
+        let aside = restoring::aside_name(self.database, self.bench.job);
+        let swap = restoring::swap(&self.scratch, self.database, &aside, standing);
+        let mut tries = 1;
+        while let Err(e) = self.client.ask(self.asked, &swap).await {
+            // Applications connect again at once: it is tried a few times to be faster than they.
+            if matches!(e, NoOutcome::Stopped(_)) || tries == SWAPS {
+                return Err(restore_failed(e, "it cannot take its place"));
+            }
+            tries += 1;
+            tokio::time::sleep(BETWEEN_SWAPS).await;
+        }
+        if *standing == Standing::Nothing {
+            return Ok((tables, None));
+        }
+        if restoring::keeps(standing, self.spec.on_conflict) {
+            return Ok((tables, Some(aside)));
+        }
+        let gone = format!("drop database if exists {};", identifier(&aside));
+        match self.client.ask(self.asked, &gone).await {
+            Ok(_) => Ok((tables, None)),
+            // It is there, under a name that says what it is.
+            Err(_) => Ok((tables, Some(aside))),
+        }
+    }
+
+    async fn drop_scratch(&self) -> Result<(), NoOutcome> {
+        let sql = format!("drop database if exists {};", identifier(&self.scratch));
+        self.client.ask(self.asked, &sql).await.map(|_| ())
+    }
+}
+
+fn restore_failed(why: NoOutcome, what: &str) -> NoOutcome {
+    match why {
+        NoOutcome::Failed(failure) if failure.code == FailureCode::DumpFailed => {
+            let message = format!("{what}: {}", failure.message);
+            Failure::new(FailureCode::RestoreFailed, message).with_log(failure.log_tail).into()
+        }
+        other => other,
+    }
+}

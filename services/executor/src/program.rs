@@ -1,0 +1,125 @@
+//! Programs of database systems: found on the node, asked, and read from.
+
+use crate::child::{Input, Plan, Running, User};
+use crate::control::{Control, NoOutcome};
+use std::collections::VecDeque;
+use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
+use strongroom_domain::{Failure, FailureCode};
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, BufReader};
+
+/// The largest answer that is read as a whole.
+const ANSWER_BYTES: u64 = 16 << 20;
+/// Lines of what a program says that are kept.
+const TAIL_LINES: usize = 50;
+/// Bytes of one of them.
+const LINE_BYTES: usize = 500;
+
+/// What a program printed, and what it said last.
+pub struct Said {
+    /// How it ended.
+    pub status: ExitStatus,
+    /// What it printed.
+    pub stdout: Vec<u8>,
+    /// The last lines of what it said besides.
+    pub tail: Vec<String>,
+}
+
+/// Runs a program to its end, unless the attempt is to stop.
+pub async fn ask(plan: Plan, mut control: Control) -> Result<Said, NoOutcome> {
+    let program = plan.program.clone();
+    let running = start(plan).await?;
+    let (mut stdout, stderr, mut handle) = running.into_parts();
+    let reading = async {
+        let mut bytes = Vec::new();
+        (&mut stdout).take(ANSWER_BYTES).read_to_end(&mut bytes).await?;
+        // Read to its end whatever its size, or it would wait for us for ever.
+        let more = tokio::io::copy(&mut stdout, &mut tokio::io::sink()).await?;
+        if more == 0 { Ok(bytes) } else { Err(std::io::Error::other("the answer is too large")) }
+    };
+    let ended = async { tokio::join!(reading, tail(stderr), handle.ended()) };
+    tokio::select! {
+        (stdout, tail, status) = ended => {
+            let failed = |e: std::io::Error| Failure::new(FailureCode::Unknown, format!("{}: {e}", program.display()));
+            Ok(Said { status: status.map_err(failed)?, stdout: stdout.map_err(failed)?, tail })
+        }
+        why = control.stopped() => Err(NoOutcome::Stopped(why)),
+    }
+}
+
+/// Starts a program.
+pub async fn start(plan: Plan) -> Result<Running, Failure> {
+    let program = plan.program.clone();
+    Running::start(plan).await.map_err(|e| {
+        Failure::new(FailureCode::Unknown, format!("'{}' could not be started: {e}", program.display()))
+    })
+}
+
+/// The last lines of what is said, read to the end.
+pub async fn tail(said: impl AsyncRead + Unpin) -> Vec<String> {
+    let mut lines = VecDeque::new();
+    let mut said = BufReader::new(said);
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        // What is said in one line of any length takes no more memory than this.
+        match (&mut said).take(64 << 10).read_until(b'\n', &mut line).await {
+            Ok(0) | Err(_) => return lines.into(),
+            Ok(_) => {}
+        }
+        let text = String::from_utf8_lossy(&line);
+        let text: String = text.trim_end().chars().take(LINE_BYTES).collect();
+        if !text.is_empty() {
+            lines.push_back(text);
+        }
+        if lines.len() > TAIL_LINES {
+            lines.pop_front();
+        }
+    }
+}
+
+/// The files of this name that can be executed: in these folders, then on the `PATH`.
+pub fn find(name: &str, folders: &[PathBuf]) -> Vec<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let mut found: Vec<PathBuf> = Vec::new();
+    for file in folders.iter().cloned().chain(std::env::split_paths(&path)).map(|folder| folder.join(name)) {
+        if is_program(&file) && !found.contains(&file) {
+            found.push(file);
+        }
+    }
+    found
+}
+
+fn is_program(file: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::metadata(file).is_ok_and(|m| m.is_file() && m.permissions().mode() & 0o111 != 0)
+}
+
+/// The numbers of a system user, as this machine knows it (`man getent`).
+pub async fn user(name: &str, notes: &Path, control: Control) -> Result<User, NoOutcome> {
+    let plan = Plan {
+        program: "getent".into(),
+        arguments: vec!["passwd".into(), name.to_owned()],
+        environment: environment(),
+        folder: None,
+        input: Input::Nothing,
+        user: None,
+        notes: notes.to_owned(),
+    };
+    let said = ask(plan, control).await?;
+    let line = String::from_utf8_lossy(&said.stdout).into_owned();
+    let mut fields = line.split(':').skip(2).map_while(|field| field.parse().ok());
+    match (fields.next(), fields.next()) {
+        (Some(uid), Some(gid)) => Ok(User { uid, gid }),
+        _ => {
+            let message = format!("there is no system user '{name}' on this node");
+            Err(Failure::new(FailureCode::AccessDenied, message).into())
+        }
+    }
+}
+
+/// What every program is given, and nothing else of ours.
+pub fn environment() -> Vec<(&'static str, std::ffi::OsString)> {
+    let kept = ["PATH", "HOME"].iter().filter_map(|name| Some((*name, std::env::var_os(name)?)));
+    kept.chain([("LANG", "C.UTF-8".into()), ("LC_ALL", "C.UTF-8".into())]).collect()
+}

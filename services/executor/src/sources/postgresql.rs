@@ -1,0 +1,120 @@
+//! PostgreSQL as a source: roles, settings, and each database, as parts of one archive.
+
+use crate::child::Input;
+use crate::control::NoOutcome;
+use crate::core::findings::Findings;
+use crate::core::postgresql::{Survey, cause, file_name, literal};
+use crate::jobs::Bench;
+use crate::postgresql::Client;
+use crate::sources::Prepared;
+use crate::streams::{From, Part, Streams};
+use base64::Engine;
+use serde_json::Value;
+use strongroom_domain::failure::{Finding, Severity};
+use strongroom_domain::source::postgresql::{Format, Postgresql, Wanted};
+use strongroom_domain::{Failure, FailureCode};
+
+/// What a database was made with, for a restore to make it so again. The columns differ from version to version, so all
+/// of them are kept.
+const PROPERTIES: &str = "select coalesce(json_object_agg(d.datname, to_jsonb(d) - 'datacl' || jsonb_build_object(
+  'encoding_name', pg_encoding_to_char(d.encoding), 'owner', pg_get_userbyid(d.datdba),
+  'settings', (select to_jsonb(s.setconfig) from pg_db_role_setting s where s.setdatabase = d.oid and s.setrole = 0))),
+  '{}') from pg_database d where not d.datistemplate;";
+
+/// Looks at the server, and says of what its dump will consist.
+pub async fn prepare(
+    bench: &Bench<'_>,
+    source: &Postgresql,
+    streams: &Streams,
+) -> Result<Prepared, NoOutcome> {
+    let client = Client::new(bench, &source.connection, streams).await?;
+    let survey = client.survey().await?;
+    let chosen = survey.chosen(&source.databases, &source.excludes)?;
+    let dump = client.tool("pg_dump", survey.major()).await?;
+    let mut findings = Findings::default();
+    let mut parts = Vec::new();
+    if source.globals != Wanted::Never {
+        let all = client.tool("pg_dumpall", survey.major()).await?;
+        let mut arguments = vec!["--globals-only", "--no-password"];
+        if !survey.superuser {
+            refuse_if_needed(source.globals, &survey, "read the passwords of roles")?;
+            arguments.push("--no-role-passwords");
+            note(&mut findings, &survey, "roles are kept without their passwords");
+        }
+        let plan = client.plan(&all.path, &arguments, source.connection.database.as_deref(), Input::Nothing);
+        parts.push(Part {
+            path: "postgresql/globals.sql".into(),
+            kind: "globals",
+            database: None,
+            format: Some("plain".into()),
+            from: From::Program(Box::new(plan), cause),
+        });
+    }
+    if source.settings != Wanted::Never {
+        if survey.superuser {
+            parts.extend(settings(&client, source).await?);
+        } else {
+            refuse_if_needed(source.settings, &survey, "read the server's settings files")?;
+            note(&mut findings, &survey, "the server's settings files are not kept");
+        }
+    }
+    for database in &chosen {
+        let (format, suffix) = match source.format {
+            Format::Custom => ("--format=custom", "dump"),
+            Format::Plain => ("--format=plain", "sql"),
+        };
+        // Compressed by borg, after it has found what is there already.
+        let arguments = [format, "--compress=0", "--no-password"];
+        let plan = client.plan(&dump.path, &arguments, Some(&database.name), Input::Nothing);
+        parts.push(Part {
+            path: format!("postgresql/databases/{}.{suffix}", file_name(&database.name)),
+            kind: "database",
+            database: Some(database.name.clone()),
+            format: Some(source.format.to_string()),
+            from: From::Program(Box::new(plan), cause),
+        });
+    }
+    let asked = source.connection.database.as_deref().unwrap_or("postgres");
+    let properties = client.ask(asked, PROPERTIES).await?;
+    let properties: Value = serde_json::from_str(&properties)
+        .map_err(|e| Failure::new(FailureCode::Unknown, format!("the databases' properties: {e}")))?;
+    Ok(Prepared { server_version: survey.version, tool: dump.version, parts, findings, properties })
+}
+
+/// The files that rule the server, as it reads them.
+async fn settings(client: &Client<'_>, source: &Postgresql) -> Result<Vec<Part>, NoOutcome> {
+    let asked = source.connection.database.as_deref().unwrap_or("postgres");
+    let mut parts = Vec::new();
+    for (setting, name) in
+        [("config_file", "postgresql.conf"), ("hba_file", "pg_hba.conf"), ("ident_file", "pg_ident.conf")]
+    {
+        let sql =
+            format!("select encode(pg_read_binary_file(current_setting({})), 'base64');", literal(setting));
+        let text: String = client.ask(asked, &sql).await?.split_whitespace().collect();
+        let bytes = base64::engine::general_purpose::STANDARD
+            .decode(text)
+            .map_err(|e| Failure::new(FailureCode::Unknown, format!("{name}: {e}")))?;
+        parts.push(Part {
+            path: format!("postgresql/settings/{name}"),
+            kind: "settings",
+            database: None,
+            format: None,
+            from: From::Bytes(bytes),
+        });
+    }
+    Ok(parts)
+}
+
+fn refuse_if_needed(wanted: Wanted, survey: &Survey, what: &str) -> Result<(), Failure> {
+    if wanted == Wanted::Always {
+        let message =
+            format!("role '{}' may not {what}: it is no superuser, and the plan says 'always'", survey.role);
+        return Err(Failure::new(FailureCode::AccessDenied, message));
+    }
+    Ok(())
+}
+
+fn note(findings: &mut Findings, survey: &Survey, what: &str) {
+    let message = format!("{what}: role '{}' is no superuser", survey.role);
+    findings.add(Finding { severity: Severity::Benign, path: None, message });
+}
