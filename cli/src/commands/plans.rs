@@ -90,6 +90,9 @@ pub struct SetArgs {
     /// Leave out folders that are tagged as caches.
     #[arg(long)]
     exclude_caches: Option<bool>,
+    /// An absolute path of an SQLite database to protect; give it once for each. The list takes the place of the old one.
+    #[arg(long = "sqlite", value_name = "PATH", conflicts_with_all = ["paths", "postgresql"])]
+    sqlite: Vec<String>,
     /// Protect the databases of a PostgreSQL server.
     #[arg(long, conflicts_with = "paths")]
     postgresql: bool,
@@ -202,7 +205,11 @@ impl SetArgs {
             || self.no_excludes
             || self.one_file_system.is_some()
             || self.exclude_caches.is_some();
-        let kind = if self.postgresql { Some("postgresql") } else { files.then_some("files") };
+        let kind = match (self.postgresql, self.sqlite.is_empty()) {
+            (true, _) => Some("postgresql"),
+            (_, false) => Some("sqlite"),
+            _ => files.then_some("files"),
+        };
         let changes = Changes::default()
             .with(&["source", "type"], kind)
             .with_list_or_none(&["source", "databases"], &self.databases, self.all_databases)
@@ -218,6 +225,7 @@ impl SetArgs {
             .with(&["server"], self.server.as_ref())
             .with(&["repository"], self.repository.as_ref())
             .with_list(&["source", "paths"], &self.paths)
+            .with_list(&["source", "paths"], &self.sqlite)
             .with_list_or_none(&["source", "excludes"], &self.excludes, self.no_excludes)
             .with(&["source", "one_file_system"], self.one_file_system)
             .with(&["source", "exclude_caches"], self.exclude_caches)

@@ -53,6 +53,10 @@ pub enum FailureCode {
     DatabaseMissing,
     /// A program of the database system is not on the node, or too old for its server.
     ToolMissing,
+    /// A database that was to be backed up is damaged, or is none.
+    SourceDamaged,
+    /// Somebody holds a database for himself.
+    SourceLocked,
     /// The dump broke off: nothing of it was kept.
     DumpFailed,
     /// The database could not be restored: what was made of it is removed, and what stood there still stands.
@@ -114,6 +118,10 @@ impl FailureCode {
             }
             Self::DatabaseMissing => "Correct the names of the databases, or name none for all of them.",
             Self::ToolMissing => "Install the package that the message names on the node, then retry.",
+            Self::SourceDamaged => {
+                "Restore the database from an archive before the damage, or repair it; with check switched off the plan keeps it as it is."
+            }
+            Self::SourceLocked => "Find who holds the database, and retry when it is free.",
             Self::DumpFailed => {
                 "Read the log of the job, which ends with the words of the program; retry when the cause is gone."
             }

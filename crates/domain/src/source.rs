@@ -5,9 +5,11 @@
 
 mod files;
 pub mod postgresql;
+mod sqlite;
 
 pub use files::Files;
 pub use postgresql::Postgresql;
+pub use sqlite::Sqlite;
 
 use crate::{FieldError, SecretRef};
 use serde::{Deserialize, Serialize};
@@ -20,6 +22,8 @@ pub enum Source {
     Files(Files),
     /// Databases of a PostgreSQL server, by its own dump programs.
     Postgresql(Postgresql),
+    /// SQLite databases, as they are at one moment.
+    Sqlite(Sqlite),
 }
 
 impl Source {
@@ -28,6 +32,7 @@ impl Source {
         match self {
             Self::Files(_) => "files",
             Self::Postgresql(_) => "postgresql",
+            Self::Sqlite(_) => "sqlite",
         }
     }
 
@@ -36,13 +41,14 @@ impl Source {
         match self {
             Self::Files(files) => files.problems(),
             Self::Postgresql(postgresql) => postgresql.problems(),
+            Self::Sqlite(sqlite) => sqlite.problems(),
         }
     }
 
     /// The secrets that a node needs to read it.
     pub fn secrets(&self) -> Vec<&SecretRef> {
         match self {
-            Self::Files(_) => Vec::new(),
+            Self::Files(_) | Self::Sqlite(_) => Vec::new(),
             Self::Postgresql(postgresql) => postgresql.connection.password.iter().collect(),
         }
     }

@@ -108,6 +108,10 @@ fn part<'a>(archive: &'a Archive, wanted: Option<&str>) -> Result<&'a Artefact, 
     let dump = archive.facts.dump.as_ref().ok_or_else(|| {
         Problem::conflict("no_databases", "no database was dumped into this archive; restore its files")
     })?;
+    if dump.source == "sqlite" {
+        let detail = "databases of SQLite are files: restore them with POST /api/v1/archives/{id}/restore, by their paths below sqlite/";
+        return Err(Problem::conflict("no_databases", detail));
+    }
     let mut databases = dump.artefacts.iter().filter(|a| a.kind == "database");
     let found = match wanted {
         Some(name) => databases.find(|a| a.database.as_deref() == Some(name)),
@@ -126,7 +130,7 @@ async fn connection_of_plan(app: &App, archive: &Archive) -> Result<Option<Conne
     match existing::<Plans>(app, plan.as_str()).await {
         Ok(spec) if spec.server == archive.server => match spec.source {
             Source::Postgresql(source) => Ok(Some(source.connection)),
-            Source::Files(_) => Ok(None),
+            Source::Files(_) | Source::Sqlite(_) => Ok(None),
         },
         Ok(_) => Ok(None),
         Err(problem) if problem.status == warp::http::StatusCode::NOT_FOUND => Ok(None),

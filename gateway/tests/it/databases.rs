@@ -25,7 +25,7 @@ async fn connection(stage: &Stage) -> Connection {
     match &history.last().unwrap().event {
         Event::PlanDefined(spec) => match &spec.source {
             Source::Postgresql(source) => source.connection.clone(),
-            Source::Files(_) => panic!("files"),
+            other => panic!("{other:?}"),
         },
         other => panic!("{other:?}"),
     }

@@ -1,6 +1,7 @@
 //! Sources that are dumped: one file each, and one line in [`prepare`].
 
 mod postgresql;
+mod sqlite;
 
 use crate::control::NoOutcome;
 use crate::core::findings::Findings;
@@ -28,6 +29,11 @@ pub struct Prepared {
 pub async fn prepare(bench: &Bench<'_>, source: &Source, streams: &Streams) -> Result<Prepared, NoOutcome> {
     match source {
         Source::Postgresql(source) => postgresql::prepare(bench, source, streams).await,
+        Source::Sqlite(source) => {
+            let source = source.clone();
+            let looking = tokio::task::spawn_blocking(move || sqlite::prepare(&source)).await;
+            looking.map_err(|e| Failure::new(FailureCode::Unknown, e.to_string()))?
+        }
         Source::Files(_) => Err(Failure::new(FailureCode::Unknown, "files are read and not dumped").into()),
     }
 }

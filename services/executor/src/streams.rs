@@ -16,9 +16,12 @@ use strongroom_domain::archive::Artefact;
 use strongroom_domain::{Failure, FailureCode, JobId};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::unix::pipe;
+use tokio::sync::mpsc;
 
 /// How much is taken on at once.
 const PIECE_BYTES: usize = 1 << 20;
+/// Pieces that wait to be taken on.
+const PIECES: usize = 4;
 /// How often it is looked whether borg has come to a pipe.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
@@ -87,7 +90,12 @@ pub enum From {
     Program(Box<Plan>, fn(&[String]) -> FailureCode),
     /// These.
     Bytes(Vec<u8>),
+    /// What this gives, in a thread where it may take its time.
+    Reader(Reader),
 }
+
+/// Gives pieces until there are no more, or nobody takes them.
+pub type Reader = Box<dyn FnOnce(mpsc::Sender<Vec<u8>>) -> Result<(), Failure> + Send>;
 
 /// Why a part was not fed.
 pub enum NotFed {
@@ -114,6 +122,7 @@ pub async fn feed(streams: &Streams, part: Part) -> Result<Fed, (NotFed, Option<
     let mut sum = Sum::default();
     let fed = match from {
         From::Bytes(bytes) => sum.give(&mut pipe, &bytes).await.map(|()| Vec::new()),
+        From::Reader(reader) => read(reader, &mut pipe, &mut sum).await.map(|()| Vec::new()),
         From::Program(plan, cause) => run(*plan, cause, &mut pipe, &mut sum).await,
     };
     match fed {
@@ -130,6 +139,16 @@ pub async fn feed(streams: &Streams, part: Part) -> Result<Fed, (NotFed, Option<
         }
         Err(not_fed) => Err((not_fed, Some(pipe))),
     }
+}
+
+async fn read(reader: Reader, pipe: &mut pipe::Sender, sum: &mut Sum) -> Result<(), NotFed> {
+    let (give, mut come) = mpsc::channel(PIECES);
+    let reading = tokio::task::spawn_blocking(move || reader(give));
+    while let Some(piece) = come.recv().await {
+        sum.give(pipe, &piece).await?;
+    }
+    let read = reading.await.map_err(|e| Failure::new(FailureCode::Unknown, e.to_string()));
+    read.and_then(|read| read).map_err(NotFed::Failed)
 }
 
 async fn run(

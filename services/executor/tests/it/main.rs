@@ -12,6 +12,7 @@ mod look;
 mod placing;
 mod restores;
 mod secrecy;
+mod sqlite;
 mod stage;
 mod wholeness;
 mod work;
