@@ -137,6 +137,9 @@ pub enum Command {
         /// The role that restores there.
         #[arg(long = "db-user", value_name = "USER", requires = "host")]
         user: Option<String>,
+        /// Whether TLS is used there, and what is checked.
+        #[arg(long = "db-tls", requires = "host", value_parser = ["disable", "prefer", "require", "verify-ca", "verify-full"])]
+        tls: Option<String>,
         /// The system user that restores there, for peer authentication.
         #[arg(long = "db-os-user", value_name = "USER", requires = "host")]
         os_user: Option<String>,
@@ -217,6 +220,7 @@ pub async fn run(command: Command, session: &Session) -> Outcome {
             host,
             port,
             user,
+            tls,
             os_user,
             password_file,
             on_conflict,
@@ -229,6 +233,7 @@ pub async fn run(command: Command, session: &Session) -> Outcome {
                 .with(&["connection", "host"], host)
                 .with(&["connection", "port"], port)
                 .with(&["connection", "user"], user)
+                .with(&["connection", "tls"], tls)
                 .with(&["connection", "os_user"], os_user)
                 .with(&["password"], password_file.as_deref().map(secret::read).transpose()?)
                 .with(&["on_conflict"], Some(on_conflict))

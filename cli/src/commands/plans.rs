@@ -18,6 +18,7 @@ pub const KIND: Kind = Kind {
         ("repository", "/repository", Plain),
         ("source", "/source/type", Plain),
         ("paths", "/source/paths", Plain),
+        ("databases", "/source/databases", Plain),
         ("schedule", "/schedule/cron", Plain),
         ("next run", "/next_run_at", Time),
         ("paused", "/paused", Plain),
@@ -205,7 +206,13 @@ impl SetArgs {
             || self.no_excludes
             || self.one_file_system.is_some()
             || self.exclude_caches.is_some();
-        let kind = match (self.postgresql, self.sqlite.is_empty()) {
+        let postgresql = self.postgresql
+            || !self.databases.is_empty()
+            || !self.excluded.is_empty()
+            || self.all_databases
+            || [&self.host, &self.user, &self.os_user, &self.tls, &self.format].iter().any(|o| o.is_some())
+            || self.port.is_some();
+        let kind = match (postgresql, self.sqlite.is_empty()) {
             (true, _) => Some("postgresql"),
             (_, false) => Some("sqlite"),
             _ => files.then_some("files"),

@@ -114,7 +114,7 @@ impl FailureCode {
                 "Check host and port, that the server runs, and that the node may reach it."
             }
             Self::AccessDenied => {
-                "Correct user and password in the plan, or give the role the rights that the message names, then retry."
+                "Correct the user or the password (of the plan, or of the request for a restore), or give the role the rights that the message names; then try again."
             }
             Self::DatabaseMissing => "Correct the names of the databases, or name none for all of them.",
             Self::ToolMissing => "Install the package that the message names on the node, then retry.",

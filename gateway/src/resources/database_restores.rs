@@ -11,12 +11,12 @@ use crate::http::{Good, Request};
 use crate::problem::Problem;
 use crate::{body, seal, work};
 use serde::{Deserialize, Serialize};
-use strongroom_domain::Rejection;
 use strongroom_domain::archive::Artefact;
 use strongroom_domain::job::{Conflict, DatabaseTarget, JobSpec, Requested, RestoreDatabaseSpec, Trigger};
 use strongroom_domain::source::Source;
 use strongroom_domain::source::postgresql::{Connection, check_name};
 use strongroom_domain::view::Archive;
+use strongroom_domain::{FieldError, Rejection};
 
 #[derive(Debug, Serialize, Deserialize)]
 struct Wanted {
@@ -49,6 +49,14 @@ pub async fn restore(app: &App, request: &Request, id: &str) -> Result<Good, Pro
     let database = wanted.name.clone().unwrap_or(dumped);
     let mut problems = Vec::new();
     check_name(&mut problems, "as", &database);
+    if ["template0", "template1"].contains(&database.as_str()) {
+        problems
+            .push(FieldError::new("as", "must be no template of PostgreSQL, from which databases are made"));
+    }
+    if wanted.no_owner && part.format.as_deref() == Some("plain") {
+        let message = "is for dumps in the custom format: a plain one names its owners in its text";
+        problems.push(FieldError::new("no_owner", message));
+    }
     if let Some(connection) = &wanted.connection {
         problems.extend(connection.problems("connection"));
     }

@@ -191,6 +191,7 @@ async fn a_database_goes_back_to_where_it_came_from_or_where_it_is_told() {
         answer.problem(422, "invalid").fields().into_iter().map(str::to_owned).collect::<Vec<_>>()
     };
     assert_eq!(refused(json!({})).await, ["database"]);
+    assert_eq!(refused(json!({ "database": "shop", "as": "template1" })).await, ["as"]);
     assert_eq!(refused(json!({ "database": "nowhere" })).await, ["database"]);
     assert_eq!(refused(json!({ "database": "shop", "as": "x".repeat(64) })).await, ["as"]);
     assert_eq!(
@@ -199,6 +200,21 @@ async fn a_database_goes_back_to_where_it_came_from_or_where_it_is_told() {
     );
     stage.client.put("/plans/db", crate::stage::plan()).await.expect(200);
     assert_eq!(refused(json!({ "database": "shop" })).await, ["connection"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_dump_cannot_do_is_said_before_it_is_tried() {
+    let (stage, id) = with_archive(&["shop"]).await;
+    let path = format!("/archives/{id}/restore-database");
+    let change = |with: &dyn Fn(&mut Dump)| {
+        with(stage.facts.archives.lock().unwrap()[0].facts.dump.as_mut().unwrap());
+    };
+    change(&|dump| dump.artefacts[0].format = Some("plain".into()));
+    let refused = stage.client.post(&path, json!({ "no_owner": true })).await.problem(422, "invalid");
+    assert_eq!(refused.fields(), ["no_owner"]);
+    change(&|dump| dump.source = "sqlite".into());
+    let refused = stage.client.post(&path, json!({})).await.problem(409, "no_databases");
+    assert!(refused.text.contains("/restore"), "{}", refused.text);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,7 +1,7 @@
 //! A PostgreSQL server, through its own programs: what connects here connects in the same way when it dumps.
 
 use crate::child::{Input, Plan, User};
-use crate::control::NoOutcome;
+use crate::control::{self, Control, NoOutcome};
 use crate::core::postgresql::{self, OLDEST, SURVEY, Survey};
 use crate::jobs::Bench;
 use crate::program::{self, Said};
@@ -74,10 +74,21 @@ impl<'a> Client<'a> {
 
     /// What a database answers to SQL, without the last line break.
     pub async fn ask(&self, database: &str, sql: &str) -> Result<String, NoOutcome> {
-        let psql = self.tools("psql").await?.pop().ok_or_else(|| missing("psql", None))?;
+        self.ask_until(self.bench.control.clone(), database, sql).await
+    }
+
+    /// The same, whatever the attempt is told: what was made must be removed when it is cancelled, too.
+    pub async fn ask_anyway(&self, database: &str, sql: &str) -> Result<String, NoOutcome> {
+        let (_stopper, control) = control::pair();
+        self.ask_until(control, database, sql).await
+    }
+
+    async fn ask_until(&self, control: Control, database: &str, sql: &str) -> Result<String, NoOutcome> {
+        let psql =
+            self.tools_until(control.clone(), "psql").await?.pop().ok_or_else(|| missing("psql", None))?;
         let arguments = ["-X", "-q", "-A", "-t", "-w", "-v", "ON_ERROR_STOP=1", "-f", "-"];
         let plan = self.plan(&psql.path, &arguments, Some(database), Input::Words(sql.as_bytes().to_vec()));
-        let Said { status, stdout, tail } = program::ask(plan, self.bench.control.clone()).await?;
+        let Said { status, stdout, tail } = program::ask(plan, control).await?;
         if !status.success() {
             return Err(self.failure("psql", &tail).into());
         }
@@ -97,12 +108,16 @@ impl<'a> Client<'a> {
         }
     }
 
-    /// All of this name, the newest last.
     async fn tools(&self, name: &str) -> Result<Vec<Tool>, NoOutcome> {
+        self.tools_until(self.bench.control.clone(), name).await
+    }
+
+    /// All of this name, the newest last.
+    async fn tools_until(&self, control: Control, name: &str) -> Result<Vec<Tool>, NoOutcome> {
         let mut tools = Vec::new();
         for path in program::find(name, &folders()) {
             let plan = self.plan(&path, &["--version"], None, Input::Nothing);
-            let said = program::ask(plan, self.bench.control.clone()).await?;
+            let said = program::ask(plan, control.clone()).await?;
             let version = String::from_utf8_lossy(&said.stdout).trim().to_owned();
             if postgresql::major_of(&version).is_some() {
                 tools.push(Tool { path, version });
@@ -152,8 +167,7 @@ impl<'a> Client<'a> {
 
     /// What an end with an error means.
     pub fn failure(&self, program: &str, tail: &[String]) -> Failure {
-        let last = tail.last().cloned().unwrap_or_else(|| "it said nothing".to_owned());
-        let message = format!("{program} on {}: {last}", self.connection.shown());
+        let message = format!("{program} on {}: {}", self.connection.shown(), postgresql::words(tail));
         Failure::new(postgresql::cause(tail), message).with_log(tail.to_vec())
     }
 }

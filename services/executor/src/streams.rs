@@ -5,6 +5,7 @@
 //! end of a broken dump for the end of a whole one.
 
 use crate::child::{Input, Plan};
+use crate::core::postgresql;
 use crate::program;
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use sha2::{Digest, Sha256};
@@ -80,6 +81,8 @@ pub struct Part {
     pub database: Option<String>,
     /// How it is written.
     pub format: Option<String>,
+    /// Whether it is no failure when it is gone before its turn comes.
+    pub may_vanish: bool,
     /// Where its bytes come from.
     pub from: From,
 }
@@ -107,8 +110,8 @@ pub enum NotFed {
 
 /// A part that borg has read, and the end of its pipe: closed, borg goes on to the next.
 pub struct Fed {
-    /// What it is.
-    pub artefact: Artefact,
+    /// What it is; nothing, when it was gone.
+    pub artefact: Option<Artefact>,
     /// The last lines of its program.
     pub tail: Vec<String>,
 }
@@ -118,7 +121,7 @@ pub struct Fed {
 pub async fn feed(streams: &Streams, part: Part) -> Result<Fed, (NotFed, Option<pipe::Sender>)> {
     let mut pipe =
         reader(&streams.path().join(&part.path)).await.map_err(|e| (failed(&part.path, &e), None))?;
-    let Part { path, kind, database, format, from } = part;
+    let Part { path, kind, database, format, may_vanish, from } = part;
     let mut sum = Sum::default();
     let fed = match from {
         From::Bytes(bytes) => sum.give(&mut pipe, &bytes).await.map(|()| Vec::new()),
@@ -135,7 +138,12 @@ pub async fn feed(streams: &Streams, part: Part) -> Result<Fed, (NotFed, Option<
                 size_bytes: sum.bytes,
                 sha256: hex(&sum.digest.finalize()),
             };
-            Ok(Fed { artefact, tail })
+            Ok(Fed { artefact: Some(artefact), tail })
+        }
+        Err(NotFed::Failed(failure))
+            if may_vanish && sum.bytes == 0 && failure.code == FailureCode::DatabaseMissing =>
+        {
+            Ok(Fed { artefact: None, tail: failure.log_tail })
         }
         Err(not_fed) => Err((not_fed, Some(pipe))),
     }
@@ -187,8 +195,8 @@ async fn run(
     if status.success() {
         return Ok(tail);
     }
-    let last = tail.last().cloned().unwrap_or_else(|| "it said nothing".to_owned());
-    let failure = Failure::new(cause(&tail), format!("{name} ended with {status}: {last}"));
+    let words = postgresql::words(&tail);
+    let failure = Failure::new(cause(&tail), format!("{name} ended with {status}: {words}"));
     Err(NotFed::Failed(failure.with_log(tail)))
 }
 

@@ -6,6 +6,9 @@ use strongroom_domain::{Failure, FailureCode};
 /// The oldest version of the programs and of the server that is known to work.
 pub const OLDEST: u32 = 10;
 
+/// How the name of a database begins that a restore fills.
+pub const SCRATCH: &str = "strongroom_restore_";
+
 /// What is asked of a server before its databases are dumped.
 pub const SURVEY: &str = "select json_build_object(
   'version_num', current_setting('server_version_num')::int,
@@ -51,11 +54,18 @@ impl Survey {
         self.version_num / 10_000
     }
 
+    /// Which of these names no database has.
+    pub fn unknown<'a>(&self, names: &'a [String]) -> Vec<&'a String> {
+        names.iter().filter(|name| !self.databases.iter().any(|d| d.name == **name)).collect()
+    }
+
     /// Which databases are to be dumped: those that are named, or all but some.
     pub fn chosen(&self, named: &[String], excludes: &[String]) -> Result<Vec<&Database>, Failure> {
         let mut chosen = Vec::new();
         if named.is_empty() {
-            chosen.extend(self.databases.iter().filter(|d| !excludes.contains(&d.name)));
+            // What a restore is about to fill is not there yet.
+            let is_kept = |d: &&Database| !excludes.contains(&d.name) && !d.name.starts_with(SCRATCH);
+            chosen.extend(self.databases.iter().filter(is_kept));
         }
         for name in named {
             let found = self.databases.iter().find(|d| d.name == *name);
@@ -77,6 +87,13 @@ impl Survey {
         }
         Ok(chosen)
     }
+}
+
+/// What people read of the last lines: the error itself, and not what comes before or after it.
+pub fn words(tail: &[String]) -> String {
+    let find = |words: &[&str]| tail.iter().find(|line| words.iter().any(|word| line.contains(word)));
+    let line = find(&["FATAL:", "ERROR:"]).or_else(|| find(&["error:"])).or(tail.last());
+    line.map_or_else(|| "it said nothing".to_owned(), |line| line.trim().to_owned())
 }
 
 /// 15 of `pg_dump (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)`, or of `... 16beta1`.
@@ -106,6 +123,9 @@ pub fn cause(tail: &[String]) -> FailureCode {
     }
     if said("FATAL:") && said("does not exist") && said("database ") {
         return FailureCode::DatabaseMissing;
+    }
+    if said("terminating connection") {
+        return FailureCode::DumpFailed;
     }
     if said("No space left on device") {
         return FailureCode::NoSpace;
@@ -201,6 +221,9 @@ mod tests {
         assert_eq!(open.major(), 15);
         assert_eq!(names(&open, &[], &[]).unwrap(), ["a", "b"]);
         assert_eq!(names(&open, &[], &["a"]).unwrap(), ["b"]);
+        let restoring = survey(&[("a", true), ("strongroom_restore_07", true)]);
+        assert_eq!(names(&restoring, &[], &[]).unwrap(), ["a"]);
+        assert_eq!(open.unknown(&["a".into(), "x".into()]), ["x"]);
         assert_eq!(names(&open, &["b"], &[]).unwrap(), ["b"]);
         assert_eq!(names(&open, &["c"], &[]), Err(FailureCode::DatabaseMissing));
         assert_eq!(names(&open, &[], &["a", "b"]), Err(FailureCode::DatabaseMissing));
@@ -232,6 +255,11 @@ mod tests {
         ] {
             assert_eq!(cause(&format!("{connecting}{words}")), code, "{words}");
         }
+        let tail = ["psql: error: connection to server failed: FATAL:  no", "password retrieved from file"];
+        assert_eq!(words(&tail.map(str::to_owned)), tail[0]);
+        let tail =
+            ["pg_dump: error: connection to server failed: Connection refused", "\tIs the server running?"];
+        assert_eq!(words(&tail.map(str::to_owned)), tail[0]);
         let denied = "pg_dump: error: query failed: ERROR:  permission denied for table secrets";
         assert_eq!(cause(denied), FailureCode::AccessDenied);
         assert_eq!(cause("pg_dump: error: query failed: ERROR:  odd"), FailureCode::DumpFailed);

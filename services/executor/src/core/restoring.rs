@@ -1,14 +1,28 @@
 //! The SQL by which a restored PostgreSQL database comes to its name.
 
-use super::postgresql::{identifier, literal};
+use super::postgresql::{SCRATCH, identifier, literal};
 use serde_json::Value;
 use strongroom_domain::job::Conflict;
 use strongroom_domain::{Failure, FailureCode, JobId};
 
-/// How many objects of people's own are in a database.
-pub const COUNT_OBJECTS: &str =
-    "select count(*) from pg_class c join pg_namespace n on n.oid = c.relnamespace
-  where n.nspname not like 'pg\\_%' and n.nspname <> 'information_schema';";
+/// How many objects of people's own are in a database: of any kind, since a function or a large object can be all that
+/// somebody has. What is made after the cluster has a number from 16384 on (`FirstNormalObjectId`, access/transam.h).
+pub const COUNT_OBJECTS: &str = "select
+  (select count(*) from pg_class where oid >= 16384) + (select count(*) from pg_proc where oid >= 16384)
+  + (select count(*) from pg_type where oid >= 16384) + (select count(*) from pg_namespace where oid >= 16384)
+  + (select count(*) from pg_extension where oid >= 16384) + (select count(*) from pg_largeobject_metadata)
+  + (select count(*) from pg_event_trigger) + (select count(*) from pg_publication)
+  + (select count(*) from pg_language where oid >= 16384) + (select count(*) from pg_cast where oid >= 16384)
+  + (select count(*) from pg_operator where oid >= 16384) + (select count(*) from pg_collation where oid >= 16384)
+  + (select count(*) from pg_conversion where oid >= 16384) + (select count(*) from pg_opclass where oid >= 16384)
+  + (select count(*) from pg_ts_config where oid >= 16384) + (select count(*) from pg_ts_dict where oid >= 16384)
+  + (select count(*) from pg_foreign_data_wrapper) + (select count(*) from pg_foreign_server)
+  + (select count(*) from pg_default_acl);";
+
+/// Whether a database is there (and a template): nothing, `f` or `t`.
+pub fn look(database: &str) -> String {
+    format!("select datistemplate from pg_database where datname = {};", literal(database))
+}
 
 /// How many tables of people's own are in a database.
 pub const COUNT_TABLES: &str = "select count(*) from pg_class c join pg_namespace n on n.oid = c.relnamespace
@@ -37,7 +51,7 @@ pub enum Standing {
 
 /// What a database is called until it is whole: the same for every attempt of a job.
 pub fn scratch_name(job: JobId) -> String {
-    format!("strongroom_restore_{}", job.0.simple())
+    format!("{SCRATCH}{}", job.0.simple())
 }
 
 /// What the one that stood there is called after.
@@ -92,14 +106,79 @@ pub fn settle(scratch: &str, properties: &Value, no_owner: bool) -> String {
     if let Some(owner) = properties.get("owner").and_then(Value::as_str).filter(|_| !no_owner) {
         sql.push_str(&format!("alter database {name} owner to {};\n", identifier(owner)));
     }
-    for setting in properties.get("settings").and_then(Value::as_array).into_iter().flatten() {
-        let Some((key, value)) = setting.as_str().and_then(|s| s.split_once('=')) else { continue };
+    if let Some(limit) = properties.get("datconnlimit").and_then(Value::as_i64).filter(|limit| *limit >= 0) {
+        sql.push_str(&format!("alter database {name} connection limit {limit};\n"));
+    }
+    if let Some(comment) = properties.get("comment").and_then(Value::as_str) {
+        sql.push_str(&format!("comment on database {name} is {};\n", literal(comment)));
+    }
+    for setting in settings(properties.get("settings")) {
+        sql.push_str(&format!("alter database {name} set {setting};\n"));
+    }
+    for of_role in properties.get("role_settings").and_then(Value::as_array).into_iter().flatten() {
+        let role = of_role.get("role").and_then(Value::as_str).filter(|_| !no_owner);
+        for setting in settings(of_role.get("settings")) {
+            if let Some(role) = role {
+                sql.push_str(&format!("alter role {} in database {name} set {setting};\n", identifier(role)));
+            }
+        }
+    }
+    if let Some(rights) = properties.get("rights").and_then(Value::as_array) {
+        // Whoever had taken a right from everybody must not find it given back.
+        sql.push_str(&format!("revoke all on database {name} from public;\n"));
+        rights
+            .iter()
+            .filter_map(|right| grant(&name, right, no_owner))
+            .for_each(|grant| sql.push_str(&grant));
+    }
+    sql
+}
+
+/// A right on the database; without owners only what everybody has.
+fn grant(database: &str, right: &Value, no_owner: bool) -> Option<String> {
+    let privilege = right.get("privilege").and_then(Value::as_str)?;
+    if !["CREATE", "CONNECT", "TEMPORARY"].contains(&privilege) {
+        return None;
+    }
+    let to = match right.get("to").and_then(Value::as_str) {
+        None => "public".to_owned(),
+        Some(_) if no_owner => return None,
+        Some(role) => identifier(role),
+    };
+    let more = right.get("grantable").and_then(Value::as_bool).unwrap_or_default();
+    let more = if more && to != "public" { " with grant option" } else { "" };
+    Some(format!("grant {privilege} on database {database} to {to}{more};\n"))
+}
+
+/// `name = value`, as SQL has it.
+fn settings(all: Option<&Value>) -> Vec<String> {
+    let all = all.and_then(Value::as_array).into_iter().flatten();
+    let written = all.filter_map(|setting| {
+        let (key, value) = setting.as_str()?.split_once('=')?;
         let value = if LISTS.contains(&key) { value.to_owned() } else { literal(value) };
         // Settings of extensions have a dot, which belongs to the name.
         let key: Vec<String> = key.split('.').map(identifier).collect();
-        sql.push_str(&format!("alter database {name} set {} = {value};\n", key.join(".")));
+        Some(format!("{} = {value}", key.join(".")))
+    });
+    written.collect()
+}
+
+/// Ends whoever is connected to a database.
+pub fn send_away(database: &str) -> String {
+    format!(
+        "select pg_terminate_backend(pid) from pg_stat_activity where datname = {} and pid <> pg_backend_pid();",
+        literal(database)
+    )
+}
+
+/// What can be done about what the restore program said.
+pub fn hint(tail: &[String]) -> &'static str {
+    let lacks_role = tail.iter().any(|line| line.contains("role \"") && line.contains("does not exist"));
+    if lacks_role {
+        "; restore the roles first (postgresql/globals.sql of the archive), or leave owners out with no_owner"
+    } else {
+        ""
     }
-    sql
 }
 
 /// Both names change in one transaction; who is connected to the one that stood there is sent away.
@@ -108,10 +187,7 @@ pub fn swap(scratch: &str, database: &str, aside: &str, standing: &Standing) -> 
     if *standing == Standing::Nothing {
         return format!("alter database {from} rename to {to};");
     }
-    let away = format!(
-        "select pg_terminate_backend(pid) from pg_stat_activity where datname = {} and pid <> pg_backend_pid();",
-        literal(database)
-    );
+    let away = send_away(database);
     format!(
         "{away}\nbegin;\nalter database {to} rename to {aside};\nalter database {from} rename to {to};\ncommit;"
     )
@@ -160,6 +236,31 @@ mod tests {
         assert!(settled.contains("set \"search_path\" = \"$user\", public;"), "{settled}");
         assert!(settled.contains("set \"app\".\"tenant\" = E'it''s';"), "{settled}");
         assert!(!settle("s", &properties, true).contains("owner"));
+        assert!(!settled.contains("revoke"), "nothing was ever said about rights");
+        let closed = json!({
+            "datconnlimit": 7, "comment": "it's", "rights": [
+                { "to": null, "privilege": "TEMPORARY" }, { "to": "a\"b", "privilege": "CONNECT", "grantable": true },
+                { "to": "x", "privilege": "; drop" },
+            ],
+            "role_settings": [{ "role": "r", "settings": ["work_mem=1MB"] }],
+        });
+        let settled = settle("s", &closed, false);
+        for words in [
+            "connection limit 7;",
+            "is E'it''s';",
+            "revoke all on database \"s\" from public;",
+            "grant TEMPORARY on database \"s\" to public;",
+            "grant CONNECT on database \"s\" to \"a\"\"b\" with grant option;",
+            "alter role \"r\" in database \"s\" set \"work_mem\" = E'1MB';",
+        ] {
+            assert!(settled.contains(words), "{words}: {settled}");
+        }
+        assert!(!settled.contains("drop"));
+        let bare = settle("s", &closed, true);
+        assert!(
+            bare.contains("revoke all") && bare.contains("to public") && !bare.contains("\"r\""),
+            "{bare}"
+        );
         assert!(swap("s", "d", "d_before", &Standing::Full).contains("begin;"));
         assert_eq!(swap("s", "d", "x", &Standing::Nothing), "alter database \"s\" rename to \"d\";");
     }

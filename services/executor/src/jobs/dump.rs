@@ -14,6 +14,7 @@ use crate::sources::{self, Prepared};
 use crate::streams::{Fed, From, NotFed, Part, Streams, feed};
 use std::io;
 use strongroom_domain::archive::{ARTEFACTS_KEPT, Artefact, Dump, Facts};
+use strongroom_domain::failure::{Finding, Severity};
 use strongroom_domain::job::BackupSpec;
 use strongroom_domain::repository::Access;
 use strongroom_domain::{Failure, FailureCode};
@@ -84,7 +85,7 @@ pub async fn run(bench: &Bench<'_>, spec: &BackupSpec, server: &str) -> Result<D
         return Err(failed(failure));
     }
     let done = done?;
-    let Some((dump, mut tail)) = fed else {
+    let Some((dump, mut tail, gone)) = fed else {
         let message = "borg ended without having read all of the dump";
         return Err(failed(Failure::new(FailureCode::DumpFailed, message).with_log(done.tail)));
     };
@@ -93,6 +94,7 @@ pub async fn run(bench: &Bench<'_>, spec: &BackupSpec, server: &str) -> Result<D
     facts.dump = Some(dump);
     let mut all = findings;
     all.merge(done.findings);
+    gone.into_iter().for_each(|finding| all.add(finding));
     tail.extend(done.tail);
     Ok(Dumped { facts, findings: all, tail })
 }
@@ -103,24 +105,32 @@ async fn feed_all(
     parts: Vec<Part>,
     (source, server_version, tool): (&str, String, String),
     properties: &serde_json::Value,
-) -> Result<(Dump, Vec<String>), (NotFed, Option<tokio::net::unix::pipe::Sender>)> {
+) -> Result<(Dump, Vec<String>, Vec<Finding>), (NotFed, Option<tokio::net::unix::pipe::Sender>)> {
     let mut artefacts: Vec<Artefact> = Vec::new();
-    let mut words = Vec::new();
+    let (mut words, mut gone) = (Vec::new(), Vec::new());
     for part in parts {
+        let name = part.database.clone();
         let Fed { artefact, tail } = feed(streams, part).await?;
-        artefacts.push(artefact);
         words.extend(tail);
+        match artefact {
+            Some(artefact) => artefacts.push(artefact),
+            None => {
+                let message =
+                    format!("database '{}' was dropped before it could be dumped", name.unwrap_or_default());
+                gone.push(Finding { severity: Severity::Benign, path: None, message });
+            }
+        }
     }
     let artefacts_total = artefacts.len() as u64;
     let dump = Dump { source: source.to_owned(), server_version, tool, artefacts, artefacts_total };
     let text = manifest::write(&dump, properties, clock::now())
         .map_err(|e| (NotFed::Failed(Failure::new(FailureCode::Unknown, e.to_string())), None))?;
     let (path, kind) = (manifest::PATH.to_owned(), "manifest");
-    let last = Part { path, kind, database: None, format: None, from: From::Bytes(text) };
+    let last = Part { path, kind, database: None, format: None, may_vanish: false, from: From::Bytes(text) };
     feed(streams, last).await?;
     let dump = bounded(dump);
     let words = words.split_off(words.len().saturating_sub(50));
-    Ok((dump, words))
+    Ok((dump, words, gone))
 }
 
 /// As an event holds it.

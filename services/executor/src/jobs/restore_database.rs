@@ -11,7 +11,7 @@ use crate::child::Input;
 use crate::control::{self, NoOutcome, Stop};
 use crate::core::command;
 use crate::core::findings::Findings;
-use crate::core::postgresql::{connection_string, identifier, literal};
+use crate::core::postgresql::{connection_string, identifier};
 use crate::core::restoring::{self, Standing};
 use crate::postgresql::Client;
 use crate::streams::{Streams, hex};
@@ -20,7 +20,8 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 use std::time::Duration;
 use strongroom_domain::archive::Artefact;
-use strongroom_domain::job::{DatabaseTarget, JobResult, RestoreDatabaseSpec};
+use strongroom_domain::failure::{Finding, Severity};
+use strongroom_domain::job::{Conflict, DatabaseTarget, JobResult, RestoreDatabaseSpec};
 use strongroom_domain::source::postgresql::Connection;
 use strongroom_domain::{Failure, FailureCode};
 use tokio::io::AsyncWriteExt;
@@ -57,7 +58,7 @@ pub async fn run(bench: &Bench<'_>, spec: &RestoreDatabaseSpec) -> Result<Finish
         bench,
         spec,
         client: &client,
-        asked: asked(connection),
+        asked: asked(connection, database),
         database,
         scratch: restoring::scratch_name(bench.job),
         part,
@@ -66,8 +67,10 @@ pub async fn run(bench: &Bench<'_>, spec: &RestoreDatabaseSpec) -> Result<Finish
     restore.run(&name).await
 }
 
-fn asked(connection: &Connection) -> &str {
-    connection.database.as_deref().unwrap_or("postgres")
+/// Where what is about other databases is asked: nobody can be in the one that changes its name.
+fn asked<'a>(connection: &'a Connection, database: &str) -> &'a str {
+    let asked = connection.database.as_deref().unwrap_or("postgres");
+    if asked == database { "template1" } else { asked }
 }
 
 struct Restore<'a> {
@@ -104,7 +107,7 @@ impl Restore<'_> {
             Err(e) => Err(e),
         };
         match restored {
-            Ok((tables, kept)) => {
+            Ok((tables, kept, findings)) => {
                 let result = JobResult::RestoreDatabase {
                     database: self.database.to_owned(),
                     size_bytes: self.part.size_bytes,
@@ -112,22 +115,38 @@ impl Restore<'_> {
                     tables,
                     kept,
                 };
-                Ok(finished(result, Findings::default(), Vec::new()))
+                Ok(finished(result, findings, Vec::new()))
             }
-            Err(why) => {
-                if let Err(NoOutcome::Failed(failure)) = self.drop_scratch().await {
-                    tracing::warn!(job = %self.bench.job, problem = failure.message, "a half restored database was not removed");
-                }
-                Err(why)
+            Err(why) => Err(self.without_scratch(why).await),
+        }
+    }
+
+    /// Why it failed or was stopped, after what was made of it is removed.
+    async fn without_scratch(&self, why: NoOutcome) -> NoOutcome {
+        let Err(left) = self.drop_scratch().await else { return why };
+        tracing::warn!(job = %self.bench.job, database = self.scratch, problem = ?left, "a half restored database was not removed");
+        match why {
+            NoOutcome::Failed(failure) => {
+                let message = format!(
+                    "{}; the half restored database '{}' could not be dropped",
+                    failure.message, self.scratch
+                );
+                Failure { message, ..failure }.into()
             }
+            stopped => stopped,
         }
     }
 
     /// What stands at the name already.
     async fn standing(&self) -> Result<Standing, NoOutcome> {
-        let sql = format!("select 1 from pg_database where datname = {};", literal(self.database));
-        if self.client.ask(self.asked, &sql).await?.is_empty() {
-            return Ok(Standing::Nothing);
+        match self.client.ask(self.asked, &restoring::look(self.database)).await?.as_str() {
+            "" => return Ok(Standing::Nothing),
+            "t" => {
+                let message =
+                    format!("database '{}' is a template, from which others are made", self.database);
+                return Err(Failure::new(FailureCode::TargetRefused, message).into());
+            }
+            _ => {}
         }
         let objects = self.client.ask(self.database, restoring::COUNT_OBJECTS).await?;
         Ok(if objects == "0" { Standing::Empty } else { Standing::Full })
@@ -191,7 +210,8 @@ impl Restore<'_> {
                 FailureCode::DumpFailed => FailureCode::RestoreFailed,
                 other => other,
             };
-            return Err(Failure::new(code, failure.message).with_log(tail).into());
+            let hint = restoring::hint(&tail);
+            return Err(Failure::new(code, format!("{}{hint}", failure.message)).with_log(tail).into());
         }
         match read {
             Ok(done) if !done.never_matched.is_empty() || done.findings.incomplete_total > 0 || !whole => {
@@ -205,7 +225,7 @@ impl Restore<'_> {
     }
 
     /// The restored database takes the place of what stood there.
-    async fn take_place(&self, standing: &Standing) -> Result<(u64, Option<String>), NoOutcome> {
+    async fn take_place(&self, standing: &Standing) -> Result<(u64, Option<String>, Findings), NoOutcome> {
         self.bench.step("check");
         let tables = self.client.ask(&self.scratch, restoring::COUNT_TABLES).await?.parse().unwrap_or(0);
         let settle = restoring::settle(&self.scratch, &self.properties, self.spec.no_owner);
@@ -227,23 +247,49 @@ impl Restore<'_> {
             tries += 1;
             tokio::time::sleep(BETWEEN_SWAPS).await;
         }
+        let mut findings = Findings::default();
         if *standing == Standing::Nothing {
-            return Ok((tables, None));
+            return Ok((tables, None, findings));
         }
         if restoring::keeps(standing, self.spec.on_conflict) {
-            return Ok((tables, Some(aside)));
+            return Ok((tables, Some(aside), findings));
         }
-        let gone = format!("drop database if exists {};", identifier(&aside));
-        match self.client.ask(self.asked, &gone).await {
-            Ok(_) => Ok((tables, None)),
-            // It is there, under a name that says what it is.
-            Err(_) => Ok((tables, Some(aside))),
-        }
+        let Err(why) = self.drop_aside(&aside, standing).await else { return Ok((tables, None, findings)) };
+        // It is there, under a name that says what it is.
+        let message = format!("what stood there is kept as '{aside}': {why}");
+        findings.add(Finding { severity: Severity::Benign, path: None, message });
+        Ok((tables, Some(aside), findings))
     }
 
+    /// Drops what gave way, unless something came to be in what was empty: nobody asked for that to go.
+    async fn drop_aside(&self, aside: &str, standing: &Standing) -> Result<(), String> {
+        let told = |why: NoOutcome| match why {
+            NoOutcome::Failed(failure) => failure.message,
+            NoOutcome::Stopped(_) => "the restore was stopped".to_owned(),
+        };
+        if *standing == Standing::Empty && self.spec.on_conflict != Conflict::Overwrite {
+            let objects = self.client.ask_anyway(aside, restoring::COUNT_OBJECTS).await.map_err(told)?;
+            if objects != "0" {
+                return Err("it was empty when the restore began, and is not any more".to_owned());
+            }
+        }
+        let gone = format!("drop database if exists {};", identifier(aside));
+        self.client.ask_anyway(self.asked, &gone).await.map(|_| ()).map_err(told)
+    }
+
+    /// Also when the restore was cancelled: its programs were killed, and their sessions may not have noticed.
     async fn drop_scratch(&self) -> Result<(), NoOutcome> {
-        let sql = format!("drop database if exists {};", identifier(&self.scratch));
-        self.client.ask(self.asked, &sql).await.map(|_| ())
+        let away = restoring::send_away(&self.scratch);
+        let sql = format!("{away}\ndrop database if exists {};", identifier(&self.scratch));
+        let mut tries = 1;
+        while let Err(e) = self.client.ask_anyway(self.asked, &sql).await {
+            if tries == SWAPS {
+                return Err(e);
+            }
+            tries += 1;
+            tokio::time::sleep(BETWEEN_SWAPS).await;
+        }
+        Ok(())
     }
 }
 

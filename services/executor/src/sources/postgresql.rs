@@ -18,7 +18,13 @@ use strongroom_domain::{Failure, FailureCode};
 /// of them are kept.
 const PROPERTIES: &str = "select coalesce(json_object_agg(d.datname, to_jsonb(d) - 'datacl' || jsonb_build_object(
   'encoding_name', pg_encoding_to_char(d.encoding), 'owner', pg_get_userbyid(d.datdba),
-  'settings', (select to_jsonb(s.setconfig) from pg_db_role_setting s where s.setdatabase = d.oid and s.setrole = 0))),
+  'comment', shobj_description(d.oid, 'pg_database'),
+  'settings', (select to_jsonb(s.setconfig) from pg_db_role_setting s where s.setdatabase = d.oid and s.setrole = 0),
+  'role_settings', (select jsonb_agg(jsonb_build_object('role', pg_get_userbyid(s.setrole), 'settings', to_jsonb(s.setconfig)))
+     from pg_db_role_setting s where s.setdatabase = d.oid and s.setrole <> 0),
+  'rights', case when d.datacl is not null then (select coalesce(jsonb_agg(jsonb_build_object(
+     'to', case when a.grantee <> 0 then pg_get_userbyid(a.grantee) end, 'privilege', a.privilege_type,
+     'grantable', a.is_grantable)), '[]') from aclexplode(d.datacl) a) end)),
   '{}') from pg_database d where not d.datistemplate;";
 
 /// Looks at the server, and says of what its dump will consist.
@@ -30,8 +36,12 @@ pub async fn prepare(
     let client = Client::new(bench, &source.connection, streams).await?;
     let survey = client.survey().await?;
     let chosen = survey.chosen(&source.databases, &source.excludes)?;
-    let dump = client.tool("pg_dump", survey.major()).await?;
     let mut findings = Findings::default();
+    for name in survey.unknown(&source.excludes) {
+        let message = format!("there is no database '{name}' to be left out");
+        findings.add(Finding { severity: Severity::Benign, path: None, message });
+    }
+    let dump = client.tool("pg_dump", survey.major()).await?;
     let mut parts = Vec::new();
     if source.globals != Wanted::Never {
         let all = client.tool("pg_dumpall", survey.major()).await?;
@@ -47,6 +57,7 @@ pub async fn prepare(
             kind: "globals",
             database: None,
             format: Some("plain".into()),
+            may_vanish: false,
             from: From::Program(Box::new(plan), cause),
         });
     }
@@ -71,6 +82,8 @@ pub async fn prepare(
             kind: "database",
             database: Some(database.name.clone()),
             format: Some(source.format.to_string()),
+            // Of all there are, one may be dropped before its turn comes.
+            may_vanish: source.databases.is_empty(),
             from: From::Program(Box::new(plan), cause),
         });
     }
@@ -99,6 +112,7 @@ async fn settings(client: &Client<'_>, source: &Postgresql) -> Result<Vec<Part>,
             kind: "settings",
             database: None,
             format: None,
+            may_vanish: false,
             from: From::Bytes(bytes),
         });
     }

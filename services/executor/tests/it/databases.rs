@@ -15,13 +15,13 @@ use uuid::Uuid;
 /// What a shell, SQL, a path and a connection string would each misread.
 const ODD: &str = "it's \"od/d\"\n=é ..$(x)";
 
-struct Databases {
-    stage: Stage,
-    server: Postgresql,
+pub struct Databases {
+    pub stage: Stage,
+    pub server: Postgresql,
 }
 
 impl Databases {
-    async fn new() -> Result<Self> {
+    pub async fn new() -> Result<Self> {
         let server = Postgresql::start().await?;
         let stage = Stage::set().await?;
         stage.init().await?;
@@ -47,20 +47,20 @@ impl Databases {
         })
     }
 
-    fn backup(&self, source: Value) -> Value {
+    pub fn backup(&self, source: Value) -> Value {
         let mut whole = json!({ "type": "postgresql", "connection": self.connection() });
         whole.as_object_mut().unwrap().extend(source.as_object().unwrap().clone());
         json!({ "kind": "backup", "plan": "p", "access": self.stage.access(), "compression": "lz4", "source": whole })
     }
 
     /// The archive that a backup has made.
-    async fn archive(&self, source: Value) -> Result<Value> {
+    pub async fn archive(&self, source: Value) -> Result<Value> {
         let done = serde_json::to_value(self.stage.success(self.backup(source)).await?)?;
         assert_eq!(done["completeness"], "complete", "{done}");
         Ok(done["result"]["archive"].clone())
     }
 
-    fn restore(&self, archive: &Value, path: &str, database: &str, changes: Value) -> Value {
+    pub fn restore(&self, archive: &Value, path: &str, database: &str, changes: Value) -> Value {
         let mut spec = json!({
             "kind": "restore-database", "access": self.stage.access(), "path": path,
             "archive": { "id": archive["id"], "name": archive["name"], "borg_id": archive["borg_id"] },
@@ -83,14 +83,14 @@ impl Databases {
             .join("\n"))
     }
 
-    fn databases(&self) -> Result<String> {
+    pub fn databases(&self) -> Result<String> {
         self.server.sql(
             "postgres",
             "select string_agg(datname, ',' order by datname) from pg_database where not datistemplate",
         )
     }
 
-    fn nothing_is_left(&self) {
+    pub fn nothing_is_left(&self) {
         let left = std::fs::read_dir(self.stage.path("state/streams")).unwrap().count();
         assert_eq!(left, 0, "a folder of pipes has stayed");
     }

@@ -4,6 +4,7 @@
 mod accidents;
 mod bounds;
 mod databases;
+mod databases_back;
 mod failures;
 mod findings;
 mod leftovers;
