@@ -7,7 +7,7 @@ pub fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
 }
 
-/// Folders that hold what was made, not written.
+/// What holds what was made, not written.
 const MADE: &[&str] = &[".git", ".tools", "target", "node_modules", "playwright-report", "test-results"];
 
 /// A file, by its path from the root.
@@ -28,7 +28,11 @@ pub fn files() -> Vec<File> {
             let name = entry.file_name().to_string_lossy().into_owned();
             let kind = entry.file_type().unwrap();
             let at_top = folder == root;
-            if kind.is_dir() && !MADE.contains(&name.as_str()) && !(at_top && name == "data") {
+            // Of a second checkout of the same repository, `.git` is a file.
+            if MADE.contains(&name.as_str()) || (kind.is_dir() && at_top && name == "data") {
+                continue;
+            }
+            if kind.is_dir() {
                 folders.push(entry.path());
             } else if kind.is_file() && !name.ends_with(".log") {
                 let path = entry.path().strip_prefix(&root).unwrap().to_string_lossy().into_owned();
