@@ -171,12 +171,15 @@ fn spec_of(body: &Value) -> Map<String, Value> {
     spec
 }
 
-/// Objects are merged field by field; anything else takes the place of what was there. Null removes.
+/// Objects are merged field by field, unless they are of another type by then; anything else takes the place of what was
+/// there. Null removes; where nothing is shown, it is sent: there may be something that is never shown.
 fn merge(into: &mut Map<String, Value>, changes: Map<String, Value>) {
     for (field, change) in changes {
         match (into.get_mut(&field), change) {
-            (Some(Value::Object(there)), Value::Object(change)) => merge(there, change),
-            (_, Value::Null) => {
+            (Some(Value::Object(there)), Value::Object(change)) if is_alike(there, &change) => {
+                merge(there, change)
+            }
+            (Some(_), Value::Null) => {
                 into.remove(&field);
             }
             (_, change) => {
@@ -184,6 +187,11 @@ fn merge(into: &mut Map<String, Value>, changes: Map<String, Value>) {
             }
         }
     }
+}
+
+/// What an object of one type has means nothing in one of another.
+fn is_alike(there: &Map<String, Value>, change: &Map<String, Value>) -> bool {
+    change.get("type").is_none_or(|kind| there.get("type") == Some(kind))
 }
 
 fn print_fields(value: &Value, prefix: &str) {
@@ -263,6 +271,20 @@ mod tests {
         assert_eq!(
             Value::Object(spec),
             json!({ "server": "b", "source": { "type": "files", "paths": ["/y"], "excludes": ["*.o"] } })
+        );
+    }
+
+    #[test]
+    fn a_source_of_another_type_begins_anew_and_what_is_never_shown_can_be_taken_away() {
+        let mut spec = spec_of(&json!({ "source": { "type": "sqlite", "paths": ["/x"], "check": true } }));
+        let changes = Changes::default()
+            .with(&["source", "type"], Some("files"))
+            .with_list(&["source", "paths"], &["/y".to_owned()])
+            .with(&["password"], Some(Value::Null));
+        merge(&mut spec, changes.done());
+        assert_eq!(
+            Value::Object(spec),
+            json!({ "source": { "type": "files", "paths": ["/y"] }, "password": null })
         );
     }
 
