@@ -8,6 +8,7 @@ use crate::core::lines::{Line, Lines};
 use crate::core::messages::{Exit, Extracted, Message, Messages};
 use crate::core::progress::{Meter, ProgressLine};
 use crate::core::surrogates;
+use crate::program;
 use crate::state::State;
 use age::secrecy::{ExposeSecret, SecretString};
 use rustix::process::Signal;
@@ -102,10 +103,7 @@ impl NotDone {
 impl Borg {
     /// The borg at this path or name, with an environment that holds nothing of ours but what it needs.
     pub fn new(program: &Path, state: &State) -> anyhow::Result<Self> {
-        let kept = ["PATH", "HOME"].iter().filter_map(|name| Some((*name, std::env::var_os(name)?)));
-        let own: [(&'static str, OsString); 8] = [
-            ("LANG", "C.UTF-8".into()),
-            ("LC_ALL", "C.UTF-8".into()),
+        let own: [(&'static str, OsString); 6] = [
             // Borg writes times of its own zone without naming it.
             ("TZ", "UTC".into()),
             ("BORG_BASE_DIR", state.borg_base().into()),
@@ -115,7 +113,7 @@ impl Borg {
             ("BORG_UNKNOWN_UNENCRYPTED_REPO_ACCESS_IS_OK", "yes".into()),
             ("BORG_DISPLAY_PASSPHRASE", "no".into()),
         ];
-        let environment = kept.chain(own).collect();
+        let environment = program::environment().into_iter().chain(own).collect();
         Ok(Self {
             program: program.to_owned(),
             environment,

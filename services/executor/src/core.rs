@@ -5,6 +5,7 @@ pub mod command;
 pub mod finding;
 pub mod findings;
 pub mod health;
+pub mod hex;
 pub mod index;
 pub mod lines;
 pub mod manifest;

@@ -2,7 +2,7 @@
 
 use crate::child::{Input, Plan, Running, User};
 use crate::control::{Control, NoOutcome};
-use std::collections::VecDeque;
+use crate::core::tail::Tail;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use strongroom_domain::{Failure, FailureCode};
@@ -10,10 +10,8 @@ use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, BufReader};
 
 /// The largest answer that is read as a whole.
 const ANSWER_BYTES: u64 = 16 << 20;
-/// Lines of what a program says that are kept.
-const TAIL_LINES: usize = 50;
-/// Bytes of one of them.
-const LINE_BYTES: usize = 500;
+/// How much of a line is looked at at once.
+const LINE_BYTES: u64 = 64 << 10;
 
 /// What a program printed, and what it said last.
 pub struct Said {
@@ -57,23 +55,15 @@ pub async fn start(plan: Plan) -> Result<Running, Failure> {
 
 /// The last lines of what is said, read to the end.
 pub async fn tail(said: impl AsyncRead + Unpin) -> Vec<String> {
-    let mut lines = VecDeque::new();
+    let mut tail = Tail::default();
     let mut said = BufReader::new(said);
     let mut line = Vec::new();
     loop {
         line.clear();
         // What is said in one line of any length takes no more memory than this.
-        match (&mut said).take(64 << 10).read_until(b'\n', &mut line).await {
-            Ok(0) | Err(_) => return lines.into(),
-            Ok(_) => {}
-        }
-        let text = String::from_utf8_lossy(&line);
-        let text: String = text.trim_end().chars().take(LINE_BYTES).collect();
-        if !text.is_empty() {
-            lines.push_back(text);
-        }
-        if lines.len() > TAIL_LINES {
-            lines.pop_front();
+        match (&mut said).take(LINE_BYTES).read_until(b'\n', &mut line).await {
+            Ok(0) | Err(_) => return tail.lines.into(),
+            Ok(_) => tail.push(String::from_utf8_lossy(&line).trim_end()),
         }
     }
 }

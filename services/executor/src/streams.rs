@@ -5,6 +5,7 @@
 //! end of a broken dump for the end of a whole one.
 
 use crate::child::{Input, Plan};
+use crate::core::hex::hex;
 use crate::core::postgresql;
 use crate::program;
 use rustix::fs::{CWD, FileType, Mode, mknodat};
@@ -230,9 +231,4 @@ async fn reader(path: &Path) -> io::Result<pipe::Sender> {
 
 fn failed(what: &str, error: &io::Error) -> NotFed {
     NotFed::Failed(Failure::new(FailureCode::Unknown, format!("{what}: {error}")))
-}
-
-/// Bytes as hex digits.
-pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -3,6 +3,7 @@
 //! A part is one zstd frame of a MessagePack list of [`Entry`] with field names, in borg's order; parts are at most
 //! [`CHUNK_BYTES`] long. The catalog reads exactly this.
 
+use super::hex::hex;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use strongroom_bus::CHUNK_BYTES;
@@ -69,7 +70,7 @@ impl Indexer {
     /// The last part, and what is to be said of all.
     pub fn finish(mut self) -> Result<(Vec<Vec<u8>>, IndexFacts), IndexError> {
         let parts = self.flush()?;
-        let sha256 = self.hash.finalize().iter().map(|b| format!("{b:02x}")).collect();
+        let sha256 = hex(&self.hash.finalize());
         Ok((parts, IndexFacts { chunks: self.chunks, entries: self.total, sha256 }))
     }
 
