@@ -109,9 +109,6 @@ pub fn settle(scratch: &str, properties: &Value, no_owner: bool) -> String {
     if let Some(limit) = properties.get("datconnlimit").and_then(Value::as_i64).filter(|limit| *limit >= 0) {
         sql.push_str(&format!("alter database {name} connection limit {limit};\n"));
     }
-    if let Some(comment) = properties.get("comment").and_then(Value::as_str) {
-        sql.push_str(&format!("comment on database {name} is {};\n", literal(comment)));
-    }
     for setting in settings(properties.get("settings")) {
         sql.push_str(&format!("alter database {name} set {setting};\n"));
     }
@@ -132,6 +129,30 @@ pub fn settle(scratch: &str, properties: &Value, no_owner: bool) -> String {
             .for_each(|grant| sql.push_str(&grant));
     }
     sql
+}
+
+/// What a database is marked with until all is done: the next attempt knows by it that this one has taken its place.
+pub fn mark(job: JobId) -> String {
+    format!("being restored by job {job}")
+}
+
+/// Sets the comment of a database, or takes it away.
+pub fn comment(database: &str, words: Option<&str>) -> String {
+    let words = words.map_or_else(|| "null".to_owned(), literal);
+    format!("comment on database {} is {words};", identifier(database))
+}
+
+/// Asks for it.
+pub fn read_comment(database: &str) -> String {
+    format!(
+        "select shobj_description(oid, 'pg_database') from pg_database where datname = {};",
+        literal(database)
+    )
+}
+
+/// The comment of the database that was dumped.
+pub fn comment_of(properties: &Value) -> Option<&str> {
+    properties.get("comment").and_then(Value::as_str)
 }
 
 /// A right on the database; without owners only what everybody has.
@@ -247,7 +268,6 @@ mod tests {
         let settled = settle("s", &closed, false);
         for words in [
             "connection limit 7;",
-            "is E'it''s';",
             "revoke all on database \"s\" from public;",
             "grant TEMPORARY on database \"s\" to public;",
             "grant CONNECT on database \"s\" to \"a\"\"b\" with grant option;",
@@ -256,6 +276,8 @@ mod tests {
             assert!(settled.contains(words), "{words}: {settled}");
         }
         assert!(!settled.contains("drop"));
+        assert_eq!(comment("s", comment_of(&closed)), "comment on database \"s\" is E'it''s';");
+        assert_eq!(comment("s", comment_of(&properties)), "comment on database \"s\" is null;");
         let bare = settle("s", &closed, true);
         assert!(
             bare.contains("revoke all") && bare.contains("to public") && !bare.contains("\"r\""),

@@ -91,6 +91,9 @@ struct Restore<'a> {
 impl Restore<'_> {
     async fn run(&self, archive: &str) -> Result<Finished, NoOutcome> {
         let survey = self.client.survey().await?;
+        if self.bench.attempt > 1 && self.is_placed().await? {
+            return self.finish_earlier().await;
+        }
         let standing = self.standing().await?;
         restoring::may_replace(self.database, &standing, self.spec.on_conflict)?;
         let tool = if self.part.format.as_deref() == Some("plain") { "psql" } else { "pg_restore" };
@@ -98,7 +101,8 @@ impl Restore<'_> {
         self.bench.step("restore");
         // What an earlier attempt has left under this name is nobody's.
         self.drop_scratch().await?;
-        let create = restoring::create(&self.scratch, &self.properties);
+        let mark = restoring::comment(&self.scratch, Some(&restoring::mark(self.bench.job)));
+        let create = format!("{}\n{mark}", restoring::create(&self.scratch, &self.properties));
         self.client
             .ask(self.asked, &create)
             .await
@@ -108,17 +112,49 @@ impl Restore<'_> {
             Err(e) => Err(e),
         };
         match restored {
-            Ok((tables, kept, findings)) => {
-                let result = JobResult::RestoreDatabase {
-                    database: self.database.to_owned(),
-                    size_bytes: self.part.size_bytes,
-                    sha256: self.part.sha256.clone(),
-                    tables,
-                    kept,
-                };
-                Ok(finished(result, findings, Vec::new()))
-            }
+            Ok((tables, kept, findings)) => Ok(self.finished(tables, kept, findings)),
             Err(why) => Err(self.without_scratch(why).await),
+        }
+    }
+
+    fn finished(&self, tables: u64, kept: Option<String>, findings: Findings) -> Finished {
+        let result = JobResult::RestoreDatabase {
+            database: self.database.to_owned(),
+            size_bytes: self.part.size_bytes,
+            sha256: self.part.sha256.clone(),
+            tables,
+            kept,
+        };
+        finished(result, findings, Vec::new())
+    }
+
+    /// Whether an earlier attempt at this restore got as far as changing the names.
+    async fn is_placed(&self) -> Result<bool, NoOutcome> {
+        let marked = self.client.ask(self.asked, &restoring::read_comment(self.database)).await?;
+        Ok(marked == restoring::mark(self.bench.job))
+    }
+
+    /// What was left to do when it was killed. What stood there is not dropped: nobody knows any more what it held.
+    async fn finish_earlier(&self) -> Result<Finished, NoOutcome> {
+        let tables = self.client.ask(self.database, restoring::COUNT_TABLES).await?.parse().unwrap_or(0);
+        let aside = restoring::aside_name(self.database, self.bench.job);
+        let is_there = !self.client.ask(self.asked, &restoring::look(&aside)).await?.is_empty();
+        let mut findings = Findings::default();
+        if is_there && self.spec.on_conflict != Conflict::KeepBoth {
+            let message = format!(
+                "what stood there is kept as '{aside}': an earlier attempt was cut off before it could be dropped"
+            );
+            findings.add(Finding { severity: Severity::Benign, path: None, message });
+        }
+        self.unmark().await;
+        Ok(self.finished(tables, is_there.then_some(aside), findings))
+    }
+
+    /// The comment that it was dumped with takes the place of ours. That is the last step: the data is there.
+    async fn unmark(&self) {
+        let sql = restoring::comment(self.database, restoring::comment_of(&self.properties));
+        if let Err(why) = self.client.ask_anyway(self.asked, &sql).await {
+            tracing::warn!(job = %self.bench.job, ?why, "the comment of a restored database was not set");
         }
     }
 
@@ -248,18 +284,25 @@ impl Restore<'_> {
             tries += 1;
             tokio::time::sleep(BETWEEN_SWAPS).await;
         }
+        let (kept, findings) = self.give_way(aside, standing).await;
+        self.unmark().await;
+        Ok((tables, kept, findings))
+    }
+
+    /// What becomes of what stood there, and what it is called when it stays.
+    async fn give_way(&self, aside: String, standing: &Standing) -> (Option<String>, Findings) {
         let mut findings = Findings::default();
         if *standing == Standing::Nothing {
-            return Ok((tables, None, findings));
+            return (None, findings);
         }
         if restoring::keeps(standing, self.spec.on_conflict) {
-            return Ok((tables, Some(aside), findings));
+            return (Some(aside), findings);
         }
-        let Err(why) = self.drop_aside(&aside, standing).await else { return Ok((tables, None, findings)) };
+        let Err(why) = self.drop_aside(&aside, standing).await else { return (None, findings) };
         // It is there, under a name that says what it is.
         let message = format!("what stood there is kept as '{aside}': {why}");
         findings.add(Finding { severity: Severity::Benign, path: None, message });
-        Ok((tables, Some(aside), findings))
+        (Some(aside), findings)
     }
 
     /// Drops what gave way, unless something came to be in what was empty: nobody asked for that to go.

@@ -1,13 +1,14 @@
 //! What a restored PostgreSQL database brings back besides its tables, and what it leaves alone.
 
 use crate::databases::Databases;
-use crate::stage::PATIENCE;
+use crate::stage::{PASSPHRASE, PATIENCE};
 use anyhow::{Context, Result};
 use serde_json::json;
-use strongroom_domain::FailureCode as Code;
 use strongroom_domain::job::Report;
 use strongroom_domain::wire::LeaseAnswer;
+use strongroom_domain::{FailureCode as Code, JobId};
 use strongroom_testkit::wait_until;
+use uuid::Uuid;
 
 const SHOP: &str = "postgresql/databases/shop.dump";
 
@@ -89,6 +90,34 @@ async fn a_cancelled_restore_leaves_nothing_and_a_backup_meanwhile_takes_no_half
     assert_eq!(all.stage.end_of(job, epoch).await?, Report::Cancelled);
     assert_eq!(all.databases()?, "postgres,shop");
     all.nothing_is_left();
+    Ok(())
+}
+
+/// Killed between the change of names and the report: what is done is done.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_attempt_that_was_killed_when_all_was_in_place_is_not_done_again() -> Result<()> {
+    let all = Databases::new().await?;
+    let archive = all.archive(json!({ "databases": ["shop"] })).await?;
+    for policy in ["fail", "overwrite", "keep_both"] {
+        let (name, job) = (format!("copy_{policy}"), JobId(Uuid::now_v7()));
+        all.server.sql("postgres", &format!("create database {name}"))?;
+        if policy != "fail" {
+            all.server.sql(&name, "create table mine (x int)")?;
+        }
+        let spec = all.restore(&archive, SHOP, &name, json!({ "on_conflict": policy }));
+        let (_, epoch) = all.stage.emit_attempt(job, 1, spec.clone(), Some(PASSPHRASE)).await?;
+        assert!(matches!(all.stage.end_of(job, epoch).await?, Report::Succeeded { .. }));
+        // As it was a moment before the end.
+        all.server
+            .sql("postgres", &format!("comment on database {name} is 'being restored by job {job}'"))?;
+        all.server.sql(&name, "create table since (x int)")?;
+        let (_, epoch) = all.stage.emit_attempt(job, 2, spec, Some(PASSPHRASE)).await?;
+        assert!(matches!(all.stage.end_of(job, epoch).await?, Report::Succeeded { .. }), "{policy}");
+        assert_eq!(all.server.sql(&name, "select count(*) from since")?, "0", "{policy}: it was done again");
+        let comment =
+            format!("select shobj_description(oid, 'pg_database') from pg_database where datname = '{name}'");
+        assert_eq!(all.server.sql("postgres", &comment)?, "");
+    }
     Ok(())
 }
 
