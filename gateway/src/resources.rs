@@ -2,6 +2,7 @@
 
 pub mod archives;
 pub mod channels;
+pub mod database_connection;
 pub mod database_restores;
 pub mod definition;
 pub mod destinations;

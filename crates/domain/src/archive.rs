@@ -39,7 +39,7 @@ pub struct Facts {
 /// of a database without it is not whole.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Dump {
-    /// The kind of source: `postgresql`, ...
+    /// The kind of source: `postgresql`, `mysql`, ...
     pub source: String,
     /// What the server calls its version.
     pub server_version: String,

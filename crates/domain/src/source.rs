@@ -4,10 +4,12 @@
 //! without ever lying on a disk. A new kind of source is a file below this one and a line in [`Source`].
 
 mod files;
+pub mod mysql;
 pub mod postgresql;
 mod sqlite;
 
 pub use files::Files;
+pub use mysql::Mysql;
 pub use postgresql::Postgresql;
 pub use sqlite::Sqlite;
 
@@ -22,6 +24,8 @@ pub enum Source {
     Files(Files),
     /// Databases of a PostgreSQL server, by its own dump programs.
     Postgresql(Postgresql),
+    /// Databases of a MySQL or MariaDB server, by its own dump programs.
+    Mysql(Mysql),
     /// SQLite databases, as they are at one moment.
     Sqlite(Sqlite),
 }
@@ -32,6 +36,7 @@ impl Source {
         match self {
             Self::Files(_) => "files",
             Self::Postgresql(_) => "postgresql",
+            Self::Mysql(_) => "mysql",
             Self::Sqlite(_) => "sqlite",
         }
     }
@@ -41,6 +46,7 @@ impl Source {
         match self {
             Self::Files(files) => files.problems(),
             Self::Postgresql(postgresql) => postgresql.problems(),
+            Self::Mysql(mysql) => mysql.problems(),
             Self::Sqlite(sqlite) => sqlite.problems(),
         }
     }
@@ -50,6 +56,39 @@ impl Source {
         match self {
             Self::Files(_) | Self::Sqlite(_) => Vec::new(),
             Self::Postgresql(postgresql) => postgresql.connection.password.iter().collect(),
+            Self::Mysql(mysql) => mysql.connection.password.iter().collect(),
         }
     }
+}
+
+/// Whether TLS is used for a connection, and what is checked: libpq's `sslmode`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, strum::Display)]
+#[serde(rename_all = "kebab-case")]
+#[strum(serialize_all = "kebab-case")]
+pub enum Tls {
+    /// Never.
+    Disable,
+    /// When the server can; nothing is checked.
+    #[default]
+    Prefer,
+    /// Always; nothing is checked.
+    Require,
+    /// Always, with a certificate that is trusted.
+    VerifyCa,
+    /// Always, with a certificate that is trusted and made out for this host.
+    VerifyFull,
+}
+
+/// Whether something is kept that the role may not be allowed to read.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, strum::Display)]
+#[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
+pub enum Wanted {
+    /// When it is allowed.
+    #[default]
+    IfAllowed,
+    /// Always; the backup fails where it is not allowed.
+    Always,
+    /// Never.
+    Never,
 }

@@ -5,6 +5,7 @@
 mod borg;
 mod http_sink;
 pub mod lasting;
+mod mysql;
 mod nats;
 mod port;
 mod postgresql;
@@ -12,6 +13,7 @@ mod twin;
 
 pub use borg::{ScratchRepository, borg_is_there};
 pub use http_sink::{HttpSink, Received};
+pub use mysql::{MYSQL_PASSWORD, Mysql};
 pub use nats::Nats;
 pub use port::Port;
 pub use postgresql::{POSTGRES_PASSWORD, Postgresql};

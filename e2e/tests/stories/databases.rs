@@ -3,7 +3,7 @@
 use anyhow::Result;
 use serde_json::{Value, json};
 use strongroom_e2e::Single;
-use strongroom_testkit::{POSTGRES_PASSWORD, Postgresql};
+use strongroom_testkit::{MYSQL_PASSWORD, Mysql, POSTGRES_PASSWORD, Postgresql};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_database_that_was_spoilt_comes_back_under_its_name_and_the_spoilt_one_is_kept() -> Result<()> {
@@ -83,5 +83,50 @@ async fn a_database_that_was_spoilt_comes_back_under_its_name_and_the_spoilt_one
         let holds = bytes.windows(POSTGRES_PASSWORD.len()).any(|w| w == POSTGRES_PASSWORD.as_bytes());
         assert!(!holds || entry.path().display().to_string() == password, "{}", entry.path().display());
     }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mysql_database_that_was_spoilt_is_replaced_by_what_was_backed_up() -> Result<()> {
+    let server = Mysql::start().await?;
+    server.sql("", "create database shop")?;
+    server.sql(
+        "shop",
+        "create table orders as select seq as id, concat('order ', seq) as what from seq_1_to_5000",
+    )?;
+    let single = Single::start().await?;
+    single.api.node_joined().await?;
+    let run = |arguments: &str| -> Result<String> {
+        let words: Vec<&str> = arguments.split(' ').collect();
+        let (code, out, err) = single.client(&words)?;
+        assert_eq!(code, 0, "{arguments}: {err}{out}");
+        Ok(out)
+    };
+    let password = single.folder().join("password");
+    std::fs::write(&password, format!("{MYSQL_PASSWORD}\n"))?;
+    let (password, port) = (password.display(), server.port());
+    run("servers set db --node local")?;
+    run(&format!("destinations set disk --path {}", single.folder().join("repositories").display()))?;
+    run("repositories create main --server db --destination disk --wait")?;
+    run(&format!(
+        "plans set db --server db --repository main --mysql --db-host 127.0.0.1 --db-port {port} --db-user root --db-password-file {password}"
+    ))?;
+    let plan = single.client_json(&["plans", "show", "db"])?;
+    assert_eq!((&plan["has_password"], &plan["source"]["type"]), (&json!(true), &json!("mysql")));
+    let told = run("plans run db --wait")?;
+    assert!(told.contains("complete"), "{told}");
+    let archives = single.client_json(&["archives", "list"])?;
+    let archive = archives[0]["id"].as_str().unwrap();
+    server.sql("shop", "delete from orders")?;
+    // What is there is not lost by a slip.
+    for slip in ["", " --on-conflict keep_both"] {
+        let slip = format!("archives restore-database {archive} shop --wait{slip}");
+        let (code, _, err) = single.client(&slip.split(' ').collect::<Vec<_>>())?;
+        assert!(code != 0 && server.sql("shop", "select count(*) from orders")? == "0", "{err}");
+    }
+    run(&format!("archives restore-database {archive} shop --on-conflict overwrite --wait"))?;
+    assert_eq!(server.sql("shop", "select count(*), max(what) from orders")?, "5000\torder 999");
+    run(&format!("archives restore-database {archive} shop --as copy --wait"))?;
+    assert_eq!(server.sql("copy", "select count(*) from orders")?, "5000");
     Ok(())
 }

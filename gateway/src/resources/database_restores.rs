@@ -1,6 +1,7 @@
 //! `POST /archives/{id}/restore-database`: a dump, back into a database server.
 
 use super::archives::{find_whole, target_of};
+use super::database_connection::Connection;
 use super::definition::{existing, referred};
 use super::plans::Plans;
 use super::repositories::reach_named;
@@ -11,10 +12,10 @@ use crate::http::{Good, Request};
 use crate::problem::Problem;
 use crate::{body, seal, work};
 use serde::{Deserialize, Serialize};
-use strongroom_domain::archive::Artefact;
-use strongroom_domain::job::{Conflict, DatabaseTarget, JobSpec, Requested, RestoreDatabaseSpec, Trigger};
-use strongroom_domain::source::Source;
-use strongroom_domain::source::postgresql::{Connection, check_name};
+use serde_json::{Map, Value};
+use strongroom_domain::archive::{Artefact, Dump};
+use strongroom_domain::job::{Conflict, JobSpec, Requested, RestoreDatabaseSpec, Trigger};
+use strongroom_domain::source::{mysql, postgresql};
 use strongroom_domain::view::Archive;
 use strongroom_domain::{FieldError, Rejection};
 
@@ -26,9 +27,9 @@ struct Wanted {
     /// What it is to be called; as it was, when absent.
     #[serde(default, rename = "as")]
     name: Option<String>,
-    /// Where to; to where the plan of the archive finds it, when absent.
+    /// Where to, in the words of the database system; to where the plan of the archive finds it, when absent.
     #[serde(default)]
-    connection: Option<Connection>,
+    connection: Option<Map<String, Value>>,
     #[serde(default)]
     on_conflict: Conflict,
     #[serde(default)]
@@ -44,52 +45,33 @@ pub async fn restore(app: &App, request: &Request, id: &str) -> Result<Good, Pro
     }
     let wanted: Wanted = body::understand(fields)?;
     let (archive, _) = find_whole(app, request, id).await?;
-    let part = part(&archive, wanted.database.as_deref())?;
-    let dumped = part.database.clone().unwrap_or_default();
-    let database = wanted.name.clone().unwrap_or(dumped);
-    let mut problems = Vec::new();
-    check_name(&mut problems, "as", &database);
-    if ["template0", "template1"].contains(&database.as_str()) {
-        problems
-            .push(FieldError::new("as", "must be no template of PostgreSQL, from which databases are made"));
-    }
-    if wanted.no_owner && part.format.as_deref() == Some("plain") {
-        let message = "is for dumps in the custom format: a plain one names its owners in its text";
-        problems.push(FieldError::new("no_owner", message));
-    }
-    if let Some(connection) = &wanted.connection {
-        problems.extend(connection.problems("connection"));
-    }
-    if !problems.is_empty() {
-        return Err(Rejection::Invalid { fields: problems }.into());
-    }
+    let (dump, part) = part(&archive, wanted.database.as_deref())?;
+    let database = wanted.name.clone().or_else(|| part.database.clone()).unwrap_or_default();
+    let connection = wanted.connection.clone();
+    let connection = connection.map(|fields| Connection::understand(&dump.source, fields)).transpose()?;
+    check(&wanted, &dump.source, part, &database, connection.as_ref())?;
     let same = |spec: &JobSpec| {
         let JobSpec::RestoreDatabase(there) = spec else { return false };
-        let DatabaseTarget::Postgresql { database: into, connection } = &there.into;
-        let place = wanted.connection.as_ref().is_none_or(|wanted| connection.is_where(wanted));
+        let (into, place) = Connection::of_target(&there.into);
         (&there.path, into, there.on_conflict, there.no_owner, there.archive.id)
             == (&part.path, &database, wanted.on_conflict, wanted.no_owner, archive.id)
-            && place
+            && connection.as_ref().is_none_or(|wanted| place.is_where(wanted))
     };
     if let Some(answer) = work::asked_before(app, request, same).await? {
         return Ok(answer);
     }
     let (access, server, definition) = reach_named(app, archive.repository.as_str()).await?;
-    let of_plan = connection_of_plan(app, &archive).await?;
-    let mut connection = match (wanted.connection, &of_plan) {
-        (Some(connection), _) => connection,
-        (None, Some(of_plan)) => of_plan.clone(),
-        (None, None) => {
-            let message = "is needed: the plan of this archive is gone, or another one by now";
-            return Err(Problem::field("connection", message));
-        }
+    let of_plan = connection_of_plan(app, &archive, &dump.source).await?;
+    let Some(mut connection) = connection.or_else(|| of_plan.clone()) else {
+        let message = "is needed: the plan of this archive is gone, or another one by now";
+        return Err(Problem::field("connection", message));
     };
-    connection.password = match password {
+    let sealed = match password {
         Secret::None => None,
-        Secret::Kept => {
-            of_plan.filter(|of_plan| connection.is_where(of_plan)).and_then(|of_plan| of_plan.password)
-        }
-        Secret::Given(_) if connection.os_user.is_some() => {
+        Secret::Kept => of_plan
+            .filter(|of_plan| connection.is_where(of_plan))
+            .and_then(|of_plan| of_plan.password().clone()),
+        Secret::Given(_) if connection.is_by_peer() => {
             let message = "must be absent with os_user: peer authentication asks for none";
             return Err(Problem::field("password", message));
         }
@@ -98,11 +80,12 @@ pub async fn restore(app: &App, request: &Request, id: &str) -> Result<Good, Pro
             Some(seal::store_for_node(app, &format!("restore-{id}"), "password", &text, &server).await?)
         }
     };
+    connection.set_password(sealed);
     let spec = JobSpec::RestoreDatabase(RestoreDatabaseSpec {
         access,
         archive: target_of(&archive),
         path: part.path.clone(),
-        into: DatabaseTarget::Postgresql { connection, database },
+        into: connection.target(database),
         on_conflict: wanted.on_conflict,
         no_owner: wanted.no_owner,
     });
@@ -111,8 +94,45 @@ pub async fn restore(app: &App, request: &Request, id: &str) -> Result<Good, Pro
     work::ask(app, request, requested).await
 }
 
+/// What a database system cannot do is refused before anything is asked of a node.
+fn check(
+    wanted: &Wanted,
+    system: &str,
+    part: &Artefact,
+    database: &str,
+    connection: Option<&Connection>,
+) -> Result<(), Problem> {
+    let mut problems = Vec::new();
+    if system == "mysql" {
+        mysql::check_name(&mut problems, "as", database);
+        if mysql::is_system(database) {
+            problems.push(FieldError::new("as", "must not be a database of the server itself"));
+        }
+        if wanted.on_conflict == Conflict::KeepBoth {
+            let message = "must be 'fail' or 'overwrite': MySQL cannot rename a database; restore under another name with 'as'";
+            problems.push(FieldError::new("on_conflict", message));
+        }
+        if wanted.no_owner {
+            let message = "must be absent: databases of MySQL have no owner, and who defines views, triggers and procedures is part of the dump";
+            problems.push(FieldError::new("no_owner", message));
+        }
+    } else {
+        postgresql::check_name(&mut problems, "as", database);
+        if ["template0", "template1"].contains(&database) {
+            let message = "must be no template of PostgreSQL, from which databases are made";
+            problems.push(FieldError::new("as", message));
+        }
+        if wanted.no_owner && part.format.as_deref() == Some("plain") {
+            let message = "is for dumps in the custom format: a plain one names its owners in its text";
+            problems.push(FieldError::new("no_owner", message));
+        }
+    }
+    problems.extend(connection.iter().flat_map(|connection| connection.problems("connection")));
+    if problems.is_empty() { Ok(()) } else { Err(Rejection::Invalid { fields: problems }.into()) }
+}
+
 /// The database in an archive.
-fn part<'a>(archive: &'a Archive, wanted: Option<&str>) -> Result<&'a Artefact, Problem> {
+fn part<'a>(archive: &'a Archive, wanted: Option<&str>) -> Result<(&'a Dump, &'a Artefact), Problem> {
     let dump = archive.facts.dump.as_ref().ok_or_else(|| {
         Problem::conflict("no_databases", "no database was dumped into this archive; restore its files")
     })?;
@@ -125,21 +145,24 @@ fn part<'a>(archive: &'a Archive, wanted: Option<&str>) -> Result<&'a Artefact, 
         Some(name) => databases.find(|a| a.database.as_deref() == Some(name)),
         None => databases.next().filter(|_| databases.next().is_none()),
     };
-    found.ok_or_else(|| {
+    found.map(|part| (dump, part)).ok_or_else(|| {
         let names =
             dump.artefacts.iter().filter_map(|a| a.database.as_deref()).collect::<Vec<_>>().join(", ");
         Problem::field("database", format!("must be one that is in the archive: {names}"))
     })
 }
 
-/// Where the plan of an archive finds its databases now, when there still is one on the same server.
-async fn connection_of_plan(app: &App, archive: &Archive) -> Result<Option<Connection>, Problem> {
+/// Where the plan of an archive finds its databases now, when there still is one on the same server, of the same system.
+async fn connection_of_plan(
+    app: &App,
+    archive: &Archive,
+    system: &str,
+) -> Result<Option<Connection>, Problem> {
     let Some(plan) = &archive.plan else { return Ok(None) };
     match existing::<Plans>(app, plan.as_str()).await {
-        Ok(spec) if spec.server == archive.server => match spec.source {
-            Source::Postgresql(source) => Ok(Some(source.connection)),
-            Source::Files(_) | Source::Sqlite(_) => Ok(None),
-        },
+        Ok(spec) if spec.server == archive.server && spec.source.kind() == system => {
+            Ok(Connection::of_source(spec.source))
+        }
         Ok(_) => Ok(None),
         Err(problem) if problem.status == warp::http::StatusCode::NOT_FOUND => Ok(None),
         Err(problem) => Err(problem),

@@ -1,5 +1,6 @@
 //! Plans: what, where to, and when.
 
+use super::database_connection::Connection;
 use super::definition::{Prepared, Resource, etag, event_id, existing, fold, key_reused, present, referred};
 use super::repositories::{Repositories, reach_named};
 use super::servers::Servers;
@@ -97,8 +98,8 @@ impl Resource for Plans {
         });
         let mut extras = Map::new();
         extras.insert("next_run_at".into(), json!(next));
-        if let Source::Postgresql(source) = &spec.source {
-            extras.insert("has_password".into(), json!(source.connection.password.is_some()));
+        if let Some(connection) = Connection::of_source(spec.source.clone()) {
+            extras.insert("has_password".into(), json!(connection.password().is_some()));
         }
         extras
     }
@@ -114,29 +115,30 @@ async fn with_password(
     password: Secret,
 ) -> Result<(), Problem> {
     let for_server = spec.server.clone();
-    let Source::Postgresql(new) = &mut spec.source else {
+    let Some(connection) = Connection::of_source(spec.source.clone()) else {
         return match password {
             Secret::Given(_) => Err(Problem::field("password", "is for databases")),
             Secret::Kept | Secret::None => Ok(()),
         };
     };
-    let connection = &mut new.connection;
-    connection.password = match password {
+    let sealed = match password {
         Secret::None => None,
         // Peer authentication asks for none.
-        Secret::Kept if connection.os_user.is_some() => None,
-        Secret::Kept => match old.map(|old| (&old.server, &old.source)) {
-            Some((server, Source::Postgresql(old))) if old.connection.password.is_some() => {
-                if *server != for_server || !connection.is_where(&old.connection) {
-                    let message =
-                        "must be given again, or be null: the server, the role or the way to it is another";
-                    return Err(Problem::field("password", message));
+        Secret::Kept if connection.is_by_peer() => None,
+        Secret::Kept => {
+            let before = old.and_then(|old| Some((&old.server, Connection::of_source(old.source.clone())?)));
+            match before.filter(|_| old.is_some_and(|old| old.source.kind() == spec.source.kind())) {
+                Some((server, old)) if old.password().is_some() => {
+                    if *server != for_server || !connection.is_where(&old) {
+                        let message = "must be given again, or be null: the server, the role or the way to it is another";
+                        return Err(Problem::field("password", message));
+                    }
+                    old.password().clone()
                 }
-                old.connection.password.clone()
+                _ => None,
             }
-            _ => None,
-        },
-        Secret::Given(_) if connection.os_user.is_some() => {
+        }
+        Secret::Given(_) if connection.is_by_peer() => {
             let message = "must be absent with os_user: peer authentication asks for none";
             return Err(Problem::field("password", message));
         }
@@ -145,6 +147,11 @@ async fn with_password(
             Some(seal::store_for_node(app, &format!("plan-{id}"), "password", &text, &server).await?)
         }
     };
+    match &mut spec.source {
+        Source::Postgresql(source) => source.connection.password = sealed,
+        Source::Mysql(source) => source.connection.password = sealed,
+        Source::Files(_) | Source::Sqlite(_) => {}
+    }
     Ok(())
 }
 

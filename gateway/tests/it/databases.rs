@@ -117,15 +117,26 @@ fn artefact(database: &str) -> Artefact {
     }
 }
 
-/// A stage with a plan and an archive of it; the archive's id.
+/// A plan, and the system whose databases it dumps.
+pub struct Made {
+    pub plan: Value,
+    pub source: &'static str,
+}
+
 async fn with_archive(databases: &[&str]) -> (Stage, String) {
+    with_archive_of(Made { plan: plan(json!({ "password": "s3cret" })), source: "postgresql" }, databases)
+        .await
+}
+
+/// A stage with a plan and an archive of it; the archive's id.
+pub async fn with_archive_of(made: Made, databases: &[&str]) -> (Stage, String) {
     let stage = Stage::new().await;
     stage.define().await;
     stage.node_joins().await;
-    stage.client.put("/plans/db", plan(json!({ "password": "s3cret" }))).await.expect(201);
+    stage.client.put("/plans/db", made.plan).await.expect(201);
     let id = ArchiveId(Uuid::now_v7());
     let dump = Dump {
-        source: "postgresql".into(),
+        source: made.source.into(),
         server_version: "15".into(),
         tool: "pg_dump".into(),
         artefacts: databases.iter().map(|d| artefact(d)).collect(),
@@ -162,7 +173,7 @@ async fn asked(stage: &Stage, id: &str, body: Value) -> (RestoreDatabaseSpec, Co
     let history = stage.history(Kind::Job, asked.str("/id")).await;
     let Event::JobRequested(requested) = &history[0].event else { panic!("{history:?}") };
     let JobSpec::RestoreDatabase(spec) = requested.spec.clone() else { panic!("{requested:?}") };
-    let DatabaseTarget::Postgresql { connection, database } = spec.into.clone();
+    let DatabaseTarget::Postgresql { connection, database } = spec.into.clone() else { panic!("{spec:?}") };
     (spec, connection, database)
 }
 

@@ -6,6 +6,7 @@ mod databases;
 mod definitions;
 mod ending;
 mod events;
+mod mysql;
 mod players;
 mod repositories;
 mod requests;

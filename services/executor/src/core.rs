@@ -2,6 +2,7 @@
 
 pub mod archive;
 pub mod command;
+pub mod file_name;
 pub mod finding;
 pub mod findings;
 pub mod health;
@@ -10,6 +11,7 @@ pub mod index;
 pub mod lines;
 pub mod manifest;
 pub mod messages;
+pub mod mysql;
 pub mod paths;
 pub mod postgresql;
 pub mod progress;

@@ -13,6 +13,7 @@ mod found;
 mod heartbeat;
 mod jobs;
 mod mounts;
+mod mysql;
 mod names;
 mod orphans;
 mod postgresql;

@@ -1,5 +1,6 @@
 //! Sources that are dumped: one file each, and one line in [`prepare`].
 
+mod mysql;
 mod postgresql;
 mod sqlite;
 
@@ -29,6 +30,7 @@ pub struct Prepared {
 pub async fn prepare(bench: &Bench<'_>, source: &Source, streams: &Streams) -> Result<Prepared, NoOutcome> {
     match source {
         Source::Postgresql(source) => postgresql::prepare(bench, source, streams).await,
+        Source::Mysql(source) => mysql::prepare(bench, source, streams).await,
         Source::Sqlite(source) => {
             let source = source.clone();
             let looking = tokio::task::spawn_blocking(move || sqlite::prepare(&source)).await;

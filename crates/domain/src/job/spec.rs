@@ -3,7 +3,7 @@
 use crate::archive::Target;
 use crate::plan::{Compression, Limits};
 use crate::repository::Access;
-use crate::source::{Source, postgresql};
+use crate::source::{Source, mysql, postgresql};
 use crate::{JobId, NodeId, PlanId, RepositoryId, SecretRef, ServerId};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -200,7 +200,7 @@ pub struct RestoreDatabaseSpec {
     pub path: String,
     /// Where to.
     pub into: DatabaseTarget,
-    /// What to do with a database of that name that is not empty. With `keep_both` it is renamed.
+    /// What to do with a database of that name that is not empty. With `keep_both` it is renamed, which MySQL cannot.
     #[serde(default)]
     pub on_conflict: Conflict,
     /// Everything belongs to the role that restores, and nobody has other rights: for a server without the roles of the
@@ -221,6 +221,14 @@ pub enum DatabaseTarget {
         /// Which database; it is made.
         database: String,
     },
+    /// Into a MySQL or MariaDB server.
+    Mysql {
+        /// Which one, and as whom.
+        #[serde(default)]
+        connection: mysql::Connection,
+        /// Which database; it is made.
+        database: String,
+    },
 }
 
 impl DatabaseTarget {
@@ -228,6 +236,7 @@ impl DatabaseTarget {
     pub fn secrets(&self) -> Vec<&SecretRef> {
         match self {
             Self::Postgresql { connection, .. } => connection.password.iter().collect(),
+            Self::Mysql { connection, .. } => connection.password.iter().collect(),
         }
     }
 }

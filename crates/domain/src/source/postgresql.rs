@@ -1,5 +1,6 @@
 //! PostgreSQL: databases, roles and settings of one server.
 
+use super::{Tls, Wanted};
 use crate::definition::{check_absolute_path, check_text};
 use crate::{FieldError, SecretRef};
 use serde::{Deserialize, Serialize};
@@ -62,24 +63,6 @@ pub struct Connection {
     pub database: Option<String>,
 }
 
-/// libpq's `sslmode`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, strum::Display)]
-#[serde(rename_all = "kebab-case")]
-#[strum(serialize_all = "kebab-case")]
-pub enum Tls {
-    /// Never.
-    Disable,
-    /// When the server can; nothing is checked.
-    #[default]
-    Prefer,
-    /// Always; nothing is checked.
-    Require,
-    /// Always, with a certificate that is trusted.
-    VerifyCa,
-    /// Always, with a certificate that is trusted and made out for this host.
-    VerifyFull,
-}
-
 /// How a dump is written.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, strum::Display)]
 #[serde(rename_all = "snake_case")]
@@ -90,20 +73,6 @@ pub enum Format {
     Custom,
     /// SQL.
     Plain,
-}
-
-/// Whether something is kept that the role may not be allowed to read.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, strum::Display)]
-#[serde(rename_all = "snake_case")]
-#[strum(serialize_all = "snake_case")]
-pub enum Wanted {
-    /// When it is allowed.
-    #[default]
-    IfAllowed,
-    /// Always; the backup fails where it is not allowed.
-    Always,
-    /// Never.
-    Never,
 }
 
 impl Postgresql {

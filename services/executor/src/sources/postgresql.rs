@@ -2,8 +2,9 @@
 
 use crate::child::Input;
 use crate::control::NoOutcome;
+use crate::core::file_name::file_name;
 use crate::core::findings::Findings;
-use crate::core::postgresql::{Survey, cause, file_name, literal};
+use crate::core::postgresql::{Survey, cause, literal};
 use crate::jobs::Bench;
 use crate::postgresql::Client;
 use crate::sources::Prepared;
@@ -11,7 +12,8 @@ use crate::streams::{From, Part, Streams};
 use base64::Engine;
 use serde_json::Value;
 use strongroom_domain::failure::{Finding, Severity};
-use strongroom_domain::source::postgresql::{Format, Postgresql, Wanted};
+use strongroom_domain::source::Wanted;
+use strongroom_domain::source::postgresql::{Format, Postgresql};
 use strongroom_domain::{Failure, FailureCode};
 
 /// What a database was made with, for a restore to make it so again. The columns differ from version to version, so all

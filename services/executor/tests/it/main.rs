@@ -10,6 +10,8 @@ mod findings;
 mod leftovers;
 mod lives;
 mod look;
+mod mysql;
+mod mysql_restores;
 mod placing;
 mod restores;
 mod secrecy;

@@ -33,6 +33,8 @@ pub struct Stage {
     pub secrets: Mutex<HashMap<String, String>>,
     executor: Option<(Shutdown, JoinHandle<anyhow::Result<()>>)>,
     epoch: Mutex<u64>,
+    /// The last epoch of each job: an earlier attempt is stale.
+    admitted: Arc<Mutex<HashMap<JobId, u64>>>,
 }
 
 pub fn read<T: serde::de::DeserializeOwned>(value: Value) -> T {
@@ -52,10 +54,13 @@ impl Stage {
     pub async fn set_on(nats: Nats, change: impl FnOnce(Config) -> Config) -> Result<Self> {
         let scheduler = nats.bus("scheduler").await?;
         let leases = Leases::default();
-        let (answers, bus) = (leases.clone(), scheduler.clone());
+        let admitted = Arc::new(Mutex::new(HashMap::new()));
+        let (answers, epochs, bus) = (leases.clone(), admitted.clone(), scheduler.clone());
         tokio::spawn(async move {
             let answer = |_: &_, question: &strongroom_domain::wire::LeaseQuestion| {
-                answers.lock().unwrap().get(&question.job).copied().unwrap_or(LeaseAnswer::Held)
+                let last = epochs.lock().unwrap().get(&question.job).copied().unwrap_or_default();
+                let usual = if question.epoch < last { LeaseAnswer::Stale } else { LeaseAnswer::Held };
+                answers.lock().unwrap().get(&question.job).copied().unwrap_or(usual)
             };
             bus.serve_leases(answer).await
         });
@@ -69,6 +74,7 @@ impl Stage {
             secrets: Mutex::default(),
             executor: None,
             epoch: Mutex::new(100),
+            admitted,
         };
         stage.start(change).await?;
         Ok(stage)
@@ -135,6 +141,7 @@ impl Stage {
             *epoch += 1;
             *epoch
         };
+        self.admitted.lock().unwrap().insert(job, epoch);
         let recipient: age::x25519::Recipient = self.recipient.parse().map_err(anyhow::Error::msg)?;
         let secrets = passphrase.map(|text| SealedSecret {
             reference: read(secret()),

@@ -1,0 +1,103 @@
+//! The way to a database server, of whichever system.
+
+use crate::body;
+use crate::problem::Problem;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+use strongroom_domain::job::DatabaseTarget;
+use strongroom_domain::source::{Source, mysql, postgresql};
+use strongroom_domain::{FieldError, SecretRef};
+
+/// The way to a server, with the reference of its password.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Connection {
+    /// Of PostgreSQL.
+    Postgresql(postgresql::Connection),
+    /// Of MySQL or MariaDB.
+    Mysql(mysql::Connection),
+}
+
+/// As it stands in a body, so that what is wrong is named with the whole path of its field.
+#[derive(Serialize, Deserialize)]
+struct Written<T> {
+    connection: T,
+}
+
+impl Connection {
+    /// Reads one out of a body.
+    pub fn understand(system: &str, fields: Map<String, Value>) -> Result<Self, Problem> {
+        let Value::Object(fields) = json!({ "connection": fields }) else {
+            return Err(Problem::field("connection", "must be an object"));
+        };
+        Ok(if system == "mysql" {
+            Self::Mysql(body::understand::<Written<_>>(fields)?.connection)
+        } else {
+            Self::Postgresql(body::understand::<Written<_>>(fields)?.connection)
+        })
+    }
+
+    /// The one of a source, when it has one.
+    pub fn of_source(source: Source) -> Option<Self> {
+        match source {
+            Source::Postgresql(source) => Some(Self::Postgresql(source.connection)),
+            Source::Mysql(source) => Some(Self::Mysql(source.connection)),
+            Source::Files(_) | Source::Sqlite(_) => None,
+        }
+    }
+
+    /// The database and the server of a restore.
+    pub fn of_target(target: &DatabaseTarget) -> (&String, Self) {
+        match target {
+            DatabaseTarget::Postgresql { connection, database } => {
+                (database, Self::Postgresql(connection.clone()))
+            }
+            DatabaseTarget::Mysql { connection, database } => (database, Self::Mysql(connection.clone())),
+        }
+    }
+
+    /// A database there, as a target.
+    pub fn target(self, database: String) -> DatabaseTarget {
+        match self {
+            Self::Postgresql(connection) => DatabaseTarget::Postgresql { connection, database },
+            Self::Mysql(connection) => DatabaseTarget::Mysql { connection, database },
+        }
+    }
+
+    /// All that is wrong with it; `at` is where it stands.
+    pub fn problems(&self, at: &str) -> Vec<FieldError> {
+        match self {
+            Self::Postgresql(connection) => connection.problems(at),
+            Self::Mysql(connection) => connection.problems(at),
+        }
+    }
+
+    /// Whether it leads to the same server, for the same role, with the same care.
+    pub fn is_where(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Postgresql(one), Self::Postgresql(other)) => one.is_where(other),
+            (Self::Mysql(one), Self::Mysql(other)) => one.is_where(other),
+            _ => false,
+        }
+    }
+
+    /// Whether the system's own users are asked, and no password.
+    pub fn is_by_peer(&self) -> bool {
+        matches!(self, Self::Postgresql(connection) if connection.os_user.is_some())
+    }
+
+    /// The password's reference.
+    pub fn password(&self) -> &Option<SecretRef> {
+        match self {
+            Self::Postgresql(connection) => &connection.password,
+            Self::Mysql(connection) => &connection.password,
+        }
+    }
+
+    /// Sets it.
+    pub fn set_password(&mut self, password: Option<SecretRef>) {
+        match self {
+            Self::Postgresql(connection) => connection.password = password,
+            Self::Mysql(connection) => connection.password = password,
+        }
+    }
+}

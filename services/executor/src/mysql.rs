@@ -1,0 +1,189 @@
+//! A MySQL or MariaDB server, through its own programs: what connects here connects in the same way when it dumps.
+
+use crate::child::{Input, Plan};
+use crate::control::{self, Control, NoOutcome};
+use crate::core::mysql::program::{Flavour, best, version_of};
+use crate::core::mysql::{self, SURVEY, Survey, option_file};
+use crate::jobs::Bench;
+use crate::program::{self, Said};
+use crate::streams::Streams;
+use age::secrecy::ExposeSecret;
+use std::path::{Path, PathBuf};
+use strongroom_domain::source::Tls;
+use strongroom_domain::source::mysql::Connection;
+use strongroom_domain::{Failure, FailureCode};
+use strongroom_service::file;
+
+/// Where a distribution notes what opens the server of the machine.
+const FOUND: &str = "/etc/mysql/debian.cnf";
+
+/// The names of the program that asks.
+pub const CLIENT: &[&str] = &["mariadb", "mysql"];
+/// The names of the program that dumps.
+pub const DUMP: &[&str] = &["mariadb-dump", "mysqldump"];
+
+/// The way to a server, with what opens it.
+pub struct Client<'a> {
+    bench: &'a Bench<'a>,
+    connection: &'a Connection,
+    /// The private option file for the programs of MariaDB, and the one for those of MySQL.
+    options: [PathBuf; 2],
+}
+
+/// A program in a version.
+#[derive(Debug, Clone)]
+pub struct Tool {
+    /// Where it is.
+    pub path: PathBuf,
+    /// What it says of itself.
+    pub said: String,
+    /// Whose it is.
+    pub flavour: Flavour,
+    /// Its version.
+    pub version: (u32, u32, u32),
+}
+
+impl<'a> Client<'a> {
+    /// Makes ready to connect. What opens the server lies in private files of `streams` as long as that is there.
+    pub fn new(
+        bench: &'a Bench<'a>,
+        connection: &'a Connection,
+        streams: &Streams,
+    ) -> Result<Self, NoOutcome> {
+        let password = connection.password.as_ref().map(|reference| bench.secret(reference)).transpose()?;
+        let password = password.as_ref().map(|password| password.expose_secret());
+        if password.is_some_and(|password| password.contains('\0')) {
+            let message = "a password with a NUL can be told to no program of MySQL";
+            return Err(Failure::new(FailureCode::AccessDenied, message).into());
+        }
+        let found = Path::new(FOUND);
+        let found =
+            (connection.is_found_on_the_node() && std::fs::File::open(found).is_ok()).then_some(found);
+        let options =
+            [(Flavour::MariaDb, "mariadb.cnf"), (Flavour::MySql, "mysql.cnf")].map(|(flavour, name)| {
+                let path = streams.path().join(name);
+                let text = option_file::write(connection, password, flavour, found);
+                file::write_private(&path, text.as_bytes())
+                    .map_err(|e| Failure::new(FailureCode::Unknown, format!("{}: {e}", path.display())))?;
+                Ok::<_, Failure>(path)
+            });
+        let [mariadb, mysql] = options;
+        Ok(Self { bench, connection, options: [mariadb?, mysql?] })
+    }
+
+    /// What is on the server.
+    pub async fn survey(&self) -> Result<Survey, NoOutcome> {
+        // Whose the server is, is not known before it was asked.
+        let said = self.ask_by(&self.tool(CLIENT, Flavour::MariaDb).await?, None, SURVEY).await?;
+        let survey = Survey::read(&said).ok_or_else(|| {
+            let message = format!("what {} says of itself cannot be read", self.connection.shown());
+            Failure::new(FailureCode::Unknown, message)
+        })?;
+        let must = matches!(self.connection.tls, Tls::Require | Tls::VerifyCa | Tls::VerifyFull);
+        if must && !survey.tls {
+            let message =
+                format!("{}: SSL is required, and the server does not do it", self.connection.shown());
+            return Err(Failure::new(FailureCode::ServerUnreachable, message).into());
+        }
+        Ok(survey)
+    }
+
+    /// What a client answers to SQL, without the last line break.
+    pub async fn ask_by(
+        &self,
+        client: &Tool,
+        database: Option<&str>,
+        sql: &str,
+    ) -> Result<String, NoOutcome> {
+        self.ask_until(self.bench.control.clone(), client, database, sql).await
+    }
+
+    /// The same of the server, whatever the attempt is told: what was made must be removed when it is cancelled, too.
+    pub async fn ask_anyway(&self, client: &Tool, sql: &str) -> Result<String, NoOutcome> {
+        let (_stopper, control) = control::pair();
+        self.ask_until(control, client, None, sql).await
+    }
+
+    async fn ask_until(
+        &self,
+        control: Control,
+        client: &Tool,
+        database: Option<&str>,
+        sql: &str,
+    ) -> Result<String, NoOutcome> {
+        let mut arguments = vec!["--batch".to_owned(), "--skip-column-names".into(), "--binary-mode".into()];
+        arguments.extend(database.map(|database| format!("--database={database}")));
+        let plan = self.plan(client, arguments, Input::Words(sql.as_bytes().to_vec()));
+        let Said { status, stdout, tail } = program::ask(plan, control).await?;
+        if !status.success() {
+            return Err(self.failure("the client", &tail).into());
+        }
+        let text = String::from_utf8(stdout);
+        let text = text.map_err(|e| Failure::new(FailureCode::Unknown, format!("the client: {e}")))?;
+        Ok(text.trim_end_matches('\n').to_owned())
+    }
+
+    /// The program that is right for a server.
+    pub async fn tool(&self, names: &[&str], server: Flavour) -> Result<Tool, NoOutcome> {
+        let mut tools = Vec::new();
+        for path in names.iter().flat_map(|name| program::find(name, &[])) {
+            let mut plan = self.plan_of(&path, Vec::new(), Input::Nothing);
+            // Not one option file is read: a word in it that this program does not know would end it.
+            plan.arguments.extend(["--no-defaults".to_owned(), "--version".to_owned()]);
+            let said = program::ask(plan, self.bench.control.clone()).await?;
+            let said = String::from_utf8_lossy(&said.stdout).trim().to_owned();
+            if let Some((flavour, version)) = version_of(&said) {
+                tools.push(Tool { path, said, flavour, version });
+            }
+        }
+        let versions: Vec<_> = tools.iter().map(|tool| (tool.flavour, tool.version)).collect();
+        match best(&versions, server) {
+            Some(n) => Ok(tools.swap_remove(n)),
+            None => {
+                let message = format!(
+                    "there is no {} on this node; install the package {}",
+                    names.join(" and no "),
+                    server.package()
+                );
+                Err(Failure::new(FailureCode::ToolMissing, message).into())
+            }
+        }
+    }
+
+    /// How a program is called.
+    pub fn plan(&self, tool: &Tool, arguments: Vec<String>, input: Input) -> Plan {
+        let [mariadb, mysql] = &self.options;
+        let options = if tool.flavour == Flavour::MariaDb { mariadb } else { mysql };
+        // It counts as the first argument only.
+        let mut all = vec![format!("--defaults-file={}", options.display())];
+        all.extend(arguments);
+        self.plan_of(&tool.path, all, input)
+    }
+
+    fn plan_of(&self, program: &Path, arguments: Vec<String>, input: Input) -> Plan {
+        let mut environment = program::environment();
+        // What lies in a home folder is not what the plan says.
+        environment.retain(|(name, _)| *name != "HOME");
+        Plan {
+            program: program.to_owned(),
+            arguments,
+            environment,
+            folder: Some("/".into()),
+            input,
+            user: None,
+            notes: self.bench.state.children(),
+        }
+    }
+
+    /// Runs a program that says a little.
+    pub async fn say(&self, tool: &Tool, arguments: Vec<String>) -> Result<Said, NoOutcome> {
+        program::ask(self.plan(tool, arguments, Input::Nothing), self.bench.control.clone()).await
+    }
+
+    /// What an end with an error means.
+    pub fn failure(&self, program: &str, tail: &[String]) -> Failure {
+        let last = tail.last().cloned().unwrap_or_else(|| "it said nothing".to_owned());
+        let message = format!("{program} on {}: {last}", self.connection.shown());
+        Failure::new(mysql::cause(tail), message).with_log(tail.to_vec())
+    }
+}
