@@ -119,7 +119,8 @@ pub enum Command {
         #[arg(long)]
         wait: bool,
     },
-    /// Restore a database that was dumped into it. It comes up under another name, and takes its own when it is whole.
+    /// Restore a database that was dumped into it. What stands at its name is not touched before all of the dump has been
+    /// restored beside it.
     RestoreDatabase {
         /// Its id.
         id: String,
@@ -128,7 +129,7 @@ pub enum Command {
         /// What it is to be called; as it was, when absent.
         #[arg(long = "as", value_name = "NAME")]
         name: Option<String>,
-        /// Into another server than the plan's: its name or address, or the absolute folder of its socket.
+        /// Into another server than the plan's: its name or address, or its socket, absolute.
         #[arg(long = "db-host", value_name = "HOST")]
         host: Option<String>,
         /// The port of that server.
@@ -140,16 +141,16 @@ pub enum Command {
         /// Whether TLS is used there, and what is checked.
         #[arg(long = "db-tls", requires = "host", value_parser = ["disable", "prefer", "require", "verify-ca", "verify-full"])]
         tls: Option<String>,
-        /// The system user that restores there, for peer authentication.
+        /// The system user that restores there, for peer authentication of PostgreSQL.
         #[arg(long = "db-os-user", value_name = "USER", requires = "host")]
         os_user: Option<String>,
         /// File with the role's password.
         #[arg(long = "db-password-file", value_name = "FILE")]
         password_file: Option<PathBuf>,
-        /// When a database of that name is there and not empty.
+        /// When a database of that name is there and not empty. MySQL cannot keep both.
         #[arg(long, default_value = "fail", value_parser = ["fail", "keep_both", "overwrite"])]
         on_conflict: String,
-        /// Everything belongs to the role that restores: for a server without the roles of the old one.
+        /// Everything belongs to the role that restores: for a PostgreSQL server without the roles of the old one.
         #[arg(long)]
         no_owner: bool,
         /// Wait until it is done, with a progress bar.

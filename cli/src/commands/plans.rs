@@ -92,11 +92,15 @@ pub struct SetArgs {
     #[arg(long)]
     exclude_caches: Option<bool>,
     /// An absolute path of an SQLite database to protect; give it once for each. The list takes the place of the old one.
-    #[arg(long = "sqlite", value_name = "PATH", conflicts_with_all = ["paths", "postgresql"])]
+    #[arg(long = "sqlite", value_name = "PATH", conflicts_with_all = ["paths", "postgresql", "mysql"])]
     sqlite: Vec<String>,
     /// Protect the databases of a PostgreSQL server.
     #[arg(long, conflicts_with = "paths")]
     postgresql: bool,
+    /// Protect the databases of a MySQL or MariaDB server. With neither host, user nor password, what opens it is found on
+    /// the node.
+    #[arg(long, conflicts_with_all = ["paths", "postgresql"])]
+    mysql: bool,
     /// A database; give it once for each. All of the server, when absent. The list takes the place of the old one.
     #[arg(long = "database")]
     databases: Vec<String>,
@@ -106,7 +110,7 @@ pub struct SetArgs {
     /// A database to leave out; give it once for each. The list takes the place of the old one.
     #[arg(long = "exclude-database", value_name = "DATABASE")]
     excluded: Vec<String>,
-    /// The database server's name or address, or the absolute folder of its socket.
+    /// The database server's name or address; or its socket, absolute: the folder of it for PostgreSQL, itself for MySQL.
     #[arg(long = "db-host", value_name = "HOST")]
     host: Option<String>,
     /// The database server's port.
@@ -121,13 +125,13 @@ pub struct SetArgs {
     /// The role has no password any more.
     #[arg(long = "db-no-password", conflicts_with = "password_file")]
     no_password: bool,
-    /// The system user that dumps, for peer authentication.
+    /// The system user that dumps, for peer authentication of PostgreSQL.
     #[arg(long = "db-os-user", value_name = "USER")]
     os_user: Option<String>,
     /// Whether TLS is used for the database, and what is checked.
     #[arg(long = "db-tls", value_parser = ["disable", "prefer", "require", "verify-ca", "verify-full"])]
     tls: Option<String>,
-    /// How dumps are written.
+    /// How dumps of PostgreSQL are written.
     #[arg(long = "dump-format", value_parser = ["custom", "plain"])]
     format: Option<String>,
     /// Borg's compression: none, lz4, zstd[,1-22], zlib[,0-9], lzma[,0-6], optionally after `auto,`.
@@ -206,15 +210,12 @@ impl SetArgs {
             || self.no_excludes
             || self.one_file_system.is_some()
             || self.exclude_caches.is_some();
-        let postgresql = self.postgresql
-            || !self.databases.is_empty()
-            || !self.excluded.is_empty()
-            || self.all_databases
-            || [&self.host, &self.user, &self.os_user, &self.tls, &self.format].iter().any(|o| o.is_some())
-            || self.port.is_some();
-        let kind = match (postgresql, self.sqlite.is_empty()) {
-            (true, _) => Some("postgresql"),
-            (_, false) => Some("sqlite"),
+        // These are for PostgreSQL alone; what the systems share says nothing of which it is.
+        let postgresql = self.postgresql || self.os_user.is_some() || self.format.is_some();
+        let kind = match (self.mysql, postgresql, self.sqlite.is_empty()) {
+            (true, _, _) => Some("mysql"),
+            (_, true, _) => Some("postgresql"),
+            (_, _, false) => Some("sqlite"),
             _ => files.then_some("files"),
         };
         let changes = Changes::default()
