@@ -36,18 +36,40 @@ pub fn install(packages: &[&str]) -> Result<()> {
     Err(format!("'{by_hand}' failed; its output is above"))
 }
 
-/// Puts a file of settings in place before a package reads it.
-pub fn place(text: &str, path: &str) -> Result<()> {
+/// Puts a file in place before a package reads it.
+pub fn place(text: &str, path: &str, mode: &str) -> Result<()> {
     let Some(mut line) = privilege() else {
         return Err(format!("{path} cannot be written: this needs root, and sudo would ask for a password"));
     };
     let aside = std::env::temp_dir().join(format!("strongroom-{}.conf", std::process::id()));
     std::fs::write(&aside, text).map_err(|e| format!("{}: {e}", aside.display()))?;
     let from = aside.display().to_string();
-    line.extend(["install", "-D", "-m", "644", &from, path]);
+    line.extend(["install", "-D", "-m", mode, &from, path]);
     let placed = runs(&line);
     let _ = std::fs::remove_file(&aside);
     if placed { Ok(()) } else { Err(format!("{path} cannot be written")) }
+}
+
+/// Removes a file that was put in place.
+pub fn remove(path: &str) -> Result<()> {
+    as_root(&["rm", "-f", path], path)
+}
+
+/// Gives a file another name; one that has it already gives way.
+pub fn rename(from: &str, to: &str) -> Result<()> {
+    as_root(&["mv", "-f", from, to], from)
+}
+
+fn as_root(words: &[&str], path: &str) -> Result<()> {
+    let done = privilege().is_some_and(|mut line| {
+        line.extend(words);
+        runs(&line)
+    });
+    if done {
+        Ok(())
+    } else {
+        Err(format!("'{}' failed for {path}; do it by hand, as root", words.join(" ")))
+    }
 }
 
 /// What to put before a command so that it runs as root; nothing where this is root already.

@@ -1,21 +1,74 @@
 //! Database servers for the tests: each test starts one of its own, and what the package would start by itself is not wanted.
 
-use super::apt;
+use super::{apt, on_path};
 use crate::Result;
 use std::path::Path;
 
 /// Keeps the package from making and starting a server of its own.
 const NO_MAIN_CLUSTER: &str = "create_main_cluster = false\n";
 
+/// Answers that no service is to be started (`man 8 invoke-rc.d`).
+const NO_SERVICES: &str = "#!/bin/sh\nexit 101\n";
+const POLICY: &str = "/usr/sbin/policy-rc.d";
+/// Where a policy that was there lies meanwhile.
+const POLICY_ASIDE: &str = "/usr/sbin/policy-rc.d.before-strongroom-tests";
+
 /// Finds them, and installs what is missing.
 pub fn ensure() -> Result<()> {
+    ensure_postgresql()?;
+    ensure_mariadb()
+}
+
+fn ensure_mariadb() -> Result<()> {
+    if has_mariadb() {
+        return Ok(());
+    }
+    println!(
+        "installing mariadb-server: the tests dump and restore databases of real servers (package mariadb-server, from this distribution through apt-get)"
+    );
+    let policy = Policy::place()?;
+    let installed = apt::install(&["mariadb-server"]);
+    policy.put_back()?;
+    installed?;
+    if has_mariadb() {
+        Ok(())
+    } else {
+        Err("package mariadb-server is installed, but there is still no mariadbd on the PATH or in /usr/sbin"
+            .to_owned())
+    }
+}
+
+/// Keeps packages from starting services, until what was there before is put back.
+struct Policy;
+
+impl Policy {
+    fn place() -> Result<Self> {
+        // What lies aside already was put there by a run that was killed, and is the one that people had.
+        if Path::new(POLICY).exists() && !Path::new(POLICY_ASIDE).exists() {
+            apt::rename(POLICY, POLICY_ASIDE)?;
+        }
+        apt::place(NO_SERVICES, POLICY, "755")?;
+        Ok(Self)
+    }
+
+    fn put_back(self) -> Result<()> {
+        if Path::new(POLICY_ASIDE).exists() { apt::rename(POLICY_ASIDE, POLICY) } else { apt::remove(POLICY) }
+    }
+}
+
+fn has_mariadb() -> bool {
+    let server = on_path("mariadbd").is_some() || Path::new("/usr/sbin/mariadbd").is_file();
+    server && ["mariadb-install-db", "mariadb-dump", "mariadb"].iter().all(|name| on_path(name).is_some())
+}
+
+fn ensure_postgresql() -> Result<()> {
     if has_postgresql(Path::new("/usr/lib/postgresql")) {
         return Ok(());
     }
     println!(
         "installing postgresql: the tests dump and restore databases of real servers (package postgresql, from this distribution through apt-get)"
     );
-    apt::place(NO_MAIN_CLUSTER, "/etc/postgresql-common/createcluster.d/strongroom-tests.conf")?;
+    apt::place(NO_MAIN_CLUSTER, "/etc/postgresql-common/createcluster.d/strongroom-tests.conf", "644")?;
     apt::install(&["postgresql"])?;
     if has_postgresql(Path::new("/usr/lib/postgresql")) {
         Ok(())
