@@ -18,11 +18,21 @@ pub struct Mysql {
     folder: tempfile::TempDir,
     port: Port,
     server: Option<Child>,
+    tls: bool,
 }
 
 impl Mysql {
     /// Makes a server and starts it. Root runs it as the user `mysql`.
     pub async fn start() -> Result<Self> {
+        Self::make(false).await
+    }
+
+    /// One that has a certificate for `localhost`, from an authority of its own.
+    pub async fn start_with_tls() -> Result<Self> {
+        Self::make(true).await
+    }
+
+    async fn make(tls: bool) -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("my").tempdir()?;
         std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755))?;
         for name in ["data", "run"] {
@@ -31,7 +41,7 @@ impl Mysql {
                 chown(folder.path().join(name), Some(uid), Some(gid))?;
             }
         }
-        let mut mysql = Self { folder, port: Port::claim()?, server: None };
+        let mut mysql = Self { folder, port: Port::claim()?, server: None, tls };
         let made = Command::new("mariadb-install-db")
             .arg("--no-defaults")
             .args(mysql.shared())
@@ -49,11 +59,15 @@ impl Mysql {
         std::fs::write(
             &options,
             format!(
-                "[client]\ndefault-character-set=utf8mb4\nprotocol=tcp\nhost=127.0.0.1\nport={}\nuser=root\npassword=\"{escaped}\"\n",
-                mysql.port()
+                "[client]\ndefault-character-set=utf8mb4\nprotocol=tcp\nhost=127.0.0.1\nport={}\nuser=root\npassword=\"{escaped}\"\n{}",
+                mysql.port(),
+                if tls { "ssl\n" } else { "" }
             ),
         )?;
         std::fs::set_permissions(&options, std::fs::Permissions::from_mode(0o600))?;
+        if tls {
+            mysql.certify()?;
+        }
         mysql.spawn()?;
         mysql.answers("first.cnf").await?;
         let password = MYSQL_PASSWORD.replace('\\', "\\\\").replace('\'', "\\'");
@@ -90,6 +104,43 @@ impl Mysql {
     /// Its socket.
     pub fn socket(&self) -> PathBuf {
         self.folder.path().join("run/socket")
+    }
+
+    /// The certificate of the authority.
+    pub fn authority(&self) -> PathBuf {
+        self.folder.path().join("authority.pem")
+    }
+
+    fn certify(&self) -> Result<()> {
+        let folder = self.folder.path();
+        std::fs::write(folder.join("names"), "subjectAltName=DNS:localhost\n")?;
+        let new = ["req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"];
+        let authority = [
+            "-x509",
+            "-days",
+            "2",
+            "-subj",
+            "/CN=authority",
+            "-keyout",
+            "authority.key",
+            "-out",
+            "authority.pem",
+        ];
+        let request = ["-subj", "/CN=localhost", "-keyout", "server.key", "-out", "server.csr"];
+        let sign = "x509 -req -in server.csr -CA authority.pem -CAkey authority.key -CAcreateserial -days 2 -extfile names -out server.pem";
+        let lines = [
+            [&new[..], &authority].concat(),
+            [&new[..], &request].concat(),
+            sign.split(' ').collect::<Vec<_>>(),
+        ];
+        for line in lines {
+            let done = Command::new("openssl").args(&line).current_dir(folder).output().context("openssl")?;
+            ensure!(done.status.success(), "{line:?}: {}", String::from_utf8_lossy(&done.stderr));
+        }
+        if let Some((uid, gid)) = owner()? {
+            chown(folder.join("server.key"), Some(uid), Some(gid))?;
+        }
+        Ok(())
     }
 
     /// What a database answers to SQL; with no name, the server.
@@ -149,7 +200,8 @@ impl Mysql {
             .arg(format!("--pid-file={}", run.join("pid").display()))
             .arg(format!("--port={}", self.port()))
             .args(["--bind-address=127.0.0.1", "--skip-name-resolve", "--server-id=1", "--log-bin=changes"])
-            .args(["--innodb-flush-log-at-trx-commit=0", "--innodb-buffer-pool-size=32M"])
+            // What was committed outlives the server, if not the machine.
+            .args(["--innodb-flush-log-at-trx-commit=2", "--innodb-buffer-pool-size=32M"])
             .args(["--character-set-server=utf8mb4", "--collation-server=utf8mb4_general_ci"])
             .current_dir("/")
             // Not every user can look into `/usr/sbin` by the `PATH`.
@@ -157,6 +209,11 @@ impl Mysql {
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(std::fs::File::create(self.folder.path().join("log"))?);
+        if self.tls {
+            for (option, name) in [("ca", "authority.pem"), ("cert", "server.pem"), ("key", "server.key")] {
+                command.arg(format!("--ssl-{option}={}", self.folder.path().join(name).display()));
+            }
+        }
         if Path::new("/usr/share/mysql/german/errmsg.sys").exists() {
             command.arg("--lc-messages=de_DE");
         }

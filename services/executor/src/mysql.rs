@@ -95,13 +95,28 @@ impl<'a> Client<'a> {
         database: Option<&str>,
         sql: &str,
     ) -> Result<String, NoOutcome> {
-        self.ask_until(self.bench.control.clone(), client, database, sql).await
+        self.ask_until(self.bench.control.clone(), client, database, sql.as_bytes()).await
     }
 
-    /// The same of the server, whatever the attempt is told: what was made must be removed when it is cancelled, too.
-    pub async fn ask_anyway(&self, client: &Tool, sql: &str) -> Result<String, NoOutcome> {
+    /// The same, past the point where a cancel counts.
+    pub async fn ask_past_cancel(
+        &self,
+        client: &Tool,
+        database: Option<&str>,
+        sql: &[u8],
+    ) -> Result<String, NoOutcome> {
+        self.ask_until(self.bench.control.past_cancel(), client, database, sql).await
+    }
+
+    /// The same, whatever the attempt is told: what was made must be removed when it is cancelled, too.
+    pub async fn ask_anyway(
+        &self,
+        client: &Tool,
+        database: Option<&str>,
+        sql: &str,
+    ) -> Result<String, NoOutcome> {
         let (_stopper, control) = control::pair();
-        self.ask_until(control, client, None, sql).await
+        self.ask_until(control, client, database, sql.as_bytes()).await
     }
 
     async fn ask_until(
@@ -109,12 +124,12 @@ impl<'a> Client<'a> {
         control: Control,
         client: &Tool,
         database: Option<&str>,
-        sql: &str,
+        sql: &[u8],
     ) -> Result<String, NoOutcome> {
         let mut arguments = vec!["--batch".to_owned(), "--skip-column-names".into(), "--binary-mode".into()];
         arguments.extend(database.map(|database| format!("--database={database}")));
-        let plan = self.plan(client, arguments, Input::Words(sql.as_bytes().to_vec()));
-        let Said { status, stdout, tail } = program::ask(plan, control).await?;
+        let plan = self.plan(client, arguments, Input::Stream);
+        let Said { status, stdout, tail } = program::tell(plan, sql, control).await?;
         if !status.success() {
             return Err(self.failure("the client", &tail).into());
         }
@@ -182,8 +197,7 @@ impl<'a> Client<'a> {
 
     /// What an end with an error means.
     pub fn failure(&self, program: &str, tail: &[String]) -> Failure {
-        let last = tail.last().cloned().unwrap_or_else(|| "it said nothing".to_owned());
-        let message = format!("{program} on {}: {last}", self.connection.shown());
+        let message = format!("{program} on {}: {}", self.connection.shown(), mysql::words(tail));
         Failure::new(mysql::cause(tail), message).with_log(tail.to_vec())
     }
 }

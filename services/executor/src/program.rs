@@ -6,7 +6,7 @@ use crate::core::tail::Tail;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use strongroom_domain::{Failure, FailureCode};
-use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWriteExt, BufReader};
 
 /// The largest answer that is read as a whole.
 const ANSWER_BYTES: u64 = 16 << 20;
@@ -24,9 +24,21 @@ pub struct Said {
 }
 
 /// Runs a program to its end, unless the attempt is to stop.
-pub async fn ask(plan: Plan, mut control: Control) -> Result<Said, NoOutcome> {
+pub async fn ask(plan: Plan, control: Control) -> Result<Said, NoOutcome> {
+    tell(plan, &[], control).await
+}
+
+/// The same, and with [`Input::Stream`] it reads this, of any length.
+pub async fn tell(plan: Plan, words: &[u8], mut control: Control) -> Result<Said, NoOutcome> {
     let program = plan.program.clone();
-    let running = start(plan).await?;
+    let mut running = start(plan).await?;
+    let stdin = running.stdin.take();
+    let telling = async {
+        if let Some(mut stdin) = stdin {
+            // Who does not want to know it has ended, and says why.
+            let _ = stdin.write_all(words).await;
+        }
+    };
     let (mut stdout, stderr, mut handle) = running.into_parts();
     let reading = async {
         let mut bytes = Vec::new();
@@ -35,9 +47,9 @@ pub async fn ask(plan: Plan, mut control: Control) -> Result<Said, NoOutcome> {
         let more = tokio::io::copy(&mut stdout, &mut tokio::io::sink()).await?;
         if more == 0 { Ok(bytes) } else { Err(std::io::Error::other("the answer is too large")) }
     };
-    let ended = async { tokio::join!(reading, tail(stderr), handle.ended()) };
+    let ended = async { tokio::join!(telling, reading, tail(stderr), handle.ended()) };
     tokio::select! {
-        (stdout, tail, status) = ended => {
+        ((), stdout, tail, status) = ended => {
             let failed = |e: std::io::Error| Failure::new(FailureCode::Unknown, format!("{}: {e}", program.display()));
             Ok(Said { status: status.map_err(failed)?, stdout: stdout.map_err(failed)?, tail })
         }

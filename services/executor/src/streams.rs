@@ -6,7 +6,6 @@
 
 use crate::child::{Input, Plan};
 use crate::core::hex::hex;
-use crate::core::postgresql;
 use crate::program;
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use sha2::{Digest, Sha256};
@@ -24,6 +23,8 @@ use tokio::sync::mpsc;
 const PIECE_BYTES: usize = 1 << 20;
 /// Pieces that wait to be taken on.
 const PIECES: usize = 4;
+/// How much of what may turn out to be nothing is held back.
+const HELD_BYTES: usize = 16 << 10;
 /// How often it is looked whether borg has come to a pipe.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
@@ -90,12 +91,22 @@ pub struct Part {
 
 /// Where the bytes of a part come from.
 pub enum From {
-    /// What a program prints; and what an end with an error means, by its last lines.
-    Program(Box<Plan>, fn(&[String]) -> FailureCode),
+    /// What a program prints.
+    Program(Box<Program>),
     /// These.
     Bytes(Vec<u8>),
     /// What this gives, in a thread where it may take its time.
     Reader(Reader),
+}
+
+/// A program that prints a part, and how to read what it says of its end with an error.
+pub struct Program {
+    /// How it is called.
+    pub plan: Plan,
+    /// The cause, by its last lines.
+    pub cause: fn(&[String]) -> FailureCode,
+    /// What people read of them.
+    pub words: fn(&[String]) -> String,
 }
 
 /// Gives pieces until there are no more, or nobody takes them.
@@ -127,7 +138,7 @@ pub async fn feed(streams: &Streams, part: Part) -> Result<Fed, (NotFed, Option<
     let fed = match from {
         From::Bytes(bytes) => sum.give(&mut pipe, &bytes).await.map(|()| Vec::new()),
         From::Reader(reader) => read(reader, &mut pipe, &mut sum).await.map(|()| Vec::new()),
-        From::Program(plan, cause) => run(*plan, cause, &mut pipe, &mut sum).await,
+        From::Program(program) => run(*program, may_vanish, &mut pipe, &mut sum).await,
     };
     match fed {
         Ok(tail) => {
@@ -160,9 +171,11 @@ async fn read(reader: Reader, pipe: &mut pipe::Sender, sum: &mut Sum) -> Result<
     read.and_then(|read| read).map_err(NotFed::Failed)
 }
 
+/// With `hold`, what is printed first is held back: a program that finds out that there is nothing to dump may have
+/// printed how such a dump begins.
 async fn run(
-    plan: Plan,
-    cause: fn(&[String]) -> FailureCode,
+    Program { plan, cause, words }: Program,
+    hold: bool,
     pipe: &mut pipe::Sender,
     sum: &mut Sum,
 ) -> Result<Vec<String>, NotFed> {
@@ -170,12 +183,19 @@ async fn run(
     let program = plan.program.clone();
     let name = program.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let (mut stdout, stderr, mut handle) = program::start(plan).await.map_err(NotFed::Failed)?.into_parts();
+    let mut held = hold.then(Vec::new);
     let giving = async {
         let mut piece = vec![0; PIECE_BYTES];
         loop {
             let n = stdout.read(&mut piece).await.map_err(|e| failed(&name, &e))?;
             let Some(piece) = piece.get(..n).filter(|piece| !piece.is_empty()) else { return Ok(()) };
-            sum.give(pipe, piece).await?;
+            match &mut held {
+                Some(first) if first.len() + n <= HELD_BYTES => first.extend_from_slice(piece),
+                _ => {
+                    sum.give(pipe, &held.take().unwrap_or_default()).await?;
+                    sum.give(pipe, piece).await?;
+                }
+            }
         }
     };
     // When borg is gone, so is the program: its handle is dropped, and nobody waits for it.
@@ -194,10 +214,10 @@ async fn run(
     given?;
     let status = handle.ended().await.map_err(|e| failed(&name, &e))?;
     if status.success() {
+        sum.give(pipe, &held.unwrap_or_default()).await?;
         return Ok(tail);
     }
-    let words = postgresql::words(&tail);
-    let failure = Failure::new(cause(&tail), format!("{name} ended with {status}: {words}"));
+    let failure = Failure::new(cause(&tail), format!("{name} ended with {status}: {}", words(&tail)));
     Err(NotFed::Failed(failure.with_log(tail)))
 }
 

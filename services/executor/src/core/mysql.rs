@@ -19,7 +19,10 @@ select 'database', hex(schema_name), default_character_set_name, default_collati
   from information_schema.schemata order by schema_name;
 select 'plain', hex(t.table_schema), hex(t.table_name), t.engine
   from information_schema.tables t join information_schema.engines e on e.engine = t.engine
-  where t.table_type = 'BASE TABLE' and e.transactions <> 'YES' order by t.table_schema, t.table_name;
+  where t.table_type in ('BASE TABLE', 'SYSTEM VERSIONED') and e.transactions <> 'YES'
+  order by t.table_schema, t.table_name;
+select 'versioned', hex(table_schema), count(*) from information_schema.tables
+  where table_type = 'SYSTEM VERSIONED' group by table_schema;
 select 'event', hex(event_schema), count(*) from information_schema.events group by event_schema;
 show grants;";
 
@@ -55,6 +58,8 @@ pub struct Database {
     pub plain: Vec<(String, String)>,
     /// How many events it has.
     pub events: u64,
+    /// How many tables know what was in them before.
+    pub versioned: u64,
 }
 
 impl Survey {
@@ -88,10 +93,11 @@ impl Survey {
                         database.plain.push((table, engine.to_owned()));
                     }
                 }
-                ["event", database, events] => {
-                    let database = text(database)?;
+                [what @ ("event" | "versioned"), database, count] => {
+                    let (database, count) = (text(database)?, count.parse().ok()?);
                     if let Some(database) = survey.databases.iter_mut().find(|d| d.name == database) {
-                        database.events = events.parse().ok()?;
+                        *(if what == "event" { &mut database.events } else { &mut database.versioned }) =
+                            count;
                     }
                 }
                 [grant] => survey.grants.add(grant),
@@ -143,27 +149,31 @@ impl Survey {
     }
 }
 
-/// The numbers of errors in the last lines (MySQL manual, "Error Message Reference"). The words beside them are in the
-/// language that the server was set up with.
-pub fn numbers(tail: &[String]) -> impl Iterator<Item = u32> + '_ {
-    tail.iter().filter_map(|line| {
-        // `ERROR 1045 (28000): ...`, `Got error: 1045: "..."`, `Error 2013: ...`, `... 'SHOW ...': ... (1142)`.
-        let behind = ["ERROR ", "rror: ", "rror "].iter().find_map(|word| {
-            let (_, rest) = line.split_once(word)?;
-            let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
-            digits.parse().ok()
-        });
-        let last = || line.strip_suffix(')').and_then(|line| line.rsplit_once('('));
-        behind.or_else(|| last().and_then(|(_, number)| number.parse().ok()))
-    })
+/// The number of an error in a line (MySQL manual, "Error Message Reference"). The words beside it are in the language
+/// that the server was set up with.
+fn number(line: &str) -> Option<u32> {
+    // `ERROR 1045 (28000): ...`, `Got error: 1045: "..."`, `Error 2013: ...`, `... 'SHOW ...': ... (1142)`.
+    let behind = ["ERROR ", "rror: ", "rror "].iter().find_map(|word| {
+        let (_, rest) = line.split_once(word)?;
+        let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
+        digits.parse().ok()
+    });
+    let last = || line.strip_suffix(')').and_then(|line| line.rsplit_once('('));
+    behind.or_else(|| last().and_then(|(_, number)| number.parse().ok()))
+}
+
+/// What people read of the last lines: the error itself, and not what comes before or after it.
+pub fn words(tail: &[String]) -> String {
+    let line = tail.iter().find(|line| number(line).is_some()).or(tail.last());
+    line.map_or_else(|| "it said nothing".to_owned(), |line| line.trim().to_owned())
 }
 
 /// The cause of an end with an error, out of the last lines.
 pub fn cause(tail: &[String]) -> FailureCode {
-    for number in numbers(tail) {
+    for number in tail.iter().filter_map(|line| number(line)) {
         match number {
             1044 | 1045 | 1130 | 1142 | 1143 | 1227 | 1251 | 1370 | 1419 | 1698 | 1820 | 1862 | 2059
-            | 3118 | 4151 => {
+            | 3118 | 3159 | 4151 => {
                 return FailureCode::AccessDenied;
             }
             1040
@@ -200,13 +210,18 @@ pub fn identifier(name: &str) -> String {
 }
 
 /// Text out of hex digits.
-fn text(hex: &str) -> Option<String> {
+pub fn text(hex: &str) -> Option<String> {
+    String::from_utf8(bytes(hex)?).ok()
+}
+
+/// Bytes out of hex digits.
+pub fn bytes(hex: &str) -> Option<Vec<u8>> {
     let digit = |c: u8| char::from(c).to_digit(16).and_then(|d| u8::try_from(d).ok());
     let bytes = hex.as_bytes().chunks(2).map(|pair| match *pair {
         [high, low] => Some(digit(high)? << 4 | digit(low)?),
         _ => None,
     });
-    String::from_utf8(bytes.collect::<Option<Vec<u8>>>()?).ok()
+    bytes.collect()
 }
 
 #[cfg(test)]

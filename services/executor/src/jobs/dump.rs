@@ -109,16 +109,21 @@ async fn feed_all(
     let mut artefacts: Vec<Artefact> = Vec::new();
     let (mut words, mut gone) = (Vec::new(), Vec::new());
     for part in parts {
-        let name = part.database.clone();
+        let (kind, name) = (part.kind, part.database.clone().unwrap_or_default());
         let Fed { artefact, tail } = feed(streams, part).await?;
         words.extend(tail);
+        let dropped = |what: &str| {
+            let message = format!("database '{name}' was dropped before {what} could be dumped");
+            Finding { severity: Severity::Benign, path: None, message }
+        };
         match artefact {
             Some(artefact) => artefacts.push(artefact),
-            None => {
-                let message =
-                    format!("database '{}' was dropped before it could be dumped", name.unwrap_or_default());
-                gone.push(Finding { severity: Severity::Benign, path: None, message });
+            None if kind == "database" => gone.push(dropped("it")),
+            None if artefacts.iter().any(|a| a.database.as_ref() == Some(&name)) => {
+                gone.push(dropped(&format!("its {kind}")));
             }
+            // That is told already.
+            None => {}
         }
     }
     let artefacts_total = artefacts.len() as u64;

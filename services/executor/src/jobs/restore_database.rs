@@ -34,6 +34,8 @@ struct Dumped {
     archive: String,
     /// The dump in it.
     part: Artefact,
+    /// The dump of its events, where these are apart.
+    events: Option<Artefact>,
     /// What the database was made with.
     properties: Value,
 }
@@ -59,7 +61,13 @@ pub async fn run(bench: &Bench<'_>, spec: &RestoreDatabaseSpec) -> Result<Finish
         Failure::new(FailureCode::PathNotInArchive, message)
     })?;
     let properties = part.database.as_ref().and_then(|d| manifest.properties.get(d)).cloned();
-    let dumped = Dumped { archive, part: part.clone(), properties: properties.unwrap_or_default() };
+    let events = manifest.dump.artefacts.iter().find(|a| a.kind == "events" && a.database == part.database);
+    let dumped = Dumped {
+        archive,
+        part: part.clone(),
+        events: events.cloned(),
+        properties: properties.unwrap_or_default(),
+    };
     let into = |system: &str| {
         if manifest.dump.source == system {
             return Ok(());

@@ -5,12 +5,12 @@ use crate::control::NoOutcome;
 use crate::core::file_name::file_name;
 use crate::core::findings::Findings;
 use crate::core::mysql::option_file::{Include, includes};
-use crate::core::mysql::program::{Besides, Flavour, dump, finds_events};
-use crate::core::mysql::{Database, Survey, cause};
+use crate::core::mysql::program::{Flavour, What, dump, finds_events};
+use crate::core::mysql::{Database, Survey, cause, words};
 use crate::jobs::Bench;
 use crate::mysql::{CLIENT, Client, DUMP, Tool};
 use crate::sources::Prepared;
-use crate::streams::{From, Part, Streams};
+use crate::streams::{From, Part, Program, Streams};
 use serde_json::{Map, Value, json};
 use std::collections::VecDeque;
 use std::path::PathBuf;
@@ -58,16 +58,21 @@ pub async fn prepare(bench: &Bench<'_>, source: &Mysql, streams: &Streams) -> Re
     let mut properties = Map::new();
     for database in &chosen {
         let events = told(&mut findings, &survey, flavour, database);
-        let arguments = dump(tool.flavour, tool.version, Besides { events, position }, &database.name);
-        parts.push(Part {
-            path: format!("mysql/databases/{}.sql", file_name(&database.name)),
-            kind: "database",
-            database: Some(database.name.clone()),
-            format: Some("plain".into()),
-            // The program prints something before it finds out.
-            may_vanish: false,
-            from: From::Program(Box::new(client.plan(&tool, arguments, Input::Nothing)), cause),
-        });
+        let tables = [("database", "databases", What::Tables { position })];
+        let events = events.then_some(("events", "events", What::Events));
+        for (kind, folder, what) in tables.into_iter().chain(events) {
+            let arguments = dump(tool.flavour, tool.version, what, &database.name);
+            let plan = client.plan(&tool, arguments, Input::Nothing);
+            parts.push(Part {
+                path: format!("mysql/{folder}/{}.sql", file_name(&database.name)),
+                kind,
+                database: Some(database.name.clone()),
+                format: Some("plain".into()),
+                // Of all there are, one may be dropped before its turn comes.
+                may_vanish: source.databases.is_empty(),
+                from: From::Program(Box::new(Program { plan, cause, words })),
+            });
+        }
         properties.insert(
             database.name.clone(),
             json!({ "character_set": database.character_set, "collation": database.collation }),
@@ -85,7 +90,7 @@ pub async fn prepare(bench: &Bench<'_>, source: &Mysql, streams: &Streams) -> Re
     })
 }
 
-/// Tells what of a database will not be in its dump, and says whether its events can be.
+/// Tells what of a database will not be in its dump, and says whether its events are to be dumped.
 fn told(findings: &mut Findings, survey: &Survey, flavour: Flavour, database: &Database) -> bool {
     let mut lacks = |message: String| {
         findings.add(Finding { severity: Severity::Incomplete, path: None, message });
@@ -104,7 +109,14 @@ fn told(findings: &mut Findings, survey: &Survey, flavour: Flavour, database: &D
             database.events, database.name
         ));
     }
-    events
+    if database.versioned > 0 {
+        lacks(format!(
+            "what was in {} system-versioned tables of database '{}' before is not kept, but only what is in them now",
+            database.versioned, database.name
+        ));
+    }
+    // When there are none in sight, but some that are not seen, the program says what it takes.
+    events && (database.events > 0 || !survey.grants.has("EVENT", &database.name))
 }
 
 /// Tables that know no transactions go on changing while they are dumped.

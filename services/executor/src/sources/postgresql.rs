@@ -4,11 +4,11 @@ use crate::child::Input;
 use crate::control::NoOutcome;
 use crate::core::file_name::file_name;
 use crate::core::findings::Findings;
-use crate::core::postgresql::{Survey, cause, literal};
+use crate::core::postgresql::{Survey, cause, literal, words};
 use crate::jobs::Bench;
 use crate::postgresql::Client;
 use crate::sources::Prepared;
-use crate::streams::{From, Part, Streams};
+use crate::streams::{From, Part, Program, Streams};
 use base64::Engine;
 use serde_json::Value;
 use strongroom_domain::failure::{Finding, Severity};
@@ -60,7 +60,7 @@ pub async fn prepare(
             database: None,
             format: Some("plain".into()),
             may_vanish: false,
-            from: From::Program(Box::new(plan), cause),
+            from: From::Program(Box::new(Program { plan, cause, words })),
         });
     }
     if source.settings != Wanted::Never {
@@ -86,7 +86,7 @@ pub async fn prepare(
             format: Some(source.format.to_string()),
             // Of all there are, one may be dropped before its turn comes.
             may_vanish: source.databases.is_empty(),
-            from: From::Program(Box::new(plan), cause),
+            from: From::Program(Box::new(Program { plan, cause, words })),
         });
     }
     let asked = source.connection.database.as_deref().unwrap_or("postgres");

@@ -11,6 +11,7 @@ mod leftovers;
 mod lives;
 mod look;
 mod mysql;
+mod mysql_connections;
 mod mysql_restores;
 mod placing;
 mod restores;

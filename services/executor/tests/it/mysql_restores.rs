@@ -3,10 +3,10 @@
 use crate::mysql::{Databases, end};
 use crate::stage::{PASSPHRASE, PATIENCE};
 use anyhow::{Context, Result};
-use serde_json::json;
-use strongroom_domain::FailureCode as Code;
+use serde_json::{Value, json};
 use strongroom_domain::job::Report;
-use strongroom_domain::wire::NodeReport;
+use strongroom_domain::wire::LeaseAnswer;
+use strongroom_domain::{FailureCode as Code, JobId};
 use strongroom_testkit::wait_until;
 
 const PATH: &str = "mysql/databases/shop.sql";
@@ -74,16 +74,10 @@ async fn what_cannot_be_restored_leaves_what_stood_there() -> Result<()> {
     Ok(())
 }
 
-async fn succeeded(all: &Databases, epoch: u64) -> Result<()> {
-    loop {
-        match all.stage.report().await? {
-            NodeReport::Ended { epoch: e, how, .. } if e == epoch => match how {
-                Report::Succeeded { .. } => return Ok(()),
-                other => anyhow::bail!("{other:?}"),
-            },
-            _ => {}
-        }
-    }
+async fn succeeded(all: &Databases, job: JobId, epoch: u64) -> Result<()> {
+    let end = all.stage.end_of(job, epoch).await?;
+    anyhow::ensure!(matches!(end, Report::Succeeded { .. }), "{end:?}");
+    Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -100,8 +94,6 @@ async fn an_executor_that_dies_in_the_middle_of_a_restore_goes_on_in_its_next_li
         ("copy", "fail", "copy"),
         // While it is proven that all of it can be restored: what stands there is not touched.
         ("shop", "overwrite", "strongroom"),
-        // In the middle of the second filling: what stood there has given way, and all of it is beside.
-        ("shop", "overwrite", "shop"),
     ] {
         let spec = all.restore(&archive, PATH, database, json!({ "on_conflict": on_conflict }));
         let (job, _) = all.stage.emit(spec.clone()).await?;
@@ -123,7 +115,7 @@ async fn an_executor_that_dies_in_the_middle_of_a_restore_goes_on_in_its_next_li
         assert!(left.contains("strongroom_restore") == (on_conflict == "overwrite"), "{left}");
         all.stage.start(|c| c).await?;
         let (_, epoch) = all.stage.emit_attempt(job, 2, spec, Some(PASSPHRASE)).await?;
-        succeeded(&all, epoch).await?;
+        succeeded(&all, job, epoch).await?;
         assert_eq!(all.text(database)?, old, "{at}");
         assert_eq!(all.databases()?, "copy,shop", "{at}");
         all.server.sql("shop", "create table if not exists newer as select 1 as x")?;
@@ -132,29 +124,223 @@ async fn an_executor_that_dies_in_the_middle_of_a_restore_goes_on_in_its_next_li
     Ok(())
 }
 
+/// A restore whose scratch database is whole, and which waits for somebody who holds what stands at the name.
+async fn a_restore_that_waits(all: &Databases, archive: &Value) -> Result<(JobId, u64, Value)> {
+    all.server.sql("shop", "create table if not exists newer as select 1 as x")?;
+    drop(all.holder("start transaction; select count(*) from newer").await?);
+    let spec = all.restore(archive, PATH, "shop", json!({ "on_conflict": "overwrite" }));
+    let (job, epoch) = all.stage.emit(spec.clone()).await?;
+    all.stage.begun(job).await?;
+    wait_until("the restore to wait", PATIENCE, async || {
+        all.server.sql("", DROPS).is_ok_and(|n| n != "0").then_some(())
+    })
+    .await?;
+    Ok((job, epoch, spec))
+}
+
+/// Counts those who are about to remove what stands at the name.
+const DROPS: &str = "select count(*) from information_schema.processlist
+  where info like '%drop database%`shop`%' and id <> connection_id()";
+
 #[tokio::test(flavor = "multi_thread")]
-async fn when_the_second_filling_fails_the_failure_names_where_all_of_it_is() -> Result<()> {
+async fn an_executor_that_dies_when_all_is_in_the_scratch_database_goes_on_from_there() -> Result<()> {
+    let mut all = Databases::new().await?;
+    let archive = all.archive(json!({ "databases": ["shop"] })).await?;
+    let old = all.text("shop")?;
+    for at in ["nothing is done", "the old is gone", "some are moved", "all are moved"] {
+        let (job, _, spec) = a_restore_that_waits(&all, &archive).await?;
+        all.stage.abort().await;
+        all.let_go()?;
+        wait_until("the one who waits to go", PATIENCE, async || {
+            all.server.sql("", DROPS).is_ok_and(|n| n == "0").then_some(())
+        })
+        .await?;
+        // As it would be a moment later.
+        let id = job.0.simple();
+        let scratch = format!("strongroom_restore_{id}");
+        if at != "nothing is done" {
+            all.server.sql("", "drop database if exists shop")?;
+        }
+        if at.ends_with("are moved") {
+            all.server.sql("", "create database shop character set utf8mb4 collate utf8mb4_bin")?;
+            all.server.sql("shop", &format!("create table strongroom_filling_{id} (n int)"))?;
+            all.server.sql(
+                &scratch,
+                "drop trigger tr; rename table `odd ``\n\\! name` to shop.`odd ``\n\\! name`",
+            )?;
+        }
+        if at == "all are moved" {
+            all.server.sql(&scratch, "rename table log to shop.log, s to shop.s")?;
+        }
+        // What was moved is not filled again.
+        all.server.sql(
+            "",
+            "set global general_log = on, global log_output = 'TABLE'; truncate mysql.general_log",
+        )?;
+        all.stage.start(|c| c).await?;
+        let (_, epoch) = all.stage.emit_attempt(job, 2, spec, Some(PASSPHRASE)).await?;
+        succeeded(&all, job, epoch).await.context(at)?;
+        let inserts = "select count(*) from mysql.general_log where argument like 'insert into%'";
+        assert_eq!(all.server.sql("", inserts)?, "0", "{at}");
+        all.server.sql("", "set global general_log = off")?;
+        assert_eq!(all.text("shop")?, old, "{at}");
+        assert_eq!(all.databases()?, "shop", "{at}");
+    }
+    all.nothing_is_left();
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cancel_counts_until_what_stood_there_gives_way() -> Result<()> {
     let all = Databases::new().await?;
     all.server
         .sql("shop", "create table zz as select seq, repeat(sha2(seq, 512), 20) as x from seq_1_to_16000")?;
     let archive = all.archive(json!({ "databases": ["shop"] })).await?;
     let old = all.text("shop")?;
+    // In the middle of the filling of the scratch database.
+    all.server.sql("shop", "create table newer as select 1 as x")?;
+    let newer = all.text("shop")?;
     let spec = all.restore(&archive, PATH, "shop", json!({ "on_conflict": "overwrite" }));
     let (job, epoch) = all.stage.emit(spec).await?;
     all.stage.begun(job).await?;
-    // Who fills it is cut off, but only when what stood there has given way.
-    let killing = "select coalesce(max(id), 0) from information_schema.processlist where db = 'shop' and id <> connection_id()
-      and exists (select 1 from information_schema.tables where table_schema = 'shop' and table_name like 'strongroom\\_filling%')
-      and (info like 'insert%' or info like 'create%')";
-    wait_until("the second filling", PATIENCE, async || {
-        let id = all.server.sql("", killing).ok().filter(|id| id != "0")?;
-        all.server.sql("", &format!("kill {id}")).ok()
+    wait_until("the scratch database", PATIENCE, async || {
+        all.databases().is_ok_and(|d| d.contains("strongroom_restore")).then_some(())
     })
     .await?;
+    all.stage.leases.lock().unwrap().insert(job, LeaseAnswer::CancelRequested);
+    let cancelled = all.stage.end_of(job, epoch).await?;
+    assert!(matches!(cancelled, Report::Cancelled), "{cancelled:?}");
+    assert_eq!((all.text("shop")?, all.databases()?), (newer, "shop".to_owned()));
+    // When it has begun to give way, it is done.
+    let (job, epoch, _) = a_restore_that_waits(&all, &archive).await?;
+    all.stage.leases.lock().unwrap().insert(job, LeaseAnswer::CancelRequested);
+    all.let_go()?;
+    let done = all.stage.end_of(job, epoch).await?;
+    assert!(matches!(done, Report::Succeeded { .. }), "{done:?}");
+    assert_eq!((all.text("shop")?, all.databases()?), (old, "shop".to_owned()));
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn when_the_new_cannot_take_its_place_the_failure_names_where_all_of_it_is() -> Result<()> {
+    let all = Databases::new().await?;
+    let archive = all.archive(json!({ "databases": ["shop"] })).await?;
+    let (old, without_events) = (all.text("shop")?, all.text_of("shop", false)?);
+    all.stage.secrets.lock().unwrap().insert("r".into(), "r".into());
+    // It may do anything but what is tried by turns.
+    all.server.sql(
+        "",
+        "create user r identified by 'r'; grant super, set user, process on *.* to r; grant select on mysql.* to r;
+         grant all on `strongroom\\_restore\\_%`.* to r;
+         grant select, create, drop, alter, trigger, create view, event, execute, alter routine on shop.* to r",
+    )?;
+    let mut connection = all.connection();
+    connection["user"] = json!("r");
+    connection["password"] = json!({ "reference": "r", "version": 1 });
+    let into = json!({ "type": "mysql", "connection": connection, "database": "shop" });
+    let spec = all.restore(&archive, PATH, "shop", json!({ "into": into, "on_conflict": "overwrite" }));
+    // The tables cannot be moved to where it may not insert.
+    let (job, epoch) = all.stage.emit(spec.clone()).await?;
     let Report::Failed { failure } = all.stage.end_of(job, epoch).await? else { panic!("it was no failure") };
     let scratch = format!("strongroom_restore_{}", job.0.simple());
-    assert!(failure.message.contains(&scratch), "{failure:?}");
+    let words = format!("all of the dump, without its events, is in database '{scratch}'");
+    assert!(failure.message.contains(&words) && failure.message.contains("1142"), "{failure:?}");
     assert!(failure.advice.contains("that the message names"), "{failure:?}");
-    assert_eq!((all.text(&scratch)?, all.databases()?), (old, scratch.clone()));
+    assert_eq!((all.text_of(&scratch, false)?, all.databases()?), (without_events, scratch.clone()));
+    // All is moved, and a procedure cannot be made.
+    all.server
+        .sql("", &format!("drop database {scratch}; create database shop; grant insert on shop.* to r"))?;
+    all.server.sql("shop", "create table newer as select 1 as x")?;
+    let failure = all.stage.failure(spec.clone(), Code::AccessDenied).await?;
+    assert!(failure.message.contains("all tables of the dump are in database 'shop' now"), "{failure:?}");
+    assert_eq!(all.databases()?, "shop");
+    let count = "select count(*), sum(b is null) from `odd ``\n\\! name`";
+    assert_eq!(all.server.sql("shop", count)?, "2000\t0");
+    assert_eq!(all.server.sql("shop", "show tables like 'strongroom%'")?, "");
+    // With the cause removed, all is well.
+    all.server.sql("", "grant create routine on shop.* to r")?;
+    all.stage.success(spec).await?;
+    assert_eq!((all.text("shop")?, all.databases()?), (old, "shop".to_owned()));
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_hangs_together_is_moved_together() -> Result<()> {
+    let all = Databases::new().await?;
+    all.server.sql(
+        "shop",
+        "create table parent (id int primary key, t text, fulltext (t)); insert into parent values (1, 'hello world');
+         create table child (id int, p int, foreign key (p) references parent (id)); insert into child values (1, 1);
+         create table m1 (n int) engine = MyISAM; insert into m1 values (3);
+         create table mm (n int) engine = merge union = (m1);
+         create table parts (n int) partition by range (n) (partition a values less than (10), partition b values less than maxvalue);
+         insert into parts values (1), (20);
+         create table now (x int) with system versioning; insert into now values (1); update now set x = 2;
+         create table numbered (id int default nextval(s), x int); insert into numbered (x) values (1);
+         create view b_second as select t from parent; create view a_first as select f() as x from b_second",
+    )?;
+    all.server.sql("", "create database other")?;
+    all.server.sql(
+        "other",
+        "create table far (p int, foreign key (p) references shop.parent (id)); insert into far values (1)",
+    )?;
+    let made = all.stage.success(all.backup(json!({ "databases": ["shop"] }))).await?;
+    // What the program leaves out, it leaves out in silence.
+    let told = format!("{:?}", made.findings);
+    assert!(made.incomplete_total == 1 && told.contains("1 system-versioned tables"), "{told}");
+    let made = serde_json::to_value(made)?;
+    let archive = &made["result"]["archive"];
+    let old = all.text("shop")?;
+    all.server.sql("shop", "create table newer as select 1 as x; delete from child")?;
+    let done =
+        all.stage.success(all.restore(archive, PATH, "shop", json!({ "on_conflict": "overwrite" }))).await?;
+    assert_eq!(serde_json::to_value(done)?["result"]["tables"], 9);
+    assert_eq!(all.text("shop")?, old);
+    let looks = "select concat_ws('|', (select count(*) from parent where match (t) against ('hello')),
+      (select n from mm), (select x from a_first), (select count(*) from parts where n > 10), (select x from now))";
+    assert_eq!(all.server.sql("shop", looks)?, "1|3|7|1|2");
+    all.server.sql("shop", "insert into numbered (x) values (2)")?;
+    // What refers to it from elsewhere still does.
+    all.server.sql("other", "insert into far values (1)")?;
+    assert!(all.server.sql("other", "insert into far values (2)").is_err());
+    assert!(all.server.sql("shop", "insert into child values (1, 2)").is_err());
+    Ok(())
+}
+
+/// An event of a database that is not at its name would do there what it does, and do it twice.
+#[tokio::test(flavor = "multi_thread")]
+async fn events_run_only_in_a_database_that_has_its_name() -> Result<()> {
+    let all = Databases::new().await?;
+    all.server.sql(
+        "",
+        "create database audit; create table audit.ticks (who text); set global event_scheduler = on",
+    )?;
+    all.server.sql(
+        "shop",
+        "create event tick on schedule every 1 second do insert into audit.ticks values (schema())",
+    )?;
+    let ticks = "select group_concat(distinct who) from audit.ticks";
+    let runs = async || {
+        all.server.sql("", "truncate audit.ticks")?;
+        let ran = || all.server.sql("", ticks).is_ok_and(|who| who != "NULL");
+        wait_until("the event", PATIENCE, async || ran().then_some(())).await
+    };
+    runs().await?;
+    let archive = all.archive(json!({ "databases": ["shop"] })).await?;
+    let (job, epoch, _) = a_restore_that_waits(&all, &archive).await?;
+    runs().await?;
+    let elsewhere = "select count(*) from information_schema.events where event_schema like 'strongroom%'";
+    assert_eq!(all.server.sql("", elsewhere)?, "0");
+    all.let_go()?;
+    let done = all.stage.end_of(job, epoch).await?;
+    assert!(matches!(done, Report::Succeeded { .. }), "{done:?}");
+    assert_eq!(all.server.sql("", ticks)?, "shop");
+    runs().await?;
+    // Those that were told not to run do not.
+    all.server.sql("shop", "alter event tick disable")?;
+    let archive = all.archive(json!({ "databases": ["shop"] })).await?;
+    all.stage.success(all.restore(&archive, PATH, "copy", json!({}))).await?;
+    let states = "select group_concat(event_name, status order by event_name) from information_schema.events where event_schema = 'copy'";
+    assert_eq!(all.server.sql("", states)?, "eENABLED,tickDISABLED");
     Ok(())
 }

@@ -41,31 +41,35 @@ pub fn best(found: &[(Flavour, (u32, u32, u32))], server: Flavour) -> Option<usi
     all.max_by_key(|(_, (flavour, version))| (*flavour == server, *version)).map(|(n, _)| n)
 }
 
-/// What is dumped of a database besides its tables, views, triggers and routines.
+/// What of a database is dumped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Besides {
-    /// Its events.
-    pub events: bool,
-    /// The position in the log of changes.
-    pub position: bool,
+pub enum What<'a> {
+    /// Tables and what is in them, views, triggers and routines; perhaps with the position in the log of changes.
+    Tables {
+        /// Whether with the position.
+        position: bool,
+    },
+    /// Events. They are apart, because they begin to run as soon as they are there.
+    Events,
+    /// Triggers and routines, in words that can be said again.
+    Code,
+    /// How these are made: views, and tables that have nothing in them of their own.
+    Made(&'a [String]),
 }
 
 /// How a dump is asked for. Names stand in no comment: one with a line break would end it, and the rest of the name would
 /// be taken for SQL by whoever restores the dump.
-pub fn dump(flavour: Flavour, version: (u32, u32, u32), besides: Besides, database: &str) -> Vec<String> {
+pub fn dump(flavour: Flavour, version: (u32, u32, u32), what: What<'_>, database: &str) -> Vec<String> {
     let mut words = vec![
         "--single-transaction",
         "--quick",
-        "--triggers",
-        "--routines",
         "--hex-blob",
         "--default-character-set=utf8mb4",
         "--skip-dump-date",
         "--skip-comments",
+        // With a table locked, no row gets in whose default comes from a sequence.
+        "--skip-add-locks",
     ];
-    if besides.events {
-        words.push("--events");
-    }
     if flavour == Flavour::MySql {
         // Or what comes before a database is dumped would be a change of the server that restores it.
         words.extend(["--set-gtid-purged=OFF", "--no-tablespaces"]);
@@ -74,12 +78,24 @@ pub fn dump(flavour: Flavour, version: (u32, u32, u32), besides: Besides, databa
             words.push("--column-statistics=0");
         }
     }
-    if besides.position {
-        let renamed = flavour == Flavour::MySql && version >= (8, 0, 26);
-        words.push(if renamed { "--source-data=2" } else { "--master-data=2" });
+    let mut names: &[String] = &[];
+    match what {
+        What::Tables { position } => {
+            words.extend(["--triggers", "--routines"]);
+            let renamed = flavour == Flavour::MySql && version >= (8, 0, 26);
+            words.extend(position.then_some(if renamed { "--source-data=2" } else { "--master-data=2" }));
+        }
+        What::Events => words.extend(["--no-data", "--no-create-info", "--skip-triggers", "--events"]),
+        What::Code => {
+            words.extend(["--no-data", "--no-create-info", "--triggers", "--routines", "--add-drop-trigger"]);
+        }
+        What::Made(all) => {
+            words.extend(["--no-data", "--skip-triggers"]);
+            names = all;
+        }
     }
     words.extend(["--", database]);
-    words.into_iter().map(str::to_owned).collect()
+    words.into_iter().map(str::to_owned).chain(names.iter().cloned()).collect()
 }
 
 /// Whether the dump programs can find the events of a database of this name: when they look for it they escape the name as
@@ -118,15 +134,21 @@ mod tests {
 
     #[test]
     fn each_is_asked_in_its_own_words() {
-        let all = Besides { events: true, position: true };
+        let all = What::Tables { position: true };
         let said = |flavour, version| dump(flavour, version, all, "-d").join(" ");
         let mariadb = said(Flavour::MariaDb, (10, 11, 19));
-        assert!(mariadb.contains("--events --master-data=2") && mariadb.ends_with(" -- -d"));
-        assert!(!mariadb.contains("gtid"));
-        assert!(said(Flavour::MySql, (8, 0, 36)).contains("--column-statistics=0 --source-data=2"));
+        assert!(mariadb.contains("--routines --master-data=2") && mariadb.ends_with(" -- -d"));
+        assert!(!mariadb.contains("gtid") && !mariadb.contains("events"));
+        assert!(said(Flavour::MySql, (8, 0, 36)).contains("--column-statistics=0 --triggers"));
+        assert!(said(Flavour::MySql, (8, 0, 36)).contains("--source-data=2"));
         let five = said(Flavour::MySql, (5, 7, 44));
         assert!(five.contains("--master-data=2") && !five.contains("column-statistics"));
-        let bare = dump(Flavour::MariaDb, (10, 11, 19), Besides { events: false, position: false }, "d");
-        assert!(!bare.iter().any(|w| w.contains("events") || w.contains("master")));
+        let bare = dump(Flavour::MariaDb, (10, 11, 19), What::Tables { position: false }, "d");
+        assert!(!bare.iter().any(|w| w.contains("master")));
+        for what in [What::Events, What::Code, What::Made(&["-v".into()])] {
+            let words = dump(Flavour::MySql, (8, 0, 36), what, "d").join(" ");
+            assert!(words.contains("--no-data") && words.contains("gtid"), "{words}");
+            assert_eq!(words.ends_with(" -- d -v"), matches!(what, What::Made(_)), "{words}");
+        }
     }
 }

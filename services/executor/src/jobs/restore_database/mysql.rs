@@ -1,17 +1,25 @@
 //! A dump back into MySQL or MariaDB.
 //!
 //! MySQL cannot rename a database. One that is full gives way only after all of the dump has been restored into a scratch
-//! database, with the digest that was taken when it was dumped; that one stays until the second filling is done as well.
+//! database, with the digest that was taken when it was dumped; from there the tables are moved to its name at one blow,
+//! and what cannot be moved is made anew. Events come last: they begin to run as soon as they are there.
+
+mod replace;
 
 use super::{Dumped, Restored, pour, restore_failed};
 use crate::child::Input;
 use crate::control::{NoOutcome, Stop};
+use crate::core::command;
 use crate::core::findings::Findings;
+use crate::core::hex::hex;
 use crate::core::mysql::placing::{self, Standing};
+use crate::core::mysql::program::{What, dump};
 use crate::core::restoring::scratch_name;
 use crate::jobs::Bench;
-use crate::mysql::{CLIENT, Client, Tool};
+use crate::mysql::{CLIENT, Client, DUMP, Tool};
+use replace::Replacement;
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 use strongroom_domain::job::{Conflict, RestoreDatabaseSpec};
 use strongroom_domain::source::mysql::Connection;
 use strongroom_domain::{Failure, FailureCode};
@@ -28,27 +36,52 @@ pub async fn run(
     let client = Client::new(bench, connection, &streams)?;
     let survey = client.survey().await?;
     let tool = client.tool(CLIENT, survey.flavour()).await?;
+    let dump = client.tool(DUMP, survey.flavour()).await?;
     let scratch = scratch_name(bench.job);
-    Restore { bench, spec, client: &client, tool, database, scratch, dumped }.run().await
+    let events = events(bench, spec, dumped).await?;
+    Restore { bench, spec, client: &client, tool, dump, database, scratch, dumped, events }.run().await
 }
 
-struct Restore<'a> {
-    bench: &'a Bench<'a>,
+/// The events of the database, which are a part of their own.
+async fn events(
+    bench: &Bench<'_>,
+    spec: &RestoreDatabaseSpec,
+    dumped: &Dumped,
+) -> Result<Vec<u8>, NoOutcome> {
+    let Some(part) = &dumped.events else { return Ok(Vec::new()) };
+    let done = bench.borg(command::extract_to_stdout(&spec.access, &dumped.archive, &part.path)).await?;
+    if hex(&Sha256::digest(&done.stdout)) != part.sha256 {
+        let message = format!("{} is not what was dumped: its digest is another one", part.path);
+        return Err(Failure::new(FailureCode::RepositoryDamaged, message).with_log(done.tail).into());
+    }
+    Ok(done.stdout)
+}
+
+/// A restore.
+pub struct Restore<'a> {
+    /// With what.
+    pub bench: &'a Bench<'a>,
     spec: &'a RestoreDatabaseSpec,
-    client: &'a Client<'a>,
-    tool: Tool,
+    /// Into which server.
+    pub client: &'a Client<'a>,
+    /// The program that asks.
+    pub tool: Tool,
+    dump: Tool,
     /// What it is to be called.
-    database: &'a str,
-    /// Where it is shown first that all of it can be restored.
-    scratch: String,
-    dumped: &'a Dumped,
+    pub database: &'a str,
+    /// Where all of it is restored first, when something else stands at its name.
+    pub scratch: String,
+    /// What is restored.
+    pub dumped: &'a Dumped,
+    /// Its events, as SQL.
+    pub events: Vec<u8>,
 }
 
 impl Restore<'_> {
     async fn run(&self) -> Result<Restored, NoOutcome> {
-        // An earlier attempt may have come as far as this; what stands at the name is then half of what it made.
-        if self.is_whole_in_scratch().await? {
-            return self.replace(false).await;
+        // An earlier attempt may have come as far as this; what stands at the name is then no more than what it made.
+        if let Some(code) = self.whole_in_scratch().await? {
+            return Replacement { of: self, code, untouched: false }.run().await;
         }
         match self.standing().await? {
             Standing::Nothing => self.place(None).await,
@@ -61,8 +94,8 @@ impl Restore<'_> {
                 self.place(Some(properties)).await
             }
             Standing::Full if self.spec.on_conflict == Conflict::Overwrite => {
-                self.prove().await?;
-                self.replace(true).await
+                let code = self.prove().await?;
+                Replacement { of: self, code, untouched: true }.run().await
             }
             Standing::Full => {
                 let message =
@@ -92,13 +125,18 @@ impl Restore<'_> {
         }
     }
 
-    async fn is_whole_in_scratch(&self) -> Result<bool, NoOutcome> {
-        let whole = placing::has_table(&placing::whole(self.bench.job));
-        match self.ask(Some(&self.scratch), &whole).await {
-            Ok(count) => Ok(count != "0"),
+    /// The words that are kept in a scratch database when all of the dump is in it.
+    async fn whole_in_scratch(&self) -> Result<Option<Vec<u8>>, NoOutcome> {
+        let table = placing::whole(self.bench.job);
+        match self.ask(Some(&self.scratch), &placing::has_table(&table)).await {
+            Ok(count) if count == "0" => Ok(None),
+            Ok(_) => {
+                let said = self.ask(Some(&self.scratch), &placing::kept(&table)).await?;
+                Ok(Some(placing::code(&said).ok_or_else(|| unreadable(&self.scratch))?))
+            }
             Err(NoOutcome::Failed(failure)) => match failure.code {
                 // Who may not see it has not made it.
-                FailureCode::DatabaseMissing | FailureCode::AccessDenied => Ok(false),
+                FailureCode::DatabaseMissing | FailureCode::AccessDenied => Ok(None),
                 _ => Err(failure.into()),
             },
             Err(why) => Err(why),
@@ -108,8 +146,17 @@ impl Restore<'_> {
     /// Makes the database at its name, where nothing stands. When that fails, what stood there is there again: nothing,
     /// or an empty one with these properties.
     async fn place(&self, before: Option<Value>) -> Result<Restored, NoOutcome> {
-        match self.make(self.database).await {
-            Ok(tables) => Ok(Restored { tables, kept: None, findings: Findings::default() }),
+        let placed = match self.fill(self.database).await {
+            Ok(()) => self.finish().await,
+            Err(why) => Err(why),
+        };
+        match placed {
+            Ok(restored) => {
+                if self.bench.attempt > 1 {
+                    self.tidy(&placing::remove(&self.scratch)).await;
+                }
+                Ok(restored)
+            }
             Err(why) if is_resumed(&why) => Err(why),
             Err(why) => {
                 self.tidy(&placing::remove(self.database)).await;
@@ -121,73 +168,54 @@ impl Restore<'_> {
         }
     }
 
-    /// Shows that all of the dump can be restored here.
-    async fn prove(&self) -> Result<(), NoOutcome> {
+    /// Shows that all of the dump but its events can be restored here; gives the words for what cannot be moved.
+    async fn prove(&self) -> Result<Vec<u8>, NoOutcome> {
         // What an earlier attempt has left under this name is nobody's.
         self.ask(None, &placing::remove(&self.scratch)).await?;
-        let proven = match self.make(&self.scratch).await {
-            Ok(_) => self.ask(Some(&self.scratch), &placing::mark(&placing::whole(self.bench.job))).await,
+        let proven = match self.fill(&self.scratch).await {
+            Ok(()) => self.keep_code().await,
             Err(why) => Err(why),
         };
-        if let Err(why) = proven {
-            if is_resumed(&why) {
-                return Err(why);
-            }
+        if let Err(why) = &proven
+            && !is_resumed(why)
+        {
             self.tidy(&placing::remove(&self.scratch)).await;
-            return Err(why);
         }
-        Ok(())
+        proven
     }
 
-    /// What stands there gives way to what is whole beside it. `untouched`: it is what people had so far, and not what an
-    /// earlier attempt has begun.
-    async fn replace(&self, untouched: bool) -> Result<Restored, NoOutcome> {
-        self.bench.step("place");
-        if let Err(why) = self.ask(None, &placing::remove(self.database)).await {
-            let NoOutcome::Failed(failure) = why else { return Err(why) };
-            // These are found out before the first table is dropped.
-            let refused = matches!(failure.code, FailureCode::AccessDenied | FailureCode::SourceLocked);
-            if !(untouched && refused) {
-                return Err(self.all_is_beside(failure).await);
-            }
-            self.tidy(&placing::remove(&self.scratch)).await;
-            return Err(restore_failed(failure.into(), "what stands there cannot be removed"));
+    /// The words by which the triggers, routines and views in the scratch database can be made again. They are kept in it,
+    /// too: whoever finds them there knows that all is there.
+    async fn keep_code(&self) -> Result<Vec<u8>, NoOutcome> {
+        let at = Some(self.scratch.as_str());
+        let unmark = placing::unmark(&placing::filling(self.bench.job));
+        self.ask(at, &unmark).await?;
+        let made = placing::names(&self.ask(at, placing::MADE).await?);
+        let made = made.ok_or_else(|| unreadable(&self.scratch))?;
+        let mut code = self.say(What::Code).await?;
+        if !made.is_empty() {
+            code.extend(self.say(What::Made(&made)).await?);
         }
-        match self.make(self.database).await {
-            Ok(tables) => {
-                self.tidy(&placing::remove(&self.scratch)).await;
-                Ok(Restored { tables, kept: None, findings: Findings::default() })
-            }
-            Err(NoOutcome::Failed(failure)) => {
-                self.tidy(&placing::remove(self.database)).await;
-                Err(self.all_is_beside(failure).await)
-            }
-            // The next attempt finds what is whole.
-            Err(why) if is_resumed(&why) => Err(why),
-            // Nobody must take a half for a whole; the whole is beside.
-            Err(why) => {
-                self.tidy(&placing::remove(self.database)).await;
-                Err(why)
-            }
+        if code.len() > placing::CODE_BYTES {
+            let message = "its views, triggers and procedures are too large to be moved; remove the database that stands there, and restore again";
+            return Err(Failure::new(FailureCode::RestoreFailed, message).into());
         }
+        self.ask(at, &placing::keep(&placing::whole(self.bench.job), &code)).await?;
+        Ok(code)
     }
 
-    /// The failure that tells where all of the dump is now.
-    async fn all_is_beside(&self, failure: Failure) -> NoOutcome {
-        let unmark = placing::unmark(&placing::whole(self.bench.job));
-        // It is whole with that table in it as well.
-        let _ = self.ask(Some(&self.scratch), &unmark).await;
-        let message = format!(
-            "database '{}' had to give way and was not filled again, but all of the dump is in database '{}': {}",
-            self.database, self.scratch, failure.message
-        );
-        let advice =
-            "Use the database that the message names, or remove the cause and restore again; then drop it.";
-        Failure { advice: advice.to_owned(), message, ..failure }.into()
+    async fn say(&self, what: What<'_>) -> Result<Vec<u8>, NoOutcome> {
+        let arguments = dump(self.dump.flavour, self.dump.version, what, &self.scratch);
+        let said = self.client.say(&self.dump, arguments).await?;
+        if said.status.success() {
+            return Ok(said.stdout);
+        }
+        let failure = self.client.failure("reading what was restored", &said.tail);
+        Err(restore_failed(failure.into(), "it cannot be moved"))
     }
 
-    /// Makes a database and fills it; how many tables it has then.
-    async fn make(&self, database: &str) -> Result<u64, NoOutcome> {
+    /// Makes a database and fills it with all but the events.
+    async fn fill(&self, database: &str) -> Result<(), NoOutcome> {
         self.bench.step("restore");
         let filling = placing::filling(self.bench.job);
         self.ask(None, &placing::create(database, &self.dumped.properties))
@@ -200,15 +228,27 @@ impl Restore<'_> {
         let plan = self.client.plan(&self.tool, arguments, Input::Stream);
         let failed = |tail: &[String]| self.client.failure("the restore", tail);
         let Dumped { archive, part, .. } = self.dumped;
-        pour(self.bench, &self.spec.access, archive, part, plan, failed).await?;
+        pour(self.bench, &self.spec.access, archive, part, plan, failed).await
+    }
+
+    /// The events, and the end of what says that this is not done.
+    pub async fn finish(&self) -> Result<Restored, NoOutcome> {
         self.bench.step("check");
-        self.ask(Some(database), &placing::unmark(&filling)).await?;
-        Ok(self.ask(Some(database), placing::COUNT_TABLES).await?.parse().unwrap_or_default())
+        let at = Some(self.database);
+        if !self.events.is_empty() {
+            self.ask_past_cancel(at, &self.events)
+                .await
+                .map_err(|e| restore_failed(e, "its events cannot be made"))?;
+        }
+        let unmark = placing::unmark(&placing::filling(self.bench.job));
+        self.ask_past_cancel(at, unmark.as_bytes()).await?;
+        let tables = self.ask_past_cancel(at, placing::COUNT_TABLES.as_bytes()).await?;
+        Ok(Restored { tables: tables.parse().unwrap_or_default(), kept: None, findings: Findings::default() })
     }
 
     /// Removes what is nobody's, as far as that can be done, and also when the restore was cancelled.
-    async fn tidy(&self, sql: &str) {
-        if let Err(NoOutcome::Failed(failure)) = self.client.ask_anyway(&self.tool, sql).await {
+    pub async fn tidy(&self, sql: &str) {
+        if let Err(NoOutcome::Failed(failure)) = self.client.ask_anyway(&self.tool, None, sql).await {
             tracing::warn!(job = %self.bench.job, problem = failure.message, "a half restored database was not removed");
         }
     }
@@ -216,9 +256,19 @@ impl Restore<'_> {
     async fn ask(&self, database: Option<&str>, sql: &str) -> Result<String, NoOutcome> {
         self.client.ask_by(&self.tool, database, sql).await
     }
+
+    /// The same, past the point where a cancel counts.
+    pub async fn ask_past_cancel(&self, database: Option<&str>, sql: &[u8]) -> Result<String, NoOutcome> {
+        self.client.ask_past_cancel(&self.tool, database, sql).await
+    }
 }
 
 /// Whether another attempt goes on from what is there: by then it may be at work already.
 fn is_resumed(why: &NoOutcome) -> bool {
     matches!(why, NoOutcome::Stopped(Stop::Shutdown | Stop::Stale))
+}
+
+/// What the server says of a database is not what it was asked.
+pub fn unreadable(database: &str) -> Failure {
+    Failure::new(FailureCode::Unknown, format!("what the server says of '{database}' cannot be read"))
 }

@@ -30,7 +30,7 @@ pub async fn run(
     spec: &RestoreDatabaseSpec,
     connection: &Connection,
     database: &str,
-    Dumped { archive, part, properties }: &Dumped,
+    Dumped { archive, part, properties, .. }: &Dumped,
 ) -> Result<Restored, NoOutcome> {
     let streams = super::streams(bench)?;
     let client = Client::new(bench, connection, &streams).await?;
