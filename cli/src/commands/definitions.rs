@@ -117,12 +117,25 @@ impl Kind {
         changes: Map<String, Value>,
         query: &str,
     ) -> Outcome {
+        self.set_checked(session, id, changes, query, |_| Ok(())).await
+    }
+
+    /// The same, when nothing speaks against what comes of it.
+    pub async fn set_checked(
+        &self,
+        session: &Session,
+        id: &str,
+        changes: Map<String, Value>,
+        query: &str,
+        check: impl Fn(&Map<String, Value>) -> Result<(), ClientError>,
+    ) -> Outcome {
         let (mut spec, etag) = match session.client.get(&self.at(id)).await {
             Ok(answer) => (spec_of(&answer.body), answer.etag),
             Err(ClientError::Problem(p)) if p.status == 404 => (Map::new(), None),
             Err(e) => return Err(e),
         };
         merge(&mut spec, changes);
+        check(&spec)?;
         let path = format!("{}{query}", self.at(id));
         let answer = session.client.put(&path, &Value::Object(spec), etag.as_deref()).await?;
         self.say_defined(session, id, &answer);

@@ -6,7 +6,7 @@ use crate::client::ClientError;
 use crate::output::Format::{Plain, Time};
 use crate::secret;
 use clap::Subcommand;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use std::path::PathBuf;
 
 /// Plans, as the API has them.
@@ -175,7 +175,9 @@ pub async fn run(command: Command, session: &Session) -> Outcome {
         Command::List => KIND.list(session).await,
         Command::Show { name } => KIND.show(session, &name).await,
         Command::Delete { name } => KIND.delete(session, &name).await,
-        Command::Set(args) => KIND.set(session, &args.name, args.changes()?).await,
+        Command::Set(args) => {
+            KIND.set_checked(session, &args.name, args.changes()?, "", |spec| args.check(spec)).await
+        }
         Command::Run { name, wait } => {
             let answer = session.client.post(&format!("/plans/{}/run", escape(&name)), &json!({})).await?;
             jobs::asked(session, &answer, wait).await
@@ -203,16 +205,37 @@ fn tell(session: &Session, body: &Value, sentence: &str) {
 }
 
 impl SetArgs {
-    fn changes(&self) -> Result<serde_json::Map<String, Value>, ClientError> {
+    /// What is said of a database server belongs to a plan of one; of which system, only the plan or its own option says.
+    fn check(&self, spec: &Map<String, Value>) -> Result<(), ClientError> {
+        let of_a_server = !self.databases.is_empty()
+            || !self.excluded.is_empty()
+            || self.all_databases
+            || [&self.host, &self.user, &self.os_user, &self.tls, &self.format].iter().any(|o| o.is_some())
+            || self.port.is_some()
+            || self.password_file.is_some();
+        let kind = spec.get("source").and_then(|source| source.get("type")).and_then(Value::as_str);
+        match kind {
+            _ if !of_a_server => Ok(()),
+            Some("postgresql" | "mysql") => Ok(()),
+            Some(other) => Err(ClientError::Usage(format!(
+                "plan '{}' is of the type '{other}', which has no database server; say --postgresql or --mysql for another type",
+                self.name
+            ))),
+            None => Err(ClientError::Usage(
+                "say of which system the database server is: --postgresql or --mysql".to_owned(),
+            )),
+        }
+    }
+
+    fn changes(&self) -> Result<Map<String, Value>, ClientError> {
         let password = self.password_file.as_deref().map(secret::read).transpose()?;
         let files = !self.paths.is_empty()
             || !self.excludes.is_empty()
             || self.no_excludes
             || self.one_file_system.is_some()
             || self.exclude_caches.is_some();
-        // These are for PostgreSQL alone; what the systems share says nothing of which it is.
-        let postgresql = self.postgresql || self.os_user.is_some() || self.format.is_some();
-        let kind = match (self.mysql, postgresql, self.sqlite.is_empty()) {
+        // What is said of a server does not say of which system it is: a plan that there is keeps its own.
+        let kind = match (self.mysql, self.postgresql, self.sqlite.is_empty()) {
             (true, _, _) => Some("mysql"),
             (_, true, _) => Some("postgresql"),
             (_, _, false) => Some("sqlite"),
@@ -250,5 +273,53 @@ impl SetArgs {
             .with(&["description"], self.description.as_ref())
             .done();
         Ok(changes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: SetArgs,
+    }
+
+    /// The type that is sent, when nothing speaks against it.
+    fn said(words: &str, spec: Value) -> Result<String, String> {
+        let line = Line::try_parse_from(["set", "p"].into_iter().chain(words.split(' '))).unwrap();
+        let changes = Value::Object(line.args.changes().unwrap());
+        let Value::Object(spec) = spec else { panic!("no spec") };
+        let kind = changes["source"]["type"].as_str().unwrap_or_default().to_owned();
+        line.args.check(&spec).map(|()| kind).map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn what_is_said_of_a_database_server_goes_to_none_but_one() {
+        let of = |kind: &str| json!({ "source": { "type": kind } });
+        for words in [
+            "--db-host h",
+            "--database d",
+            "--db-port 1",
+            "--all-databases",
+            "--exclude-database d",
+            "--dump-format plain",
+        ] {
+            // The plan says of which.
+            for kind in ["postgresql", "mysql"] {
+                assert_eq!(said(words, of(kind)).unwrap(), "", "{words}");
+            }
+            let told = said(words, json!({})).unwrap_err();
+            assert!(told.contains("--postgresql or --mysql"), "{told}");
+            let told = said(words, of("files")).unwrap_err();
+            assert!(told.contains("is of the type 'files'"), "{told}");
+        }
+        assert_eq!(said("--db-host h --mysql", of("mysql")).unwrap(), "mysql");
+        assert_eq!(said("--db-os-user postgres --postgresql", of("postgresql")).unwrap(), "postgresql");
+        assert_eq!(said("--cron @daily", of("files")).unwrap(), "");
+        assert_eq!(said("--description x", json!({})).unwrap(), "");
     }
 }
