@@ -8,7 +8,8 @@ use std::path::Path;
 const NO_MAIN_CLUSTER: &str = "create_main_cluster = false\n";
 
 /// Answers that no service is to be started (`man 8 invoke-rc.d`).
-const NO_SERVICES: &str = "#!/bin/sh\nexit 101\n";
+const NO_SERVICES: &str =
+    "#!/bin/sh\n# Put here by 'cargo xtask' while it installs a package, and removed after that.\nexit 101\n";
 const POLICY: &str = "/usr/sbin/policy-rc.d";
 /// Where a policy that was there lies meanwhile.
 const POLICY_ASIDE: &str = "/usr/sbin/policy-rc.d.before-strongroom-tests";
@@ -43,8 +44,9 @@ struct Policy;
 
 impl Policy {
     fn place() -> Result<Self> {
-        // What lies aside already was put there by a run that was killed, and is the one that people had.
-        if Path::new(POLICY).exists() && !Path::new(POLICY_ASIDE).exists() {
+        // A run that was killed has left its own here, and aside the one that people had.
+        let is_ours = std::fs::read_to_string(POLICY).is_ok_and(|text| text == NO_SERVICES);
+        if Path::new(POLICY).exists() && !is_ours && !Path::new(POLICY_ASIDE).exists() {
             apt::rename(POLICY, POLICY_ASIDE)?;
         }
         apt::place(NO_SERVICES, POLICY, "755")?;
