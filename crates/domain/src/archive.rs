@@ -11,7 +11,7 @@ pub struct Facts {
     pub id: ArchiveId,
     /// Its name in the repository: `<plan>-<job id>` for ours.
     pub name: String,
-    /// Borg's own id, hex.
+    /// Borg's own id, hex; of an archive in a dump store, SHA-256 of its manifest.
     pub borg_id: String,
     /// When borg began to make it.
     pub started_at: Timestamp,
@@ -71,6 +71,48 @@ pub struct Artefact {
     pub size_bytes: u64,
     /// SHA-256 of them, hex.
     pub sha256: String,
+    /// How it lies in a dump store; absent in borg's archives.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stored: Option<Stored>,
+}
+
+/// A part of a dump as it lies in a dump store.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stored {
+    /// The object, below the repository.
+    pub object: String,
+    /// Bytes of it.
+    pub size_bytes: u64,
+    /// SHA-256 of them, hex.
+    pub sha256: String,
+    /// How it was compressed, before it was encrypted.
+    pub compression: Compressed,
+    /// How it was encrypted.
+    pub encryption: Encrypted,
+}
+
+/// How a part of a dump is compressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, strum::Display)]
+#[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
+pub enum Compressed {
+    /// Not at all.
+    None,
+    /// RFC 1952.
+    Gzip,
+    /// RFC 8878.
+    Zstd,
+}
+
+/// How a part of a dump is encrypted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, strum::Display)]
+#[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
+pub enum Encrypted {
+    /// Not at all.
+    None,
+    /// age-encryption.org/v1, binary.
+    Age,
 }
 
 /// Borg's numbers for one archive.
@@ -111,7 +153,7 @@ pub struct Target {
     pub id: ArchiveId,
     /// Its name in the repository.
     pub name: String,
-    /// Borg's id, hex: names can be given twice over time, ids cannot.
+    /// [`Facts::borg_id`]: names can be given twice over time, ids cannot.
     pub borg_id: String,
 }
 

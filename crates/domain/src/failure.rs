@@ -59,6 +59,16 @@ pub enum FailureCode {
     SourceLocked,
     /// The dump broke off: nothing of it was kept.
     DumpFailed,
+    /// The destination cannot be reached.
+    DestinationUnreachable,
+    /// The destination does not take the credentials, or they lack a right.
+    DestinationDenied,
+    /// There is no such folder, bucket or container.
+    DestinationMissing,
+    /// The destination answered with an error that is none of these.
+    DestinationError,
+    /// What lies in the dump store is not what was stored.
+    ArchiveDamaged,
     /// The database could not be restored: what was made of it is removed, and what stood there still stands.
     RestoreFailed,
     /// Borg ended with an error that is none of these.
@@ -124,6 +134,21 @@ impl FailureCode {
             Self::SourceLocked => "Find who holds the database, and retry when it is free.",
             Self::DumpFailed => {
                 "Read the log of the job, which ends with the words of the program; retry when the cause is gone."
+            }
+            Self::DestinationUnreachable => {
+                "Check the address of the destination, that the service or machine there runs, and that the node may reach it; then retry."
+            }
+            Self::DestinationDenied => {
+                "Correct the credentials with PUT on the destination, or give them the rights that the message names; then retry."
+            }
+            Self::DestinationMissing => {
+                "Correct the destination, or make the folder, bucket or container there; then retry."
+            }
+            Self::DestinationError => {
+                "Read the message, which ends with the words of the destination; retry when the cause is gone."
+            }
+            Self::ArchiveDamaged => {
+                "Restore from another archive. Find out what has changed the objects of this one: the disk, the service, or a person."
             }
             Self::RestoreFailed => {
                 "Read the log of the job, which ends with the words of the program. Nothing that stood there was changed."

@@ -1,9 +1,10 @@
 //! Plan: the standing instruction. What is protected, where to, and when.
 
+use crate::archive::Compressed;
 use crate::cron::ScheduleSpec;
 use crate::definition::{Validate, check_text, within};
 pub use crate::source::{Files, Source};
-use crate::{FieldError, RepositoryId, ServerId};
+use crate::{FieldError, RepositoryId, ServerId, repository};
 use serde::{Deserialize, Serialize};
 
 /// How a plan is defined.
@@ -15,7 +16,7 @@ pub struct Spec {
     pub repository: RepositoryId,
     /// What is protected.
     pub source: Source,
-    /// How borg compresses.
+    /// How it is compressed.
     #[serde(default)]
     pub compression: Compression,
     /// When it runs by itself; never, when absent.
@@ -29,7 +30,7 @@ pub struct Spec {
     pub description: String,
 }
 
-/// Borg's `--compression`.
+/// Borg's `--compression`; dump stores know `none`, `gzip` and `zstd`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Compression(String);
@@ -45,6 +46,32 @@ impl Compression {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// What is wrong with it in a repository of this kind.
+    pub fn problem_in(&self, kind: repository::Kind) -> Option<&'static str> {
+        match (kind, self.for_store()) {
+            (repository::Kind::DumpStore, None) => {
+                Some("must be none, gzip[,1-9] or zstd[,1-22] for a dump store")
+            }
+            (repository::Kind::Borg, Some((Compressed::Gzip, _))) => {
+                Some("is not known to borg, which has zlib[,0-9] for it")
+            }
+            _ => None,
+        }
+    }
+
+    /// How a dump store compresses, and the level; nothing when it cannot.
+    pub fn for_store(&self) -> Option<(Compressed, Option<u8>)> {
+        let (algorithm, level) =
+            self.0.split_once(',').map_or((&*self.0, None), |(a, l)| (a, l.parse().ok()));
+        let compressed = match algorithm {
+            "none" => Compressed::None,
+            "gzip" => Compressed::Gzip,
+            "zstd" => Compressed::Zstd,
+            _ => return None,
+        };
+        Some((compressed, level))
+    }
 }
 
 impl TryFrom<String> for Compression {
@@ -57,9 +84,11 @@ impl TryFrom<String> for Compression {
             "zstd" => Some(1..=22),
             "zlib" => Some(0..=9),
             "lzma" => Some(0..=6),
+            // Of dump stores alone, which have no 'auto'.
+            "gzip" if plain == text => Some(1..=9),
             _ => {
                 return Err(
-                    "must be none, lz4, zstd[,1-22], zlib[,0-9] or lzma[,0-6], optionally after 'auto,'"
+                    "must be none, lz4, zstd[,1-22], zlib[,0-9] or lzma[,0-6], optionally after 'auto,'; or gzip[,1-9]"
                         .into(),
                 );
             }
@@ -82,7 +111,7 @@ impl From<Compression> for String {
 /// What a run may use. There is no cap on time unless one is given here: a first backup may take days.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limits {
-    /// Upload rate in KiB/s (`borg create --upload-ratelimit`).
+    /// Upload rate in KiB/s, to a repository that is elsewhere or a dump store (`borg create --upload-ratelimit`).
     #[serde(default)]
     pub upload_rate_kib_per_s: Option<u32>,
     /// End the run as failed after this many seconds.

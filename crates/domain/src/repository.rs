@@ -1,7 +1,8 @@
-//! Repository: a borg repository inside a destination.
+//! Repository: a borg repository or a dump store inside a destination.
 
 use crate::definition::{Validate, check_text};
-use crate::{DestinationId, FieldError, RepositoryId, SecretRef, ServerId};
+use crate::destination::Location;
+use crate::{DestinationId, FieldError, RepositoryId, SecretRef, ServerId, destination};
 use serde::{Deserialize, Serialize};
 
 /// How a repository is defined.
@@ -11,18 +12,46 @@ pub struct Spec {
     pub server: ServerId,
     /// Where it lies.
     pub destination: DestinationId,
-    /// How it is encrypted; chosen once, at `borg init`.
+    /// What it is; chosen once.
+    #[serde(default, skip_serializing_if = "Kind::is_borg")]
+    pub kind: Kind,
+    /// How it is encrypted; chosen once, when it is made.
     pub encryption: Encryption,
     /// The passphrase's reference; set by the gateway, absent without encryption.
     #[serde(default)]
     pub passphrase: Option<SecretRef>,
+    /// To whom a dump store with the encryption `age` encrypts: public keys, `age1...`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub recipients: Vec<String>,
+    /// The reference of a secret key that opens what is encrypted to one of them; set by the gateway. Without it whoever
+    /// restores gives one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identity: Option<SecretRef>,
     /// Words for people.
     #[serde(default)]
     pub description: String,
 }
 
-/// Borg's modes (`borg init --encryption`). The keyfile modes are left out on purpose: their key would lie on the
-/// node alone, and a backup whose only key is on the machine that burns is none.
+/// The kinds of repositories.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, strum::Display)]
+#[serde(rename_all = "kebab-case")]
+#[strum(serialize_all = "kebab-case")]
+pub enum Kind {
+    /// A borg repository.
+    #[default]
+    Borg,
+    /// Dumps as objects of their own, which can be read with common tools alone.
+    DumpStore,
+}
+
+impl Kind {
+    fn is_borg(&self) -> bool {
+        *self == Self::Borg
+    }
+}
+
+/// Borg's modes (`borg init --encryption`), and those of dump stores. Borg's keyfile modes are left out on purpose: their
+/// key would lie on the node alone, and a backup whose only key is on the machine that burns is none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, strum::Display)]
 #[serde(rename_all = "kebab-case")]
 #[strum(serialize_all = "kebab-case")]
@@ -37,12 +66,44 @@ pub enum Encryption {
     Repokey,
     /// The same with BLAKE2b: faster without SHA instructions.
     RepokeyBlake2,
+    /// Of dump stores: age, to a key that lies in the store, protected by the passphrase.
+    Passphrase,
+    /// Of dump stores: age, to the keys of people. The node cannot read what it has stored.
+    Age,
 }
 
 impl Encryption {
-    /// Whether borg asks for a passphrase in this mode.
+    /// Whether a passphrase opens it in this mode.
     pub fn needs_passphrase(self) -> bool {
-        !matches!(self, Self::None)
+        !matches!(self, Self::None | Self::Age)
+    }
+
+    /// Whether a repository of this kind has this mode.
+    pub fn is_of(self, kind: Kind) -> bool {
+        match self {
+            Self::None => true,
+            Self::Passphrase | Self::Age => kind == Kind::DumpStore,
+            Self::Authenticated | Self::AuthenticatedBlake2 | Self::Repokey | Self::RepokeyBlake2 => {
+                kind == Kind::Borg
+            }
+        }
+    }
+}
+
+impl Spec {
+    /// How a node reaches it and writes into it. What opens archives that are encrypted to people is left out: whoever
+    /// writes needs it not.
+    pub fn access(&self, id: &RepositoryId, destination: &destination::Spec) -> Access {
+        let store = (self.kind == Kind::DumpStore).then(|| destination.location.clone());
+        Access {
+            repository: id.clone(),
+            location: destination.location.repository_path(&self.server, id),
+            encryption: self.encryption,
+            passphrase: self.passphrase.clone(),
+            store,
+            recipients: self.recipients.clone(),
+            identity: None,
+        }
     }
 }
 
@@ -58,8 +119,39 @@ impl Validate for Spec {
             };
             problems.push(FieldError::new("passphrase", message));
         }
+        if !self.encryption.is_of(self.kind) {
+            let modes = match self.kind {
+                Kind::Borg => {
+                    "'none', 'authenticated', 'authenticated-blake2', 'repokey' or 'repokey-blake2'"
+                }
+                Kind::DumpStore => "'none', 'passphrase' or 'age'",
+            };
+            problems
+                .push(FieldError::new("encryption", format!("must be {modes} for this kind of repository")));
+        }
+        let message = match (self.encryption == Encryption::Age, self.recipients.is_empty()) {
+            (true, true) => Some("must name at least one key for this encryption"),
+            (false, false) => Some("are for the encryption 'age'"),
+            _ => None,
+        };
+        problems.extend(message.map(|message| FieldError::new("recipients", message)));
+        for (n, recipient) in self.recipients.iter().enumerate() {
+            if !is_recipient(recipient) {
+                let message = "must be a public key of age, as age-keygen prints it: 'age1...'";
+                problems.push(FieldError::new(format!("recipients[{n}]"), message));
+            }
+        }
+        if self.identity.is_some() && self.encryption != Encryption::Age {
+            problems.push(FieldError::new("identity", "is for the encryption 'age'"));
+        }
         problems
     }
+}
+
+/// Whether this has the form of an X25519 key of age: Bech32 of 32 bytes after `age1` (age-encryption.org/v1).
+fn is_recipient(text: &str) -> bool {
+    let bech32 = |c: char| c.is_ascii_digit() || (c.is_ascii_lowercase() && !matches!(c, 'b' | 'i' | 'o'));
+    text.len() == 62 && text.strip_prefix("age1").is_some_and(|rest| rest.chars().all(bech32))
 }
 
 /// All that a node needs to open a repository, as a job carries it.
@@ -67,11 +159,62 @@ impl Validate for Spec {
 pub struct Access {
     /// Which repository.
     pub repository: RepositoryId,
-    /// Where borg finds it.
+    /// Where borg finds it; of a dump store, its path at the destination, or what the names of its objects begin with.
     pub location: String,
     /// How it is encrypted.
     pub encryption: Encryption,
     /// Which passphrase opens it.
     #[serde(default)]
     pub passphrase: Option<SecretRef>,
+    /// The destination of a dump store; absent for borg.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub store: Option<Location>,
+    /// To whom a dump store encrypts, with the encryption `age`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub recipients: Vec<String>,
+    /// Which secret key opens that, for a restore; a backup is given none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identity: Option<SecretRef>,
+}
+
+impl Access {
+    /// The secrets that a node needs to reach and open it.
+    pub fn secrets(&self) -> impl Iterator<Item = &SecretRef> {
+        let place = self.store.as_ref().and_then(Location::secret);
+        self.passphrase.iter().chain(place).chain(self.identity.iter())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn fields(more: Value) -> Vec<String> {
+        let mut spec = json!({ "server": "s", "destination": "d", "encryption": "none" });
+        spec.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let spec: Spec = serde_json::from_value(spec).unwrap();
+        spec.problems().into_iter().map(|p| p.field).collect()
+    }
+
+    #[test]
+    fn each_kind_has_its_own_encryptions() {
+        let key = "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p";
+        let secret = json!({ "reference": "r", "version": 1 });
+        assert_eq!(fields(json!({})), Vec::<String>::new());
+        assert_eq!(fields(json!({ "kind": "dump-store" })), Vec::<String>::new());
+        let age =
+            json!({ "kind": "dump-store", "encryption": "age", "recipients": [key], "identity": secret });
+        assert_eq!(fields(age), Vec::<String>::new());
+        assert_eq!(fields(json!({ "encryption": "age", "recipients": [key] })), ["encryption"]);
+        let repokey = json!({ "kind": "dump-store", "encryption": "repokey", "passphrase": secret });
+        assert_eq!(fields(repokey), ["encryption"]);
+        assert_eq!(fields(json!({ "kind": "dump-store", "encryption": "age" })), ["recipients"]);
+        assert_eq!(fields(json!({ "recipients": [key], "identity": secret })), ["recipients", "identity"]);
+        for odd in ["AGE-SECRET-KEY-1", "age1", "ssh-ed25519 AAAA", &key.to_uppercase()] {
+            let age = json!({ "kind": "dump-store", "encryption": "age", "recipients": [odd] });
+            assert_eq!(fields(age), ["recipients[0]"], "{odd}");
+        }
+    }
 }

@@ -154,13 +154,7 @@ pub async fn reach(
 ) -> Result<(Access, server::Spec), Problem> {
     let server = referred::<Servers>(app, "server", spec.server.as_str()).await?;
     let destination = referred::<Destinations>(app, "destination", spec.destination.as_str()).await?;
-    let access = Access {
-        repository: id.clone(),
-        location: destination.location.repository_path(&spec.server, id),
-        encryption: spec.encryption,
-        passphrase: spec.passphrase.clone(),
-    };
-    Ok((access, server))
+    Ok((spec.access(id, &destination), server))
 }
 
 /// The same, for a repository by its name.

@@ -33,6 +33,9 @@ fn access() -> Access {
         location: "/srv/backup/www1/web".into(),
         encryption: Encryption::RepokeyBlake2,
         passphrase: Some(secret()),
+        store: None,
+        recipients: Vec::new(),
+        identity: None,
     }
 }
 
@@ -102,15 +105,19 @@ pub(crate) fn samples() -> Vec<Event> {
         }),
         Event::ServerRetired(retired()),
         Event::DestinationDefined(destination::Spec {
-            location: destination::Location::Local { path: "/srv/backup".into() },
+            location: destination::Location::Local(destination::Local { path: "/srv/backup".into() }),
+            sealed_for: Vec::new(),
             description: "d".into(),
         }),
         Event::DestinationRetired(retired()),
         Event::RepositoryDefined(repository::Spec {
             server: "www1".parse().unwrap(),
             destination: "disk".parse().unwrap(),
+            kind: repository::Kind::Borg,
             encryption: Encryption::Repokey,
             passphrase: Some(secret()),
+            recipients: Vec::new(),
+            identity: None,
             description: "d".into(),
         }),
         Event::RepositoryRetired(retired()),

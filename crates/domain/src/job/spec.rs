@@ -48,25 +48,25 @@ pub enum Trigger {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 pub enum JobSpec {
-    /// `borg init`.
+    /// Makes a repository: `borg init`, or the first objects of a dump store.
     InitRepository {
         /// Which repository.
         access: Access,
     },
-    /// `borg create`.
+    /// Makes an archive: `borg create`, or objects in a dump store.
     Backup(BackupSpec),
-    /// `borg extract`.
+    /// Files out of an archive: `borg extract`, or the dumps of a dump store as files.
     Restore(RestoreSpec),
     /// A dump that is in an archive, back into a database server.
     RestoreDatabase(RestoreDatabaseSpec),
-    /// `borg delete` of one archive, then `borg compact`.
+    /// Removes one archive: `borg delete`, then `borg compact`, or its objects.
     DeleteArchive {
         /// Which repository.
         access: Access,
         /// Which archive.
         archive: Target,
     },
-    /// `borg list`: what is really there; archives that the catalog does not know are adopted, lost ones are told.
+    /// What is really there (`borg list`); archives that the catalog does not know are adopted, lost ones are told.
     ScanRepository {
         /// Which repository.
         access: Access,
@@ -114,7 +114,7 @@ impl JobSpec {
 
     /// All secrets that a node needs to do it.
     pub fn secrets(&self) -> Vec<&SecretRef> {
-        let mut secrets: Vec<_> = self.access().passphrase.iter().collect();
+        let mut secrets: Vec<_> = self.access().secrets().collect();
         match self {
             Self::Backup(spec) => secrets.extend(spec.source.secrets()),
             Self::RestoreDatabase(spec) => secrets.extend(spec.into.secrets()),
@@ -131,7 +131,7 @@ impl JobSpec {
         }
     }
 
-    /// Whether borg takes the repository's exclusive lock. Restores, scans and indexes only read.
+    /// Whether the repository has room for one of its kind alone, as borg's exclusive lock has it. Restores, scans and indexes only read.
     pub fn writes(&self) -> bool {
         matches!(self, Self::InitRepository { .. } | Self::Backup(_) | Self::DeleteArchive { .. })
     }
@@ -164,7 +164,7 @@ pub struct BackupSpec {
 }
 
 impl BackupSpec {
-    /// The archive's name: the same for every attempt, so that borg itself refuses a second one.
+    /// The archive's name: the same for every attempt, so that the repository itself refuses a second one.
     pub fn archive_name(&self, job: JobId) -> String {
         format!("{}-{job}", self.plan)
     }

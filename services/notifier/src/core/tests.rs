@@ -57,6 +57,9 @@ impl Log {
             location: "/srv/web".into(),
             encryption: Encryption::None,
             passphrase: None,
+            store: None,
+            recipients: Vec::new(),
+            identity: None,
         };
         self.requested_by(JobSpec::ScanRepository { access }, Trigger::Manual);
     }

@@ -159,6 +159,9 @@ pub fn backup() -> Requested {
                 location: "/srv/backup".into(),
                 encryption: Encryption::None,
                 passphrase: None,
+                store: None,
+                recipients: Vec::new(),
+                identity: None,
             },
             source: Source::Files(Files {
                 paths: vec!["/etc".into()],

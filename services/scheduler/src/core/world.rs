@@ -377,12 +377,7 @@ impl World {
         let spec = self.repositories.get(id).ok_or_else(|| format!("repository '{id}' is not defined"))?;
         let place = self.destinations.get(&spec.destination);
         let place = place.ok_or_else(|| format!("destination '{}' is not defined", spec.destination))?;
-        Ok(Access {
-            repository: id.clone(),
-            location: place.location.repository_path(&spec.server, id),
-            encryption: spec.encryption,
-            passphrase: spec.passphrase.clone(),
-        })
+        Ok(spec.access(id, place))
     }
 
     fn request_of(&self, plan: &str, nominal_at: Timestamp) -> Result<Requested, String> {

@@ -52,6 +52,9 @@ pub fn access() -> Access {
         location: "/srv/backup/www1/web".into(),
         encryption: Encryption::None,
         passphrase: None,
+        store: None,
+        recipients: Vec::new(),
+        identity: None,
     }
 }
 
