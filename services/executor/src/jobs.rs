@@ -14,6 +14,8 @@ mod restore;
 mod restore_database;
 mod scan;
 
+pub use init::file_failure;
+
 use crate::borg::{Borg, Call, Done, NotDone, SharedMeter};
 use crate::control::{Control, NoOutcome};
 use crate::core::finding::Work;

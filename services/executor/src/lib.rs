@@ -22,6 +22,7 @@ mod repository;
 mod scratch;
 mod sources;
 mod state;
+pub mod stores;
 mod streams;
 mod unfinished;
 mod worker;

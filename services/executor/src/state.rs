@@ -26,7 +26,7 @@ impl State {
     pub fn open(folder: &Path) -> anyhow::Result<Self> {
         let lock = settings::lock_folder(folder)?;
         let folder = folder.canonicalize()?;
-        for name in ["children", "restores", "findings", "unfinished", "streams", "borg"] {
+        for name in ["children", "restores", "findings", "unfinished", "uploads", "streams", "borg"] {
             std::fs::create_dir_all(folder.join(name))?;
         }
         let file = folder.join("borg-host-id");
@@ -62,6 +62,11 @@ impl State {
     /// Backups that came to no end, and have left checkpoints.
     pub fn unfinished(&self) -> PathBuf {
         self.folder.join("unfinished")
+    }
+
+    /// Uploads that a destination keeps the parts of until it is told that they are not wanted.
+    pub fn uploads(&self) -> PathBuf {
+        self.folder.join("uploads")
     }
 
     /// Folders of pipes through which dumps flow.

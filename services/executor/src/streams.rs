@@ -149,6 +149,7 @@ pub async fn feed(streams: &Streams, part: Part) -> Result<Fed, (NotFed, Option<
                 format,
                 size_bytes: sum.bytes,
                 sha256: hex(&sum.digest.finalize()),
+                stored: None,
             };
             Ok(Fed { artefact: Some(artefact), tail })
         }

@@ -1,0 +1,89 @@
+//! Where the objects of dump stores lie: a file each below this one, and a line in [`open`].
+//!
+//! The accident that these files prevent: an object that was half written when its writer died, and that looks whole. An
+//! object has no name before all of it is where it will be, and the destination has said that it is.
+
+mod local;
+
+use age::secrecy::SecretString;
+use async_trait::async_trait;
+use bytes::Bytes;
+use std::path::Path;
+use strongroom_domain::destination::Location;
+use strongroom_domain::{Failure, FailureCode};
+use tokio::sync::mpsc;
+
+/// A place for objects. Names are parts of plain characters with `/` between them, below the repository.
+#[async_trait]
+pub trait Store: Send + Sync {
+    /// A small object as a whole; `None` when there is none. One of more than `limit` bytes is a failure.
+    async fn read(&self, name: &str, limit: u64) -> Result<Option<Vec<u8>>, Failure>;
+
+    /// Writes a small object unless there is one of this name, and says whether it did. Of two that write at the same
+    /// moment, one is told so.
+    async fn create(&self, name: &str, bytes: Vec<u8>) -> Result<bool, Failure>;
+
+    /// Begins an object of any size; nobody else writes one of this name. `expected_bytes` is a guess.
+    async fn upload(&self, name: &str, expected_bytes: Option<u64>) -> Result<Box<dyn Upload>, Failure>;
+
+    /// Gives an object piece by piece, until nobody takes them; says whether there is one.
+    async fn fetch(&self, name: &str, give: mpsc::Sender<Bytes>) -> Result<bool, Failure>;
+
+    /// All objects whose names begin with this and a `/`, in the order of their names.
+    async fn list(&self, below: &str) -> Result<Vec<Object>, Failure>;
+
+    /// Removes an object; one that is not there is as good as removed.
+    async fn delete(&self, name: &str) -> Result<(), Failure>;
+
+    /// Removes all that is below this name, also what was never whole.
+    async fn clear(&self, below: &str) -> Result<(), Failure>;
+}
+
+/// An object that comes to be. Dropped, nothing of it is seen; what it has taken is freed by [`Store::clear`] at the latest.
+#[async_trait]
+pub trait Upload: Send {
+    /// Takes on a piece, when there is room for it.
+    async fn write(&mut self, piece: Bytes) -> Result<(), Failure>;
+
+    /// All of it was given: waits until it is stored, and gives it its name.
+    async fn finish(self: Box<Self>) -> Result<(), Failure>;
+
+    /// Removes what was stored of it.
+    async fn abort(self: Box<Self>);
+}
+
+/// An object in a store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Object {
+    /// Its name, below the repository.
+    pub name: String,
+    /// Its bytes.
+    pub size_bytes: u64,
+}
+
+/// What a store needs on the node.
+pub struct Ground<'a> {
+    /// A private folder that is removed with the job: for what programs must be given as a file.
+    pub private: &'a Path,
+    /// A private folder that outlives the executor: for what must be remembered to be cleaned.
+    pub notes: &'a Path,
+    /// Where children are noted.
+    pub children: &'a Path,
+}
+
+/// The store at a place, below this path or beginning of names; nothing is asked of it so far.
+pub async fn open(
+    place: &Location,
+    below: &str,
+    secret: Option<SecretString>,
+    ground: &Ground<'_>,
+) -> Result<Box<dyn Store>, Failure> {
+    match place {
+        Location::Local(_) => Ok(Box::new(local::Local::at(below))),
+        Location::Sftp(_) | Location::S3(_) | Location::Gcs(_) | Location::Azure(_) => {
+            let _ = (secret, ground);
+            let message = format!("{} cannot be reached by this version", place.place());
+            Err(Failure::new(FailureCode::DestinationError, message))
+        }
+    }
+}
