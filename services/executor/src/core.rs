@@ -16,5 +16,6 @@ pub mod paths;
 pub mod postgresql;
 pub mod progress;
 pub mod restoring;
+pub mod sum;
 pub mod surrogates;
 pub mod tail;

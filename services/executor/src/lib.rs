@@ -16,6 +16,8 @@ mod mounts;
 mod mysql;
 mod names;
 mod orphans;
+mod parts;
+mod pipeline;
 mod postgresql;
 mod program;
 mod repository;

@@ -7,8 +7,8 @@
 
 use crate::control::NoOutcome;
 use crate::core::findings::Findings;
+use crate::parts::{From, Part};
 use crate::sources::Prepared;
-use crate::streams::{From, Part};
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 use serde_json::Value;
 use std::path::Path;

@@ -1,0 +1,181 @@
+//! The parts of a dump: where their bytes come from, and how they flow to where they are kept.
+
+use crate::child::{Input, Plan};
+use crate::core::sum::{Sum, Summed};
+use crate::program;
+use bytes::{Bytes, BytesMut};
+use std::io;
+use strongroom_domain::archive::Artefact;
+use strongroom_domain::{Failure, FailureCode};
+use tokio::io::AsyncReadExt;
+use tokio::sync::mpsc;
+
+/// How much is taken on at once.
+const PIECE_BYTES: usize = 256 << 10;
+/// How much a program may print before somebody takes it; the kernel gives to everybody that much (`man 7 pipe`).
+const PIPE_BYTES: usize = 1 << 20;
+/// Pieces that wait to be taken on.
+const PIECES: usize = 4;
+
+/// A part of a dump, before it is made.
+pub struct Part {
+    /// Where it will be in the archive.
+    pub path: String,
+    /// What it is.
+    pub kind: &'static str,
+    /// Which database.
+    pub database: Option<String>,
+    /// How it is written.
+    pub format: Option<String>,
+    /// Whether it is no failure when it is gone before its turn comes.
+    pub may_vanish: bool,
+    /// Where its bytes come from.
+    pub from: From,
+}
+
+/// Where the bytes of a part come from.
+pub enum From {
+    /// What a program prints.
+    Program(Box<Program>),
+    /// These.
+    Bytes(Vec<u8>),
+    /// What this gives, in a thread where it may take its time.
+    Reader(Reader),
+}
+
+/// A program that prints a part, and how to read what it says of its end with an error.
+pub struct Program {
+    /// How it is called.
+    pub plan: Plan,
+    /// The cause, by its last lines.
+    pub cause: fn(&[String]) -> FailureCode,
+    /// What people read of them.
+    pub words: fn(&[String]) -> String,
+}
+
+/// Gives pieces until there are no more, or nobody takes them.
+pub type Reader = Box<dyn FnOnce(mpsc::Sender<Vec<u8>>) -> Result<(), Failure> + Send>;
+
+/// Why a part was not fed.
+pub enum NotFed {
+    /// Nobody takes it any more; who did says why.
+    ReaderGone,
+    /// Where it comes from has failed.
+    Failed(Failure),
+}
+
+/// Where the bytes of a part go.
+pub trait Sink {
+    /// Takes on a piece, when there is room for it.
+    async fn give(&mut self, piece: Bytes) -> Result<(), NotFed>;
+}
+
+/// A part that was taken on as a whole.
+pub struct Fed {
+    /// What it is; nothing, when it was gone.
+    pub artefact: Option<Artefact>,
+    /// The last lines of its program.
+    pub tail: Vec<String>,
+}
+
+/// Makes a part, and gives it away piece by piece. Whoever takes it learns from the answer alone that it is whole.
+pub async fn produce(part: Part, sink: &mut impl Sink) -> Result<Fed, NotFed> {
+    let Part { path, kind, database, format, may_vanish, from } = part;
+    let mut to = Summing { sink, sum: Sum::default() };
+    let produced = match from {
+        From::Bytes(bytes) => to.give(bytes.into()).await.map(|()| Vec::new()),
+        From::Reader(reader) => read(reader, &mut to).await.map(|()| Vec::new()),
+        From::Program(program) => run(*program, &mut to).await,
+    };
+    let Summed { bytes, sha256 } = to.sum.finish();
+    match produced {
+        Ok(tail) => {
+            let kind = kind.to_owned();
+            let artefact = Artefact { path, kind, database, format, size_bytes: bytes, sha256, stored: None };
+            Ok(Fed { artefact: Some(artefact), tail })
+        }
+        Err(NotFed::Failed(failure))
+            if may_vanish && bytes == 0 && failure.code == FailureCode::DatabaseMissing =>
+        {
+            Ok(Fed { artefact: None, tail: failure.log_tail })
+        }
+        Err(not_fed) => Err(not_fed),
+    }
+}
+
+/// Sums up what it gives on.
+struct Summing<'a, S> {
+    sink: &'a mut S,
+    sum: Sum,
+}
+
+impl<S: Sink> Summing<'_, S> {
+    async fn give(&mut self, piece: Bytes) -> Result<(), NotFed> {
+        self.sum.add(&piece);
+        if piece.is_empty() {
+            return Ok(());
+        }
+        self.sink.give(piece).await
+    }
+}
+
+async fn read(reader: Reader, to: &mut Summing<'_, impl Sink>) -> Result<(), NotFed> {
+    let (give, mut come) = mpsc::channel(PIECES);
+    let reading = tokio::task::spawn_blocking(move || reader(give));
+    while let Some(piece) = come.recv().await {
+        to.give(piece.into()).await?;
+    }
+    let read = reading.await.map_err(|e| Failure::new(FailureCode::Unknown, e.to_string()));
+    read.and_then(|read| read).map_err(NotFed::Failed)
+}
+
+/// What is printed last is given on when the program has ended well: one that finds out that there is nothing to dump may
+/// have printed how such a dump begins.
+async fn run(
+    Program { plan, cause, words }: Program,
+    to: &mut Summing<'_, impl Sink>,
+) -> Result<Vec<String>, NotFed> {
+    debug_assert!(!matches!(plan.input, Input::Stream), "nobody writes to it");
+    let program = plan.program.clone();
+    let name = program.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let (mut stdout, stderr, mut handle) = program::start(plan).await.map_err(NotFed::Failed)?.into_parts();
+    // Where the kernel gives no more, it is slower and nothing else.
+    let _ = rustix::pipe::fcntl_setpipe_size(&stdout, PIPE_BYTES);
+    let mut piece = BytesMut::with_capacity(PIECE_BYTES);
+    let giving = async {
+        // Small pieces would cost more on their way than the bytes in them.
+        while stdout.read_buf(&mut piece).await.map_err(|e| failed(&name, &e))? > 0 {
+            if piece.len() >= PIECE_BYTES / 2 {
+                to.give(piece.split().freeze()).await?;
+                piece.reserve(PIECE_BYTES);
+            }
+        }
+        Ok(())
+    };
+    // When nobody takes it, the program is gone: its handle is dropped, and nobody waits for it.
+    let speaking = program::tail(stderr);
+    let (given, tail) = tokio::join!(
+        async {
+            let given: Result<(), NotFed> = giving.await;
+            // It would wait for ever to be read from, and we for its last words.
+            if given.is_err() {
+                handle.signal(rustix::process::Signal::KILL);
+            }
+            given
+        },
+        speaking
+    );
+    given?;
+    let status = handle.ended().await.map_err(|e| failed(&name, &e))?;
+    if status.success() {
+        to.give(piece.freeze()).await?;
+        return Ok(tail);
+    }
+    let failure = Failure::new(cause(&tail), format!("{name} ended with {status}: {}", words(&tail)));
+    Err(NotFed::Failed(failure.with_log(tail)))
+}
+
+/// What could not be read.
+pub fn failed(what: &str, error: &io::Error) -> NotFed {
+    NotFed::Failed(Failure::new(FailureCode::Unknown, format!("{what}: {error}")))
+}
