@@ -121,7 +121,7 @@ async fn conclude(
 ) -> Option<Report> {
     let result = match passphrase(worker, item) {
         Ok(passphrase) => {
-            if item.spec.writes() {
+            if item.spec.writes() && item.spec.access().store.is_none() {
                 cache::mend(&worker.state.borg_base(), Path::new(&item.spec.access().location));
             }
             let bench = Bench {

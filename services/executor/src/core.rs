@@ -2,6 +2,8 @@
 
 pub mod archive;
 pub mod command;
+pub mod dump;
+pub mod dump_store;
 pub mod file_name;
 pub mod finding;
 pub mod findings;

@@ -18,7 +18,7 @@ pub async fn join(worker: &Worker, shutdown: &Shutdown) {
             None
         }
     };
-    let hostname = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default().trim().to_owned();
+    let hostname = hostname();
     let joined = NodeReport::Joined(Joined {
         boot: worker.state.boot.clone(),
         age_recipient: worker.state.identity.to_public().to_string(),
@@ -47,4 +47,9 @@ pub async fn beat_for_ever(worker: &Worker) {
         worker.bus.status("heartbeat", &status).await;
         tokio::time::sleep(worker.config.heartbeat_every).await;
     }
+}
+
+/// The machine's name.
+pub fn hostname() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default().trim().to_owned()
 }

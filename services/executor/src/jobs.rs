@@ -13,6 +13,7 @@ mod renames;
 mod restore;
 mod restore_database;
 mod scan;
+mod store;
 
 pub use init::file_failure;
 
@@ -71,6 +72,10 @@ pub struct Finished {
 
 /// Does the work.
 pub async fn run(bench: &Bench<'_>, spec: &JobSpec) -> Result<Finished, NoOutcome> {
+    if let Some(place) = &spec.access().store {
+        // On the heap: it is large, and every job would carry it along.
+        return Box::pin(store::run(bench, spec, place)).await;
+    }
     bench.borg.version().await?;
     if !matches!(spec, JobSpec::InitRepository { .. }) {
         repository::is_the_one(Path::new(&spec.access().location), bench.borg_repository_id)?;
@@ -78,8 +83,8 @@ pub async fn run(bench: &Bench<'_>, spec: &JobSpec) -> Result<Finished, NoOutcom
     match spec {
         JobSpec::InitRepository { access } => init::run(bench, access).await,
         JobSpec::Backup(spec) => backup::run(bench, spec).await,
-        JobSpec::Restore(spec) => restore::run(bench, spec).await,
-        JobSpec::RestoreDatabase(spec) => restore_database::run(bench, spec).await,
+        JobSpec::Restore(spec) => restore::run(bench, spec, None).await,
+        JobSpec::RestoreDatabase(spec) => restore_database::run(bench, spec, None).await,
         JobSpec::DeleteArchive { access, archive } => delete::run(bench, access, archive).await,
         JobSpec::ScanRepository { access } => scan::run(bench, access).await,
         JobSpec::IndexArchive { access, archive } => index::run(bench, access, archive).await,

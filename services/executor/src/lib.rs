@@ -9,6 +9,7 @@ mod cache;
 mod child;
 mod control;
 pub mod core;
+mod dump_store;
 mod found;
 mod heartbeat;
 mod jobs;

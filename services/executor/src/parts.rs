@@ -27,6 +27,8 @@ pub struct Part {
     pub database: Option<String>,
     /// How it is written.
     pub format: Option<String>,
+    /// About how many bytes it will have, when that can be guessed.
+    pub expected_bytes: Option<u64>,
     /// Whether it is no failure when it is gone before its turn comes.
     pub may_vanish: bool,
     /// Where its bytes come from.
@@ -80,7 +82,7 @@ pub struct Fed {
 
 /// Makes a part, and gives it away piece by piece. Whoever takes it learns from the answer alone that it is whole.
 pub async fn produce(part: Part, sink: &mut impl Sink) -> Result<Fed, NotFed> {
-    let Part { path, kind, database, format, may_vanish, from } = part;
+    let Part { path, kind, database, format, may_vanish, from, expected_bytes: _ } = part;
     let mut to = Summing { sink, sum: Sum::default() };
     let produced = match from {
         From::Bytes(bytes) => to.give(bytes.into()).await.map(|()| Vec::new()),

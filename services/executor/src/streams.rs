@@ -24,7 +24,12 @@ pub struct Streams(PathBuf);
 impl Streams {
     /// Makes it, for nobody else to see.
     pub fn make(streams: &Path, job: JobId, epoch: u64) -> io::Result<Self> {
-        let folder = streams.join(format!("{job}-{epoch}"));
+        Self::make_as(streams, &format!("{job}-{epoch}"))
+    }
+
+    /// The same under a name, when a job has another one besides.
+    pub fn make_as(streams: &Path, name: &str) -> io::Result<Self> {
+        let folder = streams.join(name);
         match std::fs::remove_dir_all(&folder) {
             Err(e) if e.kind() != ErrorKind::NotFound => return Err(e),
             _ => {}

@@ -1,4 +1,4 @@
-//! Backups that came to no end, and of whose archives checkpoints are left.
+//! Backups that came to no end, and of whose archives checkpoints or parts are left.
 //!
 //! What they have stored is not stored again by the next backup, as long as they are there: a first backup that is longer
 //! than its time limit gets on a part of the way each time. Once a backup of the repository is whole, nothing needs them,
@@ -24,6 +24,12 @@ pub fn keep(folder: &Path, job: JobId, unfinished: &Unfinished) {
     if let Err(e) = kept.and_then(|bytes| file::write_private(&folder.join(format!("{job}.json")), &bytes)) {
         tracing::warn!(%job, error = %e, "which checkpoints are left could not be kept");
     }
+}
+
+/// Forgets it, once nothing is left of it.
+pub fn forget(folder: &Path, job: JobId) {
+    // It is not there for most jobs.
+    let _ = std::fs::remove_file(folder.join(format!("{job}.json")));
 }
 
 /// Those in a repository, and what is removed when they are gone.

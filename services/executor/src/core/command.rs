@@ -3,6 +3,7 @@
 //! A file called `-e` broke a backup of others, and could have been an option: `--` stands before everything that is a
 //! path. Borg expands `{...}` in archive names and comments, so braces are doubled where they are ours.
 
+use super::manifest;
 use strongroom_domain::JobId;
 use strongroom_domain::job::BackupSpec;
 use strongroom_domain::repository::{Access, Encryption};
@@ -50,8 +51,7 @@ pub fn create_of_streams(spec: &BackupSpec, job: JobId, server: &str, pipes: &[S
 
 fn create_with(spec: &BackupSpec, job: JobId, server: &str) -> Vec<String> {
     let mut line = call("create", spec.limits.lock_wait_s.unwrap_or(LOCK_WAIT_S));
-    let comment = serde_json::json!({ "strongroom": 1, "plan": spec.plan, "job": job, "server": server });
-    let comment = comment.to_string().replace('{', "{{").replace('}', "}}");
+    let comment = manifest::comment(spec, job, server).replace('{', "{{").replace('}', "}}");
     line.extend(["--json".into(), "--comment".into(), comment]);
     line.extend(["--compression".into(), spec.compression.as_str().to_owned()]);
     line.extend(["--checkpoint-interval".into(), CHECKPOINT_INTERVAL_S.to_string()]);

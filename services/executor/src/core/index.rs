@@ -51,9 +51,7 @@ impl Indexer {
     /// Takes a line in; gives a part when enough has come together.
     pub fn take(&mut self, line: &str) -> Result<Vec<Vec<u8>>, IndexError> {
         let line: Line = serde_json::from_str(line).map_err(|e| IndexError(e.to_string()))?;
-        self.total += 1;
-        self.others_than_folders += u64::from(line.kind != "d");
-        self.entries.push(Entry {
+        self.add(Entry {
             path: line.path,
             kind: line.kind,
             size_bytes: line.size,
@@ -63,7 +61,14 @@ impl Indexer {
             // Borg writes the time of its own zone, which is set to UTC for it.
             modified_at: format!("{}Z", line.mtime),
             link_target: line.linktarget.filter(|t| !t.is_empty()),
-        });
+        })
+    }
+
+    /// The same of an entry.
+    pub fn add(&mut self, entry: Entry) -> Result<Vec<Vec<u8>>, IndexError> {
+        self.total += 1;
+        self.others_than_folders += u64::from(entry.kind != "d");
+        self.entries.push(entry);
         if self.entries.len() < ENTRIES { Ok(Vec::new()) } else { self.flush() }
     }
 

@@ -1,12 +1,18 @@
-//! `strongroom.json`: the last file of an archive of databases, which says what is in it.
+//! `strongroom.json`: the last file of an archive of databases, or the last object of one in a dump store, which says what
+//! is in it.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use strongroom_domain::JobId;
 use strongroom_domain::archive::Dump;
+use strongroom_domain::job::BackupSpec;
 
 /// Where it is in the archive.
 pub const PATH: &str = "strongroom.json";
+
+/// In a dump store, the part that says what each database was made with, in the words of its system.
+pub const PROPERTIES: &str = "properties.json";
 
 /// Its version; readers take no newer one.
 const VERSION: u32 = 1;
@@ -20,9 +26,30 @@ pub struct Manifest {
     pub dumped_at: Timestamp,
     /// What was dumped, whole.
     pub dump: Dump,
-    /// What each database was made with, in the words of its system.
-    #[serde(default)]
+    /// What each database was made with, in the words of its system; in a dump store it is a part of its own.
+    #[serde(default, skip_serializing_if = "Value::is_null")]
     pub properties: Value,
+    /// What it is a manifest of, in a dump store; borg's archives say that themselves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub archive: Option<About>,
+}
+
+/// What borg writes into an archive beside what is in it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct About {
+    /// The archive's name.
+    pub name: String,
+    /// When it was begun.
+    pub started_at: Timestamp,
+    /// Which plan and job have made it, as [`comment`] says it.
+    pub comment: String,
+    /// The machine.
+    pub hostname: String,
+}
+
+/// What is written into each archive of ours, by which a scan knows where it belongs.
+pub fn comment(spec: &BackupSpec, job: JobId, server: &str) -> String {
+    serde_json::json!({ "strongroom": 1, "plan": spec.plan, "job": job, "server": server }).to_string()
 }
 
 /// Why it cannot be read.
@@ -30,10 +57,22 @@ pub struct Manifest {
 #[error("the list of what was dumped cannot be read: {0}")]
 pub struct Unreadable(String);
 
+impl Unreadable {
+    /// For this reason.
+    pub fn because(why: &str) -> Self {
+        Self(why.to_owned())
+    }
+}
+
 /// Writes it.
-pub fn write(dump: &Dump, properties: &Value, now: Timestamp) -> serde_json::Result<Vec<u8>> {
-    let manifest =
-        Manifest { strongroom: VERSION, dumped_at: now, dump: dump.clone(), properties: properties.clone() };
+pub fn write(
+    dump: &Dump,
+    properties: &Value,
+    archive: Option<About>,
+    now: Timestamp,
+) -> serde_json::Result<Vec<u8>> {
+    let (dump, properties) = (dump.clone(), properties.clone());
+    let manifest = Manifest { strongroom: VERSION, dumped_at: now, dump, properties, archive };
     serde_json::to_vec_pretty(&manifest)
 }
 
@@ -67,7 +106,7 @@ mod tests {
             artefacts: Vec::new(),
             artefacts_total: 0,
         };
-        let text = write(&dump, &json!({ "shop": { "owner": "o" } }), Timestamp::UNIX_EPOCH).unwrap();
+        let text = write(&dump, &json!({ "shop": { "owner": "o" } }), None, Timestamp::UNIX_EPOCH).unwrap();
         let manifest = read(&text).unwrap();
         assert_eq!(
             (manifest.dump.clone(), &manifest.properties["shop"]["owner"]),
@@ -77,6 +116,6 @@ mod tests {
             assert!(read(text.get(..cut).unwrap()).is_err());
         }
         let more = Dump { artefacts_total: 1, ..dump };
-        assert!(read(&write(&more, &json!({}), Timestamp::UNIX_EPOCH).unwrap()).is_err());
+        assert!(read(&write(&more, &json!({}), None, Timestamp::UNIX_EPOCH).unwrap()).is_err());
     }
 }

@@ -3,10 +3,11 @@
 //! The accidents that this file prevents are P1 (phantom success) and P2 (incomplete shown as complete): success is an
 //! exit code that is known to be good, the archive read back from the repository by name and id, and something in it.
 
-use super::dump::{bounded, manifest_of};
+use super::dump::manifest_of;
 use super::{Bench, Finished, dump, finished, index, unreadable};
 use crate::borg::NotDone;
 use crate::control::{NoOutcome, Stop};
+use crate::core::dump::bounded;
 use crate::core::findings::Findings;
 use crate::core::{archive, command};
 use crate::found;
@@ -183,7 +184,7 @@ async fn is_made(bench: &Bench<'_>, spec: &BackupSpec, name: &str) -> Result<boo
 }
 
 /// What the earlier attempt found. When that is not known, nobody can say that the archive is complete.
-fn recalled(bench: &Bench<'_>) -> Findings {
+pub fn recalled(bench: &Bench<'_>) -> Findings {
     found::recall(&bench.state.findings(), bench.job).unwrap_or_else(|| {
         let message =
             "made by an earlier attempt whose report was lost: whether all could be read is not known";
@@ -193,7 +194,7 @@ fn recalled(bench: &Bench<'_>) -> Findings {
 }
 
 /// The server, as the repository's place says it: `<destination>/<server>/<repository>`.
-fn server_of(spec: &BackupSpec) -> &str {
+pub fn server_of(spec: &BackupSpec) -> &str {
     spec.access.location.rsplit('/').nth(1).unwrap_or_default()
 }
 

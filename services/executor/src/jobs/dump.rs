@@ -7,6 +7,7 @@
 use super::{Bench, unreadable};
 use crate::borg::{Call, NotDone};
 use crate::control::{self, NoOutcome, Stop};
+use crate::core::dump::{self as dump_words, bounded};
 use crate::core::findings::Findings;
 use crate::core::manifest::{self, Manifest};
 use crate::core::{archive, command};
@@ -14,8 +15,8 @@ use crate::parts::{Fed, From, NotFed, Part};
 use crate::sources::{self, Prepared};
 use crate::streams::{Streams, feed};
 use std::io;
-use strongroom_domain::archive::{ARTEFACTS_KEPT, Artefact, Dump, Facts};
-use strongroom_domain::failure::{Finding, Severity};
+use strongroom_domain::archive::{Artefact, Dump, Facts};
+use strongroom_domain::failure::Finding;
 use strongroom_domain::job::BackupSpec;
 use strongroom_domain::repository::Access;
 use strongroom_domain::{Failure, FailureCode};
@@ -113,36 +114,29 @@ async fn feed_all(
         let (kind, name) = (part.kind, part.database.clone().unwrap_or_default());
         let Fed { artefact, tail } = feed(streams, part).await?;
         words.extend(tail);
-        let dropped = |what: &str| {
-            let message = format!("database '{name}' was dropped before {what} could be dumped");
-            Finding { severity: Severity::Benign, path: None, message }
-        };
         match artefact {
             Some(artefact) => artefacts.push(artefact),
-            None if kind == "database" => gone.push(dropped("it")),
-            None if artefacts.iter().any(|a| a.database.as_ref() == Some(&name)) => {
-                gone.push(dropped(&format!("its {kind}")));
-            }
-            // That is told already.
-            None => {}
+            None => gone.extend(dump_words::gone(kind, &name, &artefacts)),
         }
     }
     let artefacts_total = artefacts.len() as u64;
     let dump = Dump { source: source.to_owned(), server_version, tool, artefacts, artefacts_total };
-    let text = manifest::write(&dump, properties, clock::now())
+    let text = manifest::write(&dump, properties, None, clock::now())
         .map_err(|e| (NotFed::Failed(Failure::new(FailureCode::Unknown, e.to_string())), None))?;
     let (path, kind) = (manifest::PATH.to_owned(), "manifest");
-    let last = Part { path, kind, database: None, format: None, may_vanish: false, from: From::Bytes(text) };
+    let last = Part {
+        path,
+        kind,
+        database: None,
+        format: None,
+        expected_bytes: None,
+        may_vanish: false,
+        from: From::Bytes(text),
+    };
     feed(streams, last).await?;
     let dump = bounded(dump);
     let words = words.split_off(words.len().saturating_sub(50));
     Ok((dump, words, gone))
-}
-
-/// As an event holds it.
-pub fn bounded(mut dump: Dump) -> Dump {
-    dump.artefacts.truncate(ARTEFACTS_KEPT);
-    dump
 }
 
 /// The list of what was dumped, out of an archive.

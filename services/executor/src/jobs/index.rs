@@ -80,12 +80,12 @@ pub async fn make(
     Ok(made?)
 }
 
-fn unusable(error: IndexError) -> Failure {
+pub fn unusable(error: IndexError) -> Failure {
     Failure::new(FailureCode::BorgError, error.to_string())
 }
 
 /// Stores a part beside the log.
-async fn store(bench: &Bench<'_>, archive: ArchiveId, n: u32, part: Vec<u8>) -> Result<(), Failure> {
+pub async fn store(bench: &Bench<'_>, archive: ArchiveId, n: u32, part: Vec<u8>) -> Result<(), Failure> {
     let part = Bytes::from(part);
     let mut tries = 0;
     while let Err(fault) = bench.bus.put_index(&archive.to_string(), n, part.clone()).await {

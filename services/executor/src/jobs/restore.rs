@@ -6,6 +6,7 @@
 use super::ground::Ground;
 use super::init::file_failure;
 use super::placing::{Placed, Placing};
+use super::store::files;
 use super::{Bench, Finished, finished, halves, index};
 use crate::borg::{Call, Done};
 use crate::control::NoOutcome;
@@ -13,6 +14,7 @@ use crate::core::finding::{self, Work};
 use crate::core::findings::Findings;
 use crate::core::health::Damaged;
 use crate::core::{command, paths};
+use crate::dump_store::Opened;
 use crate::scratch::Scratch;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -25,17 +27,21 @@ use tokio::sync::mpsc;
 const LINES: usize = 1000;
 
 /// A part of a restore: what goes below one folder, inside one allowed root.
-struct Part {
+pub struct Part {
     /// An existing folder on the target's file system.
     near: PathBuf,
     /// Below which folder everything goes.
     base: PathBuf,
     /// Which paths of the archive; all, when empty.
-    paths: Vec<String>,
+    pub paths: Vec<String>,
 }
 
-/// Restores.
-pub async fn run(bench: &Bench<'_>, spec: &RestoreSpec) -> Result<Finished, NoOutcome> {
+/// Restores, out of borg's repository or out of a dump store.
+pub async fn run(
+    bench: &Bench<'_>,
+    spec: &RestoreSpec,
+    store: Option<&Opened<'_>>,
+) -> Result<Finished, NoOutcome> {
     let roots = existing_roots(&spec.allowed_roots)?;
     let mut wanted = Vec::new();
     for path in &spec.paths {
@@ -52,9 +58,14 @@ pub async fn run(bench: &Bench<'_>, spec: &RestoreSpec) -> Result<Finished, NoOu
         RestoreTarget::Original => original(&wanted, &roots)?,
     };
     bench.step("extract");
-    let name = index::name_of(bench, &spec.access, &spec.archive).await?;
     let mut extracted = Vec::new();
-    let (findings, tail) = match extract(bench, spec, &name, &parts, &roots, &mut extracted).await {
+    let extracting = async {
+        match store {
+            Some(opened) => files::extract(bench, spec, opened, &parts, &roots, &mut extracted).await,
+            None => extract(bench, spec, &parts, &roots, &mut extracted).await,
+        }
+    };
+    let (findings, tail) = match extracting.await {
         Ok(done) => done,
         Err(e) => {
             // A large folder takes a while to remove.
@@ -78,34 +89,16 @@ pub async fn run(bench: &Bench<'_>, spec: &RestoreSpec) -> Result<Finished, NoOu
 async fn extract(
     bench: &Bench<'_>,
     spec: &RestoreSpec,
-    name: &str,
     parts: &[Part],
     roots: &[PathBuf],
     extracted: &mut Vec<(Placing, Scratch)>,
 ) -> Result<(Findings, Vec<String>), NoOutcome> {
+    let name = &index::name_of(bench, &spec.access, &spec.archive).await?;
     let mut findings = Findings::default();
     let mut tail = Vec::new();
     let damaged = damaged(bench, spec, name, parts).await?;
     for (n, part) in parts.iter().enumerate() {
-        let (near, notes, job, epoch) = (part.near.clone(), bench.state.restores(), bench.job, bench.epoch);
-        let allowed = roots.to_owned();
-        let scratch = blocking(move || {
-            let failed = |e| file_failure(&near.display().to_string(), &e);
-            let ground = Ground::open(&near, &allowed)?;
-            let ground = ground.ok_or_else(|| failed(std::io::ErrorKind::NotFound.into()))?;
-            ground.takes_entries()?;
-            Scratch::make(&ground, job, epoch, n, &notes).map_err(failed)
-        })
-        .await?;
-        let from = scratch.path();
-        let placing = Placing {
-            from: from.clone(),
-            to: part.base.clone(),
-            roots: roots.to_owned(),
-            policy: spec.on_conflict,
-            suffix: format!(".before-restore-{}", bench.job),
-        };
-        extracted.push((placing, scratch));
+        let from = scratch_of(bench, spec, part, n, roots, extracted).await?;
         let arguments = command::extract(&spec.access, name, &part.paths);
         let call = Call { folder: Some(&from), work: Work::Extracting, ..bench.call(arguments) };
         let mut done = bench.borg.run(call).await?;
@@ -134,6 +127,37 @@ async fn extract(
         }
     }
     Ok((findings, tail))
+}
+
+/// A scratch folder for a part, from which it is placed once it is there.
+pub async fn scratch_of(
+    bench: &Bench<'_>,
+    spec: &RestoreSpec,
+    part: &Part,
+    n: usize,
+    roots: &[PathBuf],
+    extracted: &mut Vec<(Placing, Scratch)>,
+) -> Result<PathBuf, Failure> {
+    let (near, notes, job, epoch) = (part.near.clone(), bench.state.restores(), bench.job, bench.epoch);
+    let allowed = roots.to_owned();
+    let scratch = blocking(move || {
+        let failed = |e| file_failure(&near.display().to_string(), &e);
+        let ground = Ground::open(&near, &allowed)?;
+        let ground = ground.ok_or_else(|| failed(std::io::ErrorKind::NotFound.into()))?;
+        ground.takes_entries()?;
+        Scratch::make(&ground, job, epoch, n, &notes).map_err(failed)
+    })
+    .await?;
+    let from = scratch.path();
+    let placing = Placing {
+        from: from.clone(),
+        to: part.base.clone(),
+        roots: roots.to_owned(),
+        policy: spec.on_conflict,
+        suffix: format!(".before-restore-{}", bench.job),
+    };
+    extracted.push((placing, scratch));
+    Ok(from)
 }
 
 /// Which files are damaged of which borg would not say it: those that are extracted without the name that holds their

@@ -51,7 +51,12 @@ struct Restored {
 }
 
 /// Restores.
-pub async fn run(bench: &Bench<'_>, spec: &RestoreDatabaseSpec) -> Result<Finished, NoOutcome> {
+pub async fn run(
+    bench: &Bench<'_>,
+    spec: &RestoreDatabaseSpec,
+    store: Option<&crate::dump_store::Opened<'_>>,
+) -> Result<Finished, NoOutcome> {
+    let _ = store;
     bench.step("look");
     let archive = index::name_of(bench, &spec.access, &spec.archive).await?;
     let manifest = manifest_of(bench, &spec.access, &archive).await?;

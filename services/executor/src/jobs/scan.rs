@@ -21,7 +21,12 @@ pub async fn run(bench: &Bench<'_>, access: &Access) -> Result<Finished, NoOutco
     bench.step("list");
     let listed = bench.borg(command::describe_archives(access)).await?;
     let archives = archive::all(&listed.stdout, &access.repository).map_err(unreadable)?;
-    let total = archives.len() as u64;
+    let total = tell_all(bench, &archives).await?;
+    Ok(finished(JobResult::ScanRepository { archives: total }, Findings::default(), Vec::new()))
+}
+
+/// Tells of all archives that are there, and says how many they are.
+pub async fn tell_all(bench: &Bench<'_>, archives: &[Facts]) -> Result<u64, NoOutcome> {
     let mut all = (archives.len() <= NAMED).then(|| archives.iter().map(|a| a.id).collect::<Vec<_>>());
     let mut pages: Vec<Vec<Facts>> = archives.chunks(PAGE).map(<[Facts]>::to_vec).collect();
     if pages.is_empty() {
@@ -37,7 +42,7 @@ pub async fn run(bench: &Bench<'_>, access: &Access) -> Result<Finished, NoOutco
         let id = format!("{}-{}-page-{page}", bench.job, bench.epoch);
         tell(bench, &id, &report).await?;
     }
-    Ok(finished(JobResult::ScanRepository { archives: total }, Findings::default(), Vec::new()))
+    Ok(archives.len() as u64)
 }
 
 async fn tell(bench: &Bench<'_>, id: &str, report: &NodeReport) -> Result<(), NoOutcome> {

@@ -70,6 +70,7 @@ pub async fn prepare(bench: &Bench<'_>, source: &Mysql, streams: &Streams) -> Re
                 database: Some(database.name.clone()),
                 format: Some("plain".into()),
                 // Of all there are, one may be dropped before its turn comes.
+                expected_bytes: None,
                 may_vanish: source.databases.is_empty(),
                 from: From::Program(Box::new(Program { plan, cause, words })),
             });
@@ -176,6 +177,7 @@ async fn users(
         kind: "globals",
         database: None,
         format: Some("plain".into()),
+        expected_bytes: None,
         may_vanish: false,
         from: From::Bytes(said.stdout),
     }))
@@ -221,6 +223,7 @@ fn settings(findings: &mut Findings) -> Vec<Part> {
             kind: "settings",
             database: None,
             format: None,
+            expected_bytes: None,
             may_vanish: false,
             from: From::Bytes(bytes),
         });

@@ -60,6 +60,7 @@ pub async fn prepare(
             kind: "globals",
             database: None,
             format: Some("plain".into()),
+            expected_bytes: None,
             may_vanish: false,
             from: From::Program(Box::new(Program { plan, cause, words })),
         });
@@ -86,6 +87,7 @@ pub async fn prepare(
             database: Some(database.name.clone()),
             format: Some(source.format.to_string()),
             // Of all there are, one may be dropped before its turn comes.
+            expected_bytes: database.size_bytes,
             may_vanish: source.databases.is_empty(),
             from: From::Program(Box::new(Program { plan, cause, words })),
         });
@@ -115,6 +117,7 @@ async fn settings(client: &Client<'_>, source: &Postgresql) -> Result<Vec<Part>,
             kind: "settings",
             database: None,
             format: None,
+            expected_bytes: None,
             may_vanish: false,
             from: From::Bytes(bytes),
         });

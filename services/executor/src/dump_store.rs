@@ -1,0 +1,343 @@
+//! A dump store that is open: what it is, the keys to it, its archives, and their parts.
+//!
+//! The accident that this file prevents: another store, or none, in the place of the one that backups are believed to be
+//! in. And an archive that is read back as another one than was stored: what the log knows is the digest of its manifest,
+//! which holds the digests of all of it.
+
+use crate::core::dump_store::{self as forms, Description};
+use crate::core::manifest::Manifest;
+use crate::core::sum;
+use crate::jobs::Bench;
+use crate::pipeline::{Flow, Recipe, unpack, way};
+use crate::stores::{self, Ground, Object, Store};
+use crate::streams::Streams;
+use age::scrypt;
+use age::secrecy::{ExposeSecret, SecretString};
+use age::x25519::{Identity, Recipient};
+use strongroom_domain::archive::{Artefact, Facts, Target};
+use strongroom_domain::destination::Location;
+use strongroom_domain::plan::Compression;
+use strongroom_domain::repository::{Access, Encryption};
+use strongroom_domain::{Failure, FailureCode};
+use strongroom_service::clock;
+use tokio::sync::mpsc;
+
+/// The largest of its small objects.
+const SMALL_BYTES: u64 = 64 << 10;
+/// How hard a passphrase is to be guessed: 2^15 rounds of scrypt, which take 32 MiB of memory and some 0.1 s each time. The
+/// passphrases that are drawn are beyond guessing in any case.
+const SCRYPT_WORK_FACTOR: u8 = 15;
+/// Pieces that wait on their way out of the store.
+const PIECES: usize = 4;
+
+/// A store whose place is known.
+pub struct Found<'a> {
+    /// Where its objects are.
+    pub store: Box<dyn Store>,
+    access: &'a Access,
+}
+
+/// A store that is open.
+pub struct Opened<'a> {
+    /// Where its objects are.
+    pub store: Box<dyn Store>,
+    /// How it is defined.
+    pub access: &'a Access,
+    recipients: Vec<Recipient>,
+    identity: Option<Identity>,
+}
+
+/// An archive in it.
+pub struct Archive {
+    /// What is known of it.
+    pub facts: Facts,
+    /// What it consists of.
+    pub manifest: Manifest,
+}
+
+/// Finds the place.
+pub async fn find<'a>(
+    bench: &Bench<'_>,
+    access: &'a Access,
+    place: &Location,
+    streams: &Streams,
+) -> Result<Found<'a>, Failure> {
+    let secret = place.secret().map(|reference| bench.secret(reference)).transpose()?;
+    let (notes, children) = (bench.state.uploads(), bench.state.children());
+    let ground = Ground { private: streams.path(), notes: &notes, children: &children };
+    let store = stores::open(place, &access.location, secret, &ground).await?;
+    Ok(Found { store, access })
+}
+
+impl<'a> Found<'a> {
+    /// Makes what is not there, and says whether it was, and its id.
+    pub async fn make(&self, bench: &Bench<'_>) -> Result<(String, bool), Failure> {
+        if let Some(there) = self.description().await? {
+            let id = self.as_asked(there)?;
+            if self.access.encryption == Encryption::Passphrase {
+                self.open_key(bench).await?.ok_or_else(|| damaged_key("it is not there"))?;
+            }
+            return Ok((id, true));
+        }
+        if self.access.encryption == Encryption::Passphrase {
+            self.make_key(bench).await?;
+        }
+        let id = sum::of(uuid::Uuid::now_v7().as_bytes()).sha256;
+        let description = Description::new(id, self.access.encryption, clock::now());
+        let text = serde_json::to_vec_pretty(&description)
+            .map_err(|e| Failure::new(FailureCode::Unknown, e.to_string()))?;
+        let made = self.store.create(forms::DESCRIPTION, text).await?;
+        let there = self.description().await?.ok_or_else(|| {
+            let message = "the store was made, but cannot be read back";
+            Failure::new(FailureCode::NotReadBack, message)
+        })?;
+        Ok((self.as_asked(there)?, !made))
+    }
+
+    /// A key that lies there from an attempt that was killed opens with the same passphrase, or nothing is stored with it.
+    async fn make_key(&self, bench: &Bench<'_>) -> Result<(), Failure> {
+        match self.open_key(bench).await {
+            Ok(Some(_)) => return Ok(()),
+            Ok(None) => {}
+            Err(e) if e.code == FailureCode::WrongPassphrase => self.store.delete(forms::KEY).await?,
+            Err(e) => return Err(e),
+        }
+        let mut recipient = scrypt::Recipient::new(passphrase(bench)?);
+        recipient.set_work_factor(SCRYPT_WORK_FACTOR);
+        let identity = Identity::generate().to_string();
+        let sealed = age::encrypt(&recipient, identity.expose_secret().as_bytes())
+            .map_err(|e| Failure::new(FailureCode::Unknown, format!("the key cannot be encrypted: {e}")))?;
+        self.store.create(forms::KEY, sealed).await?;
+        // Of two that make one, one counts, and it is read back.
+        self.open_key(bench).await?.map(|_| ()).ok_or_else(|| {
+            Failure::new(
+                FailureCode::NotReadBack,
+                "the key of the store was written, but cannot be read back",
+            )
+        })
+    }
+
+    async fn open_key(&self, bench: &Bench<'_>) -> Result<Option<Identity>, Failure> {
+        if self.access.encryption != Encryption::Passphrase {
+            return Ok(None);
+        }
+        let Some(sealed) = self.store.read(forms::KEY, SMALL_BYTES).await? else { return Ok(None) };
+        let passphrase = passphrase(bench)?;
+        let opening = tokio::task::spawn_blocking(move || {
+            let mut opener = scrypt::Identity::new(passphrase);
+            opener.set_max_work_factor(SCRYPT_WORK_FACTOR);
+            age::decrypt(&opener, &sealed)
+        });
+        let opened = opening.await.map_err(|e| Failure::new(FailureCode::Unknown, e.to_string()))?;
+        let text = opened.map_err(|e| match e {
+            age::DecryptError::DecryptionFailed | age::DecryptError::NoMatchingKeys => Failure::new(
+                FailureCode::WrongPassphrase,
+                "the passphrase does not open the key of the store",
+            ),
+            other => damaged_key(&other.to_string()),
+        })?;
+        let text = SecretString::from(String::from_utf8(text).map_err(|_| damaged_key("it is no text"))?);
+        text.expose_secret().trim().parse().map(Some).map_err(damaged_key)
+    }
+
+    async fn description(&self) -> Result<Option<Description>, Failure> {
+        let Some(text) = self.store.read(forms::DESCRIPTION, SMALL_BYTES).await? else { return Ok(None) };
+        Description::read(&text).map(Some).map_err(|why| {
+            let message = format!("what is at {} is no dump store of ours: {why}", self.access.location);
+            Failure::new(FailureCode::RepositoryExists, message)
+        })
+    }
+
+    fn as_asked(&self, there: Description) -> Result<String, Failure> {
+        if there.encryption == self.access.encryption {
+            return Ok(there.id);
+        }
+        let message = format!(
+            "the dump store at {} has the encryption '{}', and not '{}'",
+            self.access.location, there.encryption, self.access.encryption
+        );
+        Err(Failure::new(FailureCode::RepositoryExists, message))
+    }
+
+    /// Opens it, if it is the one that was made.
+    pub async fn open(self, bench: &Bench<'_>) -> Result<Opened<'a>, Failure> {
+        let missing = || {
+            let message = format!("there is no dump store at {}", self.access.location);
+            Failure::new(FailureCode::RepositoryMissing, message)
+        };
+        let found = self.description().await?.ok_or_else(missing)?;
+        if let Some(expected) = bench.borg_repository_id.filter(|id| **id != found.id) {
+            let message = format!(
+                "another dump store lies at {}: its id is {}, that of the one that was made is {expected}",
+                self.access.location, found.id
+            );
+            return Err(Failure::new(FailureCode::RepositoryReplaced, message));
+        }
+        self.as_asked(found)?;
+        let (recipients, identity) = match self.access.encryption {
+            Encryption::Passphrase => {
+                let identity = self.open_key(bench).await?;
+                let identity = identity.ok_or_else(|| damaged_key("it is not there"))?;
+                (vec![identity.to_public()], Some(identity))
+            }
+            Encryption::Age => {
+                let read = |text: &String| {
+                    text.parse::<Recipient>()
+                        .map_err(|why| Failure::new(FailureCode::Unknown, format!("{text} is no key: {why}")))
+                };
+                let recipients = self.access.recipients.iter().map(read).collect::<Result<Vec<_>, _>>()?;
+                (recipients, self.given_identity(bench)?)
+            }
+            _ => (Vec::new(), None),
+        };
+        if self.access.encryption != Encryption::None && recipients.is_empty() {
+            let message = "there is nobody to encrypt to, and nothing is stored for all to read";
+            return Err(Failure::new(FailureCode::SecretMissing, message));
+        }
+        Ok(Opened { store: self.store, access: self.access, recipients, identity })
+    }
+
+    /// The key that opens what is encrypted to people: for a restore.
+    fn given_identity(&self, bench: &Bench<'_>) -> Result<Option<Identity>, Failure> {
+        let Some(reference) = &self.access.identity else { return Ok(None) };
+        let text = bench.secret(reference)?;
+        let identity = text.expose_secret().trim().parse();
+        identity.map(Some).map_err(|_| {
+            let message = "the secret key is none of age, which begins with AGE-SECRET-KEY-1";
+            Failure::new(FailureCode::WrongPassphrase, message)
+        })
+    }
+}
+
+fn passphrase(bench: &Bench<'_>) -> Result<SecretString, Failure> {
+    bench.passphrase.clone().ok_or_else(|| {
+        Failure::new(FailureCode::SecretMissing, "no passphrase came with the work, and the store needs one")
+    })
+}
+
+fn damaged_key(why: &str) -> Failure {
+    Failure::new(FailureCode::RepositoryDamaged, format!("the key of the store cannot be read: {why}"))
+}
+
+impl Opened<'_> {
+    /// How what is stored in it is packed.
+    pub fn recipe(&self, compression: &Compression) -> Result<Recipe, Failure> {
+        let known = compression.for_store().ok_or_else(|| {
+            let message = format!("a dump store does not know the compression '{}'", compression.as_str());
+            Failure::new(FailureCode::Unknown, message)
+        });
+        let (compression, level) = known?;
+        Ok(Recipe { compression, level, recipients: self.recipients.clone() })
+    }
+
+    /// The archive of this name; `None` when there is none.
+    pub async fn archive(&self, name: &str) -> Result<Option<Archive>, Failure> {
+        let text = self.store.read(&forms::manifest_of(name), forms::MANIFEST_BYTES).await?;
+        let Some(text) = text else { return Ok(None) };
+        let (facts, manifest) = forms::facts(&text, name, &self.access.repository).map_err(|e| {
+            Failure::new(FailureCode::ArchiveDamaged, format!("the archive {name} cannot be read: {e}"))
+        })?;
+        Ok(Some(Archive { facts, manifest }))
+    }
+
+    /// The archive that a job is about, and no other one that came to have its name.
+    pub async fn target(&self, target: &Target) -> Result<Archive, Failure> {
+        let missing = || {
+            let message = format!("the archive {} is not in the repository", target.name);
+            Failure::new(FailureCode::ArchiveMissing, message)
+        };
+        let found = self.archive(&target.name).await?.ok_or_else(missing)?;
+        if found.facts.borg_id == target.borg_id {
+            return Ok(found);
+        }
+        let message = format!(
+            "the list of what is in the archive {} is not what was stored: its digest is {}, and that of what was stored is {}",
+            target.name, found.facts.borg_id, target.borg_id
+        );
+        Err(Failure::new(FailureCode::ArchiveDamaged, message))
+    }
+
+    /// What is missing of an archive, or has another size; `None` when all of it is there.
+    pub async fn what_is_missing(&self, archive: &Archive) -> Result<Option<String>, Failure> {
+        let there = self.store.list(&forms::folder(&archive.facts.name)).await?;
+        Ok(missing_in(&there, &archive.manifest.dump.artefacts))
+    }
+
+    /// Gives a part piece by piece, as it was dumped. Only when this ends well were they all, and the right ones.
+    pub async fn read(&self, part: &Artefact, give: mpsc::Sender<Vec<u8>>) -> Result<(), Failure> {
+        let stored = part.stored.as_ref().ok_or_else(|| other_than_stored(&part.path, "it has no object"))?;
+        let (packed, input) = way();
+        let (output, mut plain) = way();
+        let unpacking = unpack(stored.compression, stored.encryption, self.identity.clone(), input, output);
+        let fetching = async {
+            let (pieces, mut come) = mpsc::channel(PIECES);
+            let fetching = self.store.fetch(&stored.object, pieces);
+            let passing = async {
+                while let Some(piece) = come.recv().await {
+                    if packed.send(Flow::Piece(piece)).await.is_err() {
+                        return;
+                    }
+                }
+            };
+            let (fetched, ()) = tokio::join!(fetching, passing);
+            if matches!(fetched, Ok(true)) {
+                // What is too short is told by its digest.
+                let _ = packed.send(Flow::End).await;
+            }
+            drop(packed);
+            fetched
+        };
+        // It drops its end when nobody takes more: whoever unpacks would wait for ever.
+        let giving = async move {
+            while let Some(flow) = plain.recv().await {
+                if let Flow::Piece(piece) = flow
+                    && give.send(piece.into()).await.is_err()
+                {
+                    return false;
+                }
+            }
+            true
+        };
+        let (fetched, taken) = tokio::join!(fetching, giving);
+        let sums = unpacking.sums().await;
+        if !taken {
+            return Err(Failure::new(FailureCode::Unknown, format!("nobody read {} to its end", part.path)));
+        }
+        if !fetched? {
+            return Err(other_than_stored(&part.path, "its object is not there"));
+        }
+        let (kept, dumped) = sums.map_err(|failure| match failure.code {
+            FailureCode::ArchiveDamaged => other_than_stored(&part.path, &failure.message),
+            _ => Failure { message: format!("{}: {}", part.path, failure.message), ..failure },
+        })?;
+        if (kept.bytes, &kept.sha256) != (stored.size_bytes, &stored.sha256) {
+            let why = format!("the digest of its object is {}, and was {}", kept.sha256, stored.sha256);
+            return Err(other_than_stored(&part.path, &why));
+        }
+        if (dumped.bytes, &dumped.sha256) != (part.size_bytes, &part.sha256) {
+            let why = format!("its digest is {}, and was {}", dumped.sha256, part.sha256);
+            return Err(other_than_stored(&part.path, &why));
+        }
+        Ok(())
+    }
+}
+
+fn other_than_stored(path: &str, why: &str) -> Failure {
+    Failure::new(FailureCode::ArchiveDamaged, format!("{path} is not what was stored: {why}"))
+}
+
+/// The first part that is not there with its size.
+pub fn missing_in(there: &[Object], artefacts: &[Artefact]) -> Option<String> {
+    let sizes: std::collections::HashMap<_, _> =
+        there.iter().map(|o| (o.name.as_str(), o.size_bytes)).collect();
+    artefacts.iter().find_map(|artefact| {
+        let stored = artefact.stored.as_ref()?;
+        match sizes.get(stored.object.as_str()) {
+            None => Some(format!("the object {} is not there", stored.object)),
+            Some(size) if *size != stored.size_bytes => {
+                Some(format!("the object {} has {size} bytes, and not {}", stored.object, stored.size_bytes))
+            }
+            Some(_) => None,
+        }
+    })
+}

@@ -1,0 +1,59 @@
+//! The kinds of work on dump stores: a file each, and a line in [`run`].
+
+mod backup;
+mod contents;
+pub mod files;
+
+use super::{Bench, Finished, finished, restore, restore_database};
+use crate::control::NoOutcome;
+use crate::core::findings::Findings;
+use crate::dump_store;
+use crate::streams::Streams;
+use strongroom_domain::destination::Location;
+use strongroom_domain::job::{JobResult, JobSpec};
+use strongroom_domain::{Failure, FailureCode};
+
+/// Does the work.
+pub async fn run(bench: &Bench<'_>, spec: &JobSpec, place: &Location) -> Result<Finished, NoOutcome> {
+    bench.step("open");
+    let streams = private(bench)?;
+    let opening = async {
+        let found = dump_store::find(bench, spec.access(), place, &streams).await?;
+        if let JobSpec::InitRepository { .. } = spec {
+            let (borg_repository_id, existed) = found.make(bench).await?;
+            return Ok(Err(JobResult::InitRepository { borg_repository_id, existed }));
+        }
+        Ok(Ok(found.open(bench).await?))
+    };
+    let opened = match stoppable(bench, opening).await? {
+        Ok(opened) => opened,
+        Err(made) => return Ok(finished(made, Findings::default(), Vec::new())),
+    };
+    match spec {
+        JobSpec::InitRepository { .. } => Err(Failure::new(FailureCode::Unknown, "it is made by now").into()),
+        JobSpec::Backup(spec) => backup::run(bench, spec, &opened, &streams).await,
+        JobSpec::DeleteArchive { archive, .. } => contents::delete(bench, &opened, archive).await,
+        JobSpec::ScanRepository { .. } => contents::scan(bench, &opened).await,
+        JobSpec::IndexArchive { archive, .. } => contents::index(bench, &opened, archive).await,
+        JobSpec::Restore(spec) => restore::run(bench, spec, Some(&opened)).await,
+        JobSpec::RestoreDatabase(spec) => restore_database::run(bench, spec, Some(&opened)).await,
+    }
+}
+
+/// The private folder of a job.
+fn private(bench: &Bench<'_>) -> Result<Streams, Failure> {
+    Streams::make_as(&bench.state.streams(), &format!("{}-{}-store", bench.job, bench.epoch))
+        .map_err(|e| Failure::new(FailureCode::Unknown, format!("the private folder of the job: {e}")))
+}
+
+/// Works until it is done or the attempt is to stop, upon which it is dropped.
+async fn stoppable<T>(
+    bench: &Bench<'_>,
+    work: impl Future<Output = Result<T, NoOutcome>>,
+) -> Result<T, NoOutcome> {
+    let mut control = bench.control.clone();
+    tokio::select! {
+        done = work => done,
+        why = control.stopped() => Err(NoOutcome::Stopped(why)),
+    }
+}

@@ -1,0 +1,101 @@
+//! What is in a dump store: told, indexed, and removed.
+
+use crate::control::NoOutcome;
+use crate::core::dump_store as forms;
+use crate::core::findings::Findings;
+use crate::core::index::Indexer;
+use crate::dump_store::{Opened, missing_in};
+use crate::jobs::index::{store, unusable};
+use crate::jobs::store::stoppable;
+use crate::jobs::{Bench, Finished, finished, scan};
+use strongroom_domain::FailureCode;
+use strongroom_domain::archive::Target;
+use strongroom_domain::failure::{Finding, Severity};
+use strongroom_domain::job::JobResult;
+use strongroom_domain::view::Entry;
+
+/// Tells which archives are there, whole: one that lacks a part is none, and why is told as a finding.
+pub async fn scan(bench: &Bench<'_>, opened: &Opened<'_>) -> Result<Finished, NoOutcome> {
+    bench.step("list");
+    let (archives, findings) = stoppable(bench, async { look(opened).await }).await?;
+    let archives = scan::tell_all(bench, &archives).await?;
+    Ok(finished(JobResult::ScanRepository { archives }, findings, Vec::new()))
+}
+
+async fn look(opened: &Opened<'_>) -> Result<(Vec<strongroom_domain::archive::Facts>, Findings), NoOutcome> {
+    let there = opened.store.list(forms::ARCHIVES).await?;
+    let (mut archives, mut findings) = (Vec::new(), Findings::default());
+    for name in there.iter().filter_map(|object| forms::archive_of(&object.name)) {
+        let problem = match opened.archive(name).await {
+            Ok(Some(archive)) => match missing_in(&there, &archive.manifest.dump.artefacts) {
+                None => {
+                    archives.push(archive.facts);
+                    continue;
+                }
+                Some(missing) => format!("the archive {name} is not whole: {missing}"),
+            },
+            // It was removed meanwhile.
+            Ok(None) => continue,
+            Err(failure) if failure.code == FailureCode::ArchiveDamaged => failure.message,
+            Err(failure) => return Err(failure.into()),
+        };
+        findings.add(Finding { severity: Severity::Incomplete, path: None, message: problem });
+    }
+    Ok((archives, findings))
+}
+
+/// Makes the index of an archive out of the list of what it consists of.
+pub async fn index(bench: &Bench<'_>, opened: &Opened<'_>, target: &Target) -> Result<Finished, NoOutcome> {
+    bench.step("index");
+    let archive = opened.target(target).await?;
+    let mut indexer = Indexer::default();
+    let mut n = 0;
+    for artefact in &archive.manifest.dump.artefacts {
+        let entry = Entry {
+            path: artefact.path.clone(),
+            kind: "-".into(),
+            size_bytes: artefact.size_bytes,
+            mode: "-rw-------".into(),
+            user: String::new(),
+            group: String::new(),
+            modified_at: archive.manifest.dumped_at.to_string(),
+            link_target: None,
+        };
+        for part in indexer.add(entry).map_err(unusable)? {
+            store(bench, target.id, n, part).await?;
+            n += 1;
+        }
+    }
+    let (rest, facts) = indexer.finish().map_err(unusable)?;
+    for part in rest {
+        store(bench, target.id, n, part).await?;
+        n += 1;
+    }
+    Ok(finished(JobResult::IndexArchive { index: facts }, Findings::default(), Vec::new()))
+}
+
+/// Removes an archive: first what makes it one, then its parts. Parts that are left over from a removal that was killed are
+/// removed by its next attempt, for which the archive is gone already.
+pub async fn delete(bench: &Bench<'_>, opened: &Opened<'_>, target: &Target) -> Result<Finished, NoOutcome> {
+    bench.step("delete");
+    let was_gone = match opened.archive(&target.name).await {
+        Ok(Some(there)) if there.facts.borg_id == target.borg_id => {
+            opened.store.delete(&forms::manifest_of(&target.name)).await?;
+            false
+        }
+        // Another one has its name, which nobody asked to remove.
+        Ok(Some(_)) => {
+            let result = JobResult::DeleteArchive { was_gone: true };
+            return Ok(finished(result, Findings::default(), Vec::new()));
+        }
+        Ok(None) => true,
+        Err(failure) => return Err(failure.into()),
+    };
+    let mut findings = Findings::default();
+    // The archive is gone from here on, whoever wants to stop.
+    if let Err(failure) = opened.store.clear(&forms::folder(&target.name)).await {
+        let message = format!("its space was not freed: {}", failure.message);
+        findings.add(Finding { severity: Severity::Benign, path: None, message });
+    }
+    Ok(finished(JobResult::DeleteArchive { was_gone }, findings, Vec::new()))
+}
