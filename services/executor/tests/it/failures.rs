@@ -84,10 +84,14 @@ async fn what_is_wrong_with_the_source_is_told_apart() -> Result<()> {
 }
 
 /// A small file system that goes with the test.
-struct Small(tempfile::TempDir);
+pub struct Small(tempfile::TempDir);
 
 impl Small {
-    fn new(size: &str) -> Result<Self> {
+    pub fn path(&self) -> &std::path::Path {
+        self.0.path()
+    }
+
+    pub fn new(size: &str) -> Result<Self> {
         let folder = tempfile::tempdir()?;
         let options = format!("size={size}");
         let status = Command::new("mount")

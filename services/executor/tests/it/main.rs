@@ -5,6 +5,7 @@ mod accidents;
 mod bounds;
 mod databases;
 mod databases_back;
+mod dump_store;
 mod failures;
 mod findings;
 mod leftovers;

@@ -19,7 +19,7 @@ fn backup(stage: &Stage, paths: &[&Path]) -> Value {
 }
 
 /// A database whose money is moved all the time, and whose sum stays.
-fn accounts(path: &Path, mode: &str) -> Result<Connection> {
+pub fn accounts(path: &Path, mode: &str) -> Result<Connection> {
     let connection = Connection::open(path)?;
     connection.busy_timeout(PATIENCE)?;
     let _: String = connection.query_row(&format!("pragma journal_mode = {mode}"), [], |row| row.get(0))?;
@@ -31,7 +31,7 @@ fn accounts(path: &Path, mode: &str) -> Result<Connection> {
     Ok(connection)
 }
 
-fn sum(path: &Path) -> Result<(i64, i64, String)> {
+pub fn sum(path: &Path) -> Result<(i64, i64, String)> {
     let connection = Connection::open(path)?;
     let sound = connection.query_row("pragma integrity_check", [], |row| row.get(0))?;
     let (count, sum) = connection
