@@ -122,6 +122,23 @@ pub fn take_secret(fields: &mut Map<String, Value>, name: &str) -> Result<Secret
     }
 }
 
+/// The same of one that may have many lines, as the keys of ssh and of Google have.
+pub fn take_long_secret(fields: &mut Map<String, Value>, name: &str) -> Result<Secret, Problem> {
+    match fields.remove(name) {
+        None => Ok(Secret::Kept),
+        Some(Value::Null) => Ok(Secret::None),
+        Some(Value::String(text)) => {
+            let odd = |c: char| c.is_control() && !matches!(c, '\n' | '\r' | '\t');
+            if text.trim().is_empty() || text.len() > 32 << 10 || text.chars().any(odd) {
+                let message = "must be 1 byte to 32 KiB of text without control characters";
+                return Err(Problem::field(name, message));
+            }
+            Ok(Secret::Given(text))
+        }
+        Some(_) => Err(Problem::field(name, "must be a text, or null for none")),
+    }
+}
+
 /// A secret in a request.
 pub enum Secret {
     /// Nothing is said of it: it stays as it is.

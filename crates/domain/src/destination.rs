@@ -22,7 +22,7 @@ pub struct Spec {
     /// Where it is.
     pub location: Location,
     /// Which nodes can read its secret; set by the gateway, empty without one.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default)]
     pub sealed_for: Vec<NodeId>,
     /// Words for people.
     #[serde(default)]

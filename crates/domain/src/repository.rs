@@ -13,7 +13,7 @@ pub struct Spec {
     /// Where it lies.
     pub destination: DestinationId,
     /// What it is; chosen once.
-    #[serde(default, skip_serializing_if = "Kind::is_borg")]
+    #[serde(default)]
     pub kind: Kind,
     /// How it is encrypted; chosen once, when it is made.
     pub encryption: Encryption,
@@ -21,11 +21,11 @@ pub struct Spec {
     #[serde(default)]
     pub passphrase: Option<SecretRef>,
     /// To whom a dump store with the encryption `age` encrypts: public keys, `age1...`.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default)]
     pub recipients: Vec<String>,
     /// The reference of a secret key that opens what is encrypted to one of them; set by the gateway. Without it whoever
     /// restores gives one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub identity: Option<SecretRef>,
     /// Words for people.
     #[serde(default)]
@@ -42,12 +42,6 @@ pub enum Kind {
     Borg,
     /// Dumps as objects of their own, which can be read with common tools alone.
     DumpStore,
-}
-
-impl Kind {
-    fn is_borg(&self) -> bool {
-        *self == Self::Borg
-    }
 }
 
 /// Borg's modes (`borg init --encryption`), and those of dump stores. Borg's keyfile modes are left out on purpose: their

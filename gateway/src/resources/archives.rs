@@ -1,7 +1,7 @@
 //! Archives: stored backups.
 
 use super::jobs::list_question;
-use super::repositories::reach_named;
+use super::repositories::{reach_named, reach_to_read};
 use crate::app::App;
 use crate::http::{Good, Request};
 use crate::problem::Problem;
@@ -131,12 +131,14 @@ pub async fn index(app: &App, request: &Request, id: &str) -> Result<Good, Probl
         return Ok(answer);
     }
     let (archive, _) = find(app, id, request.at_least.clone()).await?;
-    ask(app, request, &archive, |access, archive, _| Ok(JobSpec::IndexArchive { access, archive })).await
+    ask(app, request, &archive, |access, archive| JobSpec::IndexArchive { access, archive }).await
 }
 
 /// `POST /archives/{id}/restore`.
 pub async fn restore(app: &App, request: &Request, id: &str) -> Result<Good, Problem> {
-    let wanted: RestoreBody = body::read(request)?;
+    let mut fields = body::object(request)?;
+    let identity = body::take_text(&mut fields, "identity")?;
+    let wanted: RestoreBody = body::understand(fields)?;
     let same = |spec: &JobSpec| {
         matches!(spec, JobSpec::Restore(there) if (&there.paths, &there.target, there.on_conflict)
             == (&wanted.paths, &wanted.target, wanted.on_conflict))
@@ -145,13 +147,14 @@ pub async fn restore(app: &App, request: &Request, id: &str) -> Result<Good, Pro
         return Ok(answer);
     }
     let (archive, _) = find_whole(app, request, id).await?;
-    ask(app, request, &archive, |access, archive, roots| {
-        check(&wanted, roots)?;
-        let RestoreBody { paths, target, on_conflict } = wanted;
-        let allowed_roots = roots.to_vec();
-        Ok(JobSpec::Restore(RestoreSpec { access, archive, paths, target, on_conflict, allowed_roots }))
-    })
-    .await
+    let (access, server, definition) = reach_to_read(app, archive.repository.as_str(), identity).await?;
+    check(&wanted, &definition.restore_roots)?;
+    let RestoreBody { paths, target, on_conflict } = wanted;
+    let (archive, allowed_roots) = (target_of(&archive), definition.restore_roots);
+    let spec = JobSpec::Restore(RestoreSpec { access, archive, paths, target, on_conflict, allowed_roots });
+    let requested =
+        Requested { spec, server, node: definition.node, trigger: Trigger::Manual, deadline_s: None };
+    work::ask(app, request, requested).await
 }
 
 /// What can be seen without looking at the server: the node looks again, with links resolved.
@@ -217,7 +220,7 @@ pub async fn delete(app: &App, request: &Request, id: &str) -> Result<Good, Prob
             format!("job {} deletes this archive already", job.id),
         ));
     }
-    ask(app, request, &archive, |access, archive, _| Ok(JobSpec::DeleteArchive { access, archive })).await
+    ask(app, request, &archive, |access, archive| JobSpec::DeleteArchive { access, archive }).await
 }
 
 /// Asks for work on an archive, by the server that it belongs to.
@@ -225,10 +228,10 @@ async fn ask(
     app: &App,
     request: &Request,
     archive: &Archive,
-    spec: impl FnOnce(strongroom_domain::repository::Access, Target, &[String]) -> Result<JobSpec, Problem>,
+    spec: impl FnOnce(strongroom_domain::repository::Access, Target) -> JobSpec,
 ) -> Result<Good, Problem> {
     let (access, server, definition) = reach_named(app, archive.repository.as_str()).await?;
-    let spec = spec(access, target_of(archive), &definition.restore_roots)?;
+    let spec = spec(access, target_of(archive));
     let requested =
         Requested { spec, server, node: definition.node, trigger: Trigger::Manual, deadline_s: None };
     work::ask(app, request, requested).await

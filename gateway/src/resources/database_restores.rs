@@ -4,7 +4,7 @@ use super::archives::{find_whole, target_of};
 use super::database_connection::Connection;
 use super::definition::{existing, referred};
 use super::plans::Plans;
-use super::repositories::reach_named;
+use super::repositories::reach_to_read;
 use super::servers::Servers;
 use crate::app::App;
 use crate::body::Secret;
@@ -40,6 +40,7 @@ struct Wanted {
 pub async fn restore(app: &App, request: &Request, id: &str) -> Result<Good, Problem> {
     let mut fields = body::object(request)?;
     let password = body::take_secret(&mut fields, "password")?;
+    let identity = body::take_text(&mut fields, "identity")?;
     if fields.get("connection").and_then(|c| c.get("password")).is_some() {
         return Err(Problem::field("connection.password", "is not known here; give 'password'"));
     }
@@ -60,7 +61,7 @@ pub async fn restore(app: &App, request: &Request, id: &str) -> Result<Good, Pro
     if let Some(answer) = work::asked_before(app, request, same).await? {
         return Ok(answer);
     }
-    let (access, server, definition) = reach_named(app, archive.repository.as_str()).await?;
+    let (access, server, definition) = reach_to_read(app, archive.repository.as_str(), identity).await?;
     let of_plan = connection_of_plan(app, &archive, &dump.source).await?;
     let Some(mut connection) = connection.or_else(|| of_plan.clone()) else {
         let message = "is needed: the plan of this archive is gone, or another one by now";

@@ -15,7 +15,7 @@ use strongroom_bus::{NewEvent, Position};
 use strongroom_domain::definition::{Retired, Validate, check_text};
 use strongroom_domain::job::{BackupSpec, JobSpec, Requested, Trigger};
 use strongroom_domain::source::Source;
-use strongroom_domain::{Aggregate, Event, Kind, PlanId, Rejection, plan};
+use strongroom_domain::{Aggregate, Event, FieldError, Kind, PlanId, Rejection, plan, repository};
 use strongroom_service::clock;
 use warp::http::{StatusCode, header};
 
@@ -56,28 +56,16 @@ impl Resource for Plans {
         let mut spec: plan::Spec = body::understand(fields)?;
         // What is wrong with the spec itself is told together with what it refers to in vain.
         let mut problems = spec.problems();
-        for (field, id, found) in [
-            (
-                "server",
-                spec.server.as_str(),
-                referred::<Servers>(app, "server", spec.server.as_str()).await.err(),
-            ),
-            (
-                "repository",
-                spec.repository.as_str(),
-                referred::<Repositories>(app, "repository", spec.repository.as_str()).await.err(),
-            ),
-        ] {
-            match found {
-                None => {}
-                Some(problem) if problem.status == StatusCode::UNPROCESSABLE_ENTITY => {
-                    problems.extend(problem.errors)
-                }
-                Some(problem) => {
-                    tracing::debug!(field, id, "a reference could not be looked at");
-                    return Err(problem);
-                }
+        let server = referred::<Servers>(app, "server", spec.server.as_str()).await;
+        let repository = referred::<Repositories>(app, "repository", spec.repository.as_str()).await;
+        if let Ok(repository) = &repository {
+            problems.extend(misfits(&spec, repository.kind));
+        }
+        for problem in [server.err(), repository.err()].into_iter().flatten() {
+            if problem.status != StatusCode::UNPROCESSABLE_ENTITY {
+                return Err(problem);
             }
+            problems.extend(problem.errors);
         }
         if !problems.is_empty() {
             return Err(Rejection::Invalid { fields: problems }.into());
@@ -103,6 +91,19 @@ impl Resource for Plans {
         }
         extras
     }
+}
+
+/// What a repository of this kind cannot do for a plan.
+fn misfits(spec: &plan::Spec, kind: repository::Kind) -> Vec<FieldError> {
+    let mut problems = Vec::new();
+    if let Some(problem) = spec.compression.problem_in(kind) {
+        problems.push(FieldError::new("compression", problem));
+    }
+    if kind == repository::Kind::DumpStore && matches!(spec.source, Source::Files(_)) {
+        let message = "must be a borg repository for files; a dump store holds dumps of databases";
+        problems.push(FieldError::new("repository", message));
+    }
+    problems
 }
 
 /// Puts the password of a database server in its place, sealed. One that was given before stays, as long as it goes to the

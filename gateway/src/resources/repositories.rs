@@ -1,19 +1,23 @@
-//! Repositories: borg repositories inside destinations, made by a job.
+//! Repositories: borg repositories and dump stores inside destinations, made by a job.
 
 use super::definition::{Followed, Prepared, Resource, all, existing, immutable, referred};
 use super::destinations::Destinations;
 use super::plans::Plans;
 use super::servers::Servers;
 use crate::app::App;
+use crate::body::Secret;
 use crate::http::{Good, Request};
 use crate::problem::Problem;
 use crate::{body, seal, work};
 use serde_json::{Map, Value, json};
 use strongroom_bus::Position;
 use strongroom_domain::definition::Retired;
+use strongroom_domain::destination::{self, Location};
 use strongroom_domain::job::{JobSpec, Requested, Trigger};
 use strongroom_domain::repository::{self, Access};
-use strongroom_domain::{Event, EventId, JobId, Kind, RepositoryId, SecretRef, ServerId, server};
+use strongroom_domain::{
+    DestinationId, Event, EventId, JobId, Kind, RepositoryId, SecretRef, ServerId, server,
+};
 
 /// The kind.
 pub struct Repositories;
@@ -23,8 +27,8 @@ impl Resource for Repositories {
     const KIND: Kind = Kind::Repository;
     const PLURAL: &'static str = "repositories";
     const SINGULAR: &'static str = "repository";
-    const HIDDEN: &'static [&'static str] = &["/passphrase"];
-    const SEALED: &'static [&'static str] = &["passphrase", "generate_passphrase"];
+    const HIDDEN: &'static [&'static str] = &["/passphrase", "/identity"];
+    const SEALED: &'static [&'static str] = &["passphrase", "generate_passphrase", "identity"];
     const LOST: (&'static str, &'static str) = (
         "passphrase",
         "delete it before anything is backed up into it, and make one under another name, best with a passphrase of your own",
@@ -55,9 +59,11 @@ impl Resource for Repositories {
     ) -> Result<Prepared<repository::Spec>, Problem> {
         let given = body::take_text(&mut fields, "passphrase")?;
         let generate = body::take_flag(&mut fields, "generate_passphrase")?;
+        let identity = body::take_secret(&mut fields, "identity")?;
         let mut spec: repository::Spec = body::understand(fields)?;
         if let Some(old) = old {
             for (field, same) in [
+                ("kind", old.kind == spec.kind),
                 ("encryption", old.encryption == spec.encryption),
                 ("server", old.server == spec.server),
                 ("destination", old.destination == spec.destination),
@@ -68,7 +74,24 @@ impl Resource for Repositories {
             }
         }
         let server = referred::<Servers>(app, "server", spec.server.as_str()).await?;
-        referred::<Destinations>(app, "destination", spec.destination.as_str()).await?;
+        let destination = referred::<Destinations>(app, "destination", spec.destination.as_str()).await?;
+        if spec.kind == repository::Kind::Borg && !matches!(destination.location, Location::Local(_)) {
+            let message =
+                "must be a local folder for a borg repository; a dump store (kind 'dump-store') can lie here";
+            return Err(Problem::field("destination", message));
+        }
+        is_sealed_for(&destination, &spec.destination, &server)?;
+        spec.identity = match identity {
+            Secret::None => None,
+            Secret::Kept => old.and_then(|old| old.identity.clone()),
+            Secret::Given(text) => {
+                let text = identity_of(&text, &spec.recipients)?;
+                Some(
+                    seal::store_for_node(app, &format!("repository-{id}"), "secret key", &text, &server)
+                        .await?,
+                )
+            }
+        };
         let mut shown_once = Map::new();
         spec.passphrase = match (given, generate, spec.encryption.needs_passphrase()) {
             (Some(_), _, false) | (_, true, false) => {
@@ -82,7 +105,8 @@ impl Resource for Repositories {
                 ));
             }
             (None, true, true) if old.is_some() => {
-                let message = "is for a new repository: borg keeps the one that this one was made with";
+                let message =
+                    "is for a new repository: this one opens with the passphrase that it was made with";
                 return Err(Problem::field("generate_passphrase", message));
             }
             (Some(text), false, true) => Some(sealed(app, id, &server, &checked(text)?).await?),
@@ -103,6 +127,14 @@ impl Resource for Repositories {
             },
         };
         Ok(Prepared { spec, shown_once })
+    }
+
+    fn extras(_id: &str, spec: &repository::Spec) -> Map<String, Value> {
+        let mut extras = Map::new();
+        if spec.encryption == repository::Encryption::Age {
+            extras.insert("has_identity".into(), json!(spec.identity.is_some()));
+        }
+        extras
     }
 
     async fn users(app: &App, id: &str, at: Position) -> Result<Vec<String>, Problem> {
@@ -154,7 +186,63 @@ pub async fn reach(
 ) -> Result<(Access, server::Spec), Problem> {
     let server = referred::<Servers>(app, "server", spec.server.as_str()).await?;
     let destination = referred::<Destinations>(app, "destination", spec.destination.as_str()).await?;
+    is_sealed_for(&destination, &spec.destination, &server)?;
     Ok((spec.access(id, &destination), server))
+}
+
+/// Whether the node of a server can read what opens a destination.
+fn is_sealed_for(
+    destination: &destination::Spec,
+    id: &DestinationId,
+    server: &server::Spec,
+) -> Result<(), Problem> {
+    if destination.location.secret().is_none() || destination.sealed_for.contains(&server.node) {
+        return Ok(());
+    }
+    let detail = format!(
+        "the secret of destination '{id}' was encrypted before node '{}' came up, which cannot read it; give it again with PUT on the destination",
+        server.node
+    );
+    Err(Problem::conflict("secret_not_for_node", detail))
+}
+
+/// A secret key of age, which must open what is encrypted to one of these.
+fn identity_of(text: &str, recipients: &[String]) -> Result<String, Problem> {
+    let identity: age::x25519::Identity = text.trim().parse().map_err(|_| {
+        Problem::field("identity", "must be a secret key of age, which begins with AGE-SECRET-KEY-1")
+    })?;
+    if !recipients.contains(&identity.to_public().to_string()) {
+        let message = "must belong to one of the recipients: it opens nothing that is encrypted to them";
+        return Err(Problem::field("identity", message));
+    }
+    Ok(text.trim().to_owned())
+}
+
+/// How a node finds a repository to read from it: with what opens it, be it given for this once or kept.
+pub async fn reach_to_read(
+    app: &App,
+    id: &str,
+    given: Option<String>,
+) -> Result<(Access, ServerId, server::Spec), Problem> {
+    let spec = existing::<Repositories>(app, id).await?;
+    let id: RepositoryId = id.parse().map_err(|_| Problem::not_found(Repositories::SINGULAR, id))?;
+    let (mut access, server) = reach(app, &id, &spec).await?;
+    access.identity = match given {
+        None => spec.identity.clone(),
+        Some(_) if spec.encryption != repository::Encryption::Age => {
+            return Err(Problem::field("identity", "is for repositories with the encryption 'age'"));
+        }
+        Some(text) => {
+            // Recipients change, and an older archive may be encrypted to one that is gone.
+            let identity = text.trim().parse::<age::x25519::Identity>();
+            identity.map_err(|_| {
+                Problem::field("identity", "must be a secret key of age, which begins with AGE-SECRET-KEY-1")
+            })?;
+            let name = format!("restore-{id}");
+            Some(seal::store_for_node(app, &name, "secret key", text.trim(), &server).await?)
+        }
+    };
+    Ok((access, spec.server, server))
 }
 
 /// The same, for a repository by its name.
@@ -194,7 +282,7 @@ async fn sealed(app: &App, id: &str, server: &server::Spec, text: &str) -> Resul
     seal::store_for_node(app, &format!("repository-{id}"), "passphrase", text, server).await
 }
 
-/// A passphrase that borg can be given.
+/// A passphrase that programs can be given.
 fn checked(text: String) -> Result<String, Problem> {
     body::one_line("passphrase", text)
 }

@@ -114,6 +114,7 @@ fn artefact(database: &str) -> Artefact {
         format: Some("custom".into()),
         size_bytes: 1,
         sha256: "00".into(),
+        stored: None,
     }
 }
 

@@ -11,6 +11,7 @@ mod players;
 mod repositories;
 mod requests;
 mod stage;
+mod stores;
 mod system;
 mod tokens;
 mod work;

@@ -243,6 +243,10 @@ impl Stage {
 
     /// The node comes up for the first time.
     pub async fn node_joins(&self) {
+        self.node_joins_as("local").await;
+    }
+
+    pub async fn node_joins_as(&self, name: &str) {
         let joined = node::Joined {
             boot: "b1".into(),
             age_recipient: self.node_key.to_public().to_string(),
@@ -250,7 +254,7 @@ impl Stage {
             capabilities: node::Capabilities::default(),
             started_at: clock::now(),
         };
-        self.append(Kind::Node, "local", Event::NodeJoined(joined)).await;
+        self.append(Kind::Node, name, Event::NodeJoined(joined)).await;
     }
 
     /// Defines what a plan needs, and the plan `web`.
