@@ -29,6 +29,18 @@ pub fn read(file: &Path) -> Result<String, ClientError> {
     Ok(line.to_owned())
 }
 
+/// A secret of as many lines as the file has, as keys have them.
+pub fn read_lines(file: &Path) -> Result<String, ClientError> {
+    let text =
+        std::fs::read_to_string(file).map_err(|e| ClientError::Usage(format!("{}: {e}", file.display())))?;
+    if text.trim().is_empty() {
+        return Err(ClientError::Usage(format!("{}: it is empty", file.display())));
+    }
+    // The one line of a key or a password is without its end; keys of many lines need theirs.
+    let single = text.trim_end_matches(['\n', '\r']);
+    Ok(if single.contains('\n') { text } else { single.to_owned() })
+}
+
 /// Nobody knows what became of the request: if it was done, this is the secret.
 pub fn warn_of_unknown(error: &ClientError, what: &str, drawn: Option<&str>) {
     if let (true, Some(drawn)) = (error.leaves_it_open(), drawn) {
@@ -56,5 +68,11 @@ mod tests {
             assert!(read(&file).is_err(), "{bad:?}");
         }
         assert!(read(&folder.path().join("none")).is_err());
+        for (text, secret) in [("x\n", "x"), ("a\nb\n", "a\nb\n")] {
+            std::fs::write(&file, text).unwrap();
+            assert_eq!(read_lines(&file).unwrap(), secret);
+        }
+        std::fs::write(&file, " \n").unwrap();
+        assert!(read_lines(&file).is_err());
     }
 }

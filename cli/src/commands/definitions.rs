@@ -55,6 +55,10 @@ const NOT_SPEC: &[&str] = &[
     "passphrase",
     "secret",
     "has_password",
+    "has_secret",
+    "has_identity",
+    "secret_for_nodes",
+    "place",
 ];
 
 impl Kind {

@@ -7,7 +7,7 @@ use crate::client::Answer;
 use crate::exit::Exit;
 use crate::output::Format::Plain;
 use crate::{secret, wait};
-use clap::Subcommand;
+use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 use std::path::PathBuf;
 
@@ -18,12 +18,15 @@ pub const KIND: Kind = Kind {
         ("name", "/id", Plain),
         ("server", "/server", Plain),
         ("destination", "/destination", Plain),
+        ("kind", "/kind", Plain),
         ("encryption", "/encryption", Plain),
         ("description", "/description", Plain),
     ],
 };
 
-const ENCRYPTIONS: [&str; 5] = ["none", "authenticated", "authenticated-blake2", "repokey", "repokey-blake2"];
+const KINDS: [&str; 2] = ["borg", "dump-store"];
+const ENCRYPTIONS: [&str; 7] =
+    ["none", "authenticated", "authenticated-blake2", "repokey", "repokey-blake2", "passphrase", "age"];
 
 /// What can be done with them.
 #[derive(Debug, Subcommand)]
@@ -35,36 +38,24 @@ pub enum Command {
         /// Its name.
         name: String,
     },
-    /// Define one; a job makes it with `borg init`.
-    Create {
-        /// Its name.
-        name: String,
-        /// Whose data it holds.
-        #[arg(long)]
-        server: String,
-        /// Where it lies.
-        #[arg(long)]
-        destination: String,
-        /// Borg's mode.
-        #[arg(long, default_value = "repokey-blake2", value_parser = ENCRYPTIONS)]
-        encryption: String,
-        /// File with the passphrase; without it, one is generated and shown once.
-        #[arg(long)]
-        passphrase_file: Option<PathBuf>,
-        /// Words for people.
-        #[arg(long)]
-        description: Option<String>,
-        /// Wait until it is made.
-        #[arg(long)]
-        wait: bool,
-    },
-    /// Change the words for people. All else was chosen once.
+    /// Define one; a job makes it.
+    Create(Box<CreateArgs>),
+    /// Change the words for people, or to whom a dump store encrypts. All else was chosen once.
     Set {
         /// Its name.
         name: String,
+        /// A public key of age to which a dump store encrypts from now on; may be repeated, and takes the place of all.
+        #[arg(long, value_name = "AGE1...")]
+        recipient: Vec<String>,
+        /// File with a secret key of age that opens what is encrypted to one of them.
+        #[arg(long, conflicts_with = "no_identity")]
+        identity_file: Option<PathBuf>,
+        /// Keep no secret key from now on: whoever restores gives one.
+        #[arg(long)]
+        no_identity: bool,
         /// Words for people.
         #[arg(long)]
-        description: String,
+        description: Option<String>,
     },
     /// Say what the passphrase is, when it was changed outside or was wrong.
     SetPassphrase {
@@ -97,32 +88,67 @@ pub enum Command {
     },
 }
 
+/// Options of `repositories create`.
+#[derive(Debug, Args)]
+pub struct CreateArgs {
+    /// Its name.
+    name: String,
+    /// Whose data it holds.
+    #[arg(long)]
+    server: String,
+    /// Where it lies.
+    #[arg(long)]
+    destination: String,
+    /// A borg repository, or a store of dumps that common tools can read.
+    #[arg(long, default_value = "borg", value_parser = KINDS)]
+    kind: String,
+    /// How it is encrypted. Borg's modes, repokey-blake2 when absent; of a dump store 'none', 'passphrase' or, with
+    /// --recipient, 'age'.
+    #[arg(long, value_parser = ENCRYPTIONS)]
+    encryption: Option<String>,
+    /// A public key of age to which a dump store encrypts; may be repeated.
+    #[arg(long, value_name = "AGE1...")]
+    recipient: Vec<String>,
+    /// File with a secret key of age that opens what is encrypted to one of them; without it, whoever restores gives one.
+    #[arg(long)]
+    identity_file: Option<PathBuf>,
+    /// File with the passphrase; without it, one is generated and shown once.
+    #[arg(long)]
+    passphrase_file: Option<PathBuf>,
+    /// Words for people.
+    #[arg(long)]
+    description: Option<String>,
+    /// Wait until it is made.
+    #[arg(long)]
+    wait: bool,
+}
+
+impl CreateArgs {
+    /// How it is encrypted: never not at all, unless somebody says so.
+    fn encryption(&self) -> &str {
+        match (&self.encryption, self.kind.as_str()) {
+            (Some(encryption), _) => encryption,
+            (None, "borg") => "repokey-blake2",
+            (None, _) if self.recipient.is_empty() => "passphrase",
+            (None, _) => "age",
+        }
+    }
+}
+
 /// Does it.
 pub async fn run(command: Command, session: &Session) -> Outcome {
     match command {
         Command::List => KIND.list(session).await,
         Command::Show { name } => KIND.show(session, &name).await,
         Command::Delete { name } => KIND.delete(session, &name).await,
-        Command::Create { name, server, destination, encryption, passphrase_file, description, wait } => {
-            let passphrase = passphrase_file.as_deref().map(secret::read).transpose()?;
-            let drawn = (passphrase.is_none() && encryption != "none").then(secret::draw_passphrase);
-            let body = Changes::default()
-                .with(&["id"], Some(&name))
-                .with(&["server"], Some(server))
-                .with(&["destination"], Some(destination))
-                .with(&["encryption"], Some(encryption))
-                .with(&["passphrase"], passphrase.or_else(|| drawn.clone()))
+        Command::Create(create) => self::create(session, &create).await,
+        Command::Set { name, recipient, identity_file, no_identity, description } => {
+            let identity = identity_file.as_deref().map(secret::read).transpose()?;
+            let changes = Changes::default()
+                .with_list(&["recipients"], &recipient)
+                .with(&["identity"], identity)
+                .with(&["identity"], no_identity.then_some(Value::Null))
                 .with(&["description"], description);
-            let asked = session.client.post("/repositories", &Value::Object(body.done())).await;
-            let mut answer =
-                asked.inspect_err(|error| secret::warn_of_unknown(error, "passphrase", drawn.as_deref()))?;
-            if let (Some(drawn), Value::Object(fields)) = (drawn, &mut answer.body) {
-                fields.insert("passphrase".into(), json!(drawn));
-            }
-            tell_created(session, &name, &mut answer, wait).await
-        }
-        Command::Set { name, description } => {
-            let changes = Changes::default().with(&["description"], Some(description));
             KIND.change(session, &name, changes.done()).await
         }
         Command::SetPassphrase { name, passphrase_file } => {
@@ -133,6 +159,31 @@ pub async fn run(command: Command, session: &Session) -> Outcome {
         Command::Init { name, wait } => ask(session, &name, "init", wait).await,
         Command::Scan { name, wait } => ask(session, &name, "scan", wait).await,
     }
+}
+
+async fn create(session: &Session, create: &CreateArgs) -> Outcome {
+    let passphrase = create.passphrase_file.as_deref().map(secret::read).transpose()?;
+    let identity = create.identity_file.as_deref().map(secret::read).transpose()?;
+    let encryption = create.encryption();
+    let needs_one = !matches!(encryption, "none" | "age");
+    let drawn = (passphrase.is_none() && needs_one).then(secret::draw_passphrase);
+    let body = Changes::default()
+        .with(&["id"], Some(&create.name))
+        .with(&["server"], Some(&create.server))
+        .with(&["destination"], Some(&create.destination))
+        .with(&["kind"], Some(&create.kind))
+        .with(&["encryption"], Some(encryption))
+        .with_list(&["recipients"], &create.recipient)
+        .with(&["identity"], identity)
+        .with(&["passphrase"], passphrase.or_else(|| drawn.clone()))
+        .with(&["description"], create.description.as_ref());
+    let asked = session.client.post("/repositories", &Value::Object(body.done())).await;
+    let mut answer =
+        asked.inspect_err(|error| secret::warn_of_unknown(error, "passphrase", drawn.as_deref()))?;
+    if let (Some(drawn), Value::Object(fields)) = (drawn, &mut answer.body) {
+        fields.insert("passphrase".into(), json!(drawn));
+    }
+    tell_created(session, &create.name, &mut answer, create.wait).await
 }
 
 async fn ask(session: &Session, name: &str, what: &str, wait: bool) -> Outcome {

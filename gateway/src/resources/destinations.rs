@@ -81,6 +81,7 @@ impl Resource for Destinations {
 
     fn extras(_id: &str, spec: &destination::Spec) -> Map<String, Value> {
         let mut extras = Map::new();
+        extras.insert("place".into(), json!(spec.location.place()));
         if !matches!(spec.location, Location::Local(_)) {
             extras.insert("has_secret".into(), json!(spec.location.secret().is_some()));
             extras.insert("secret_for_nodes".into(), json!(spec.sealed_for));
