@@ -8,6 +8,7 @@ pub mod definition;
 pub mod destinations;
 pub mod jobs;
 pub mod plans;
+pub mod probes;
 pub mod repositories;
 pub mod servers;
 pub mod system;

@@ -42,6 +42,10 @@ pub enum Route<'a> {
     Init(&'a str),
     /// `/api/v1/repositories/{id}/scan`
     Scan(&'a str),
+    /// `/api/v1/sources/test`
+    TestSource,
+    /// `/api/v1/destinations/{id}/test`
+    TestDestination(&'a str),
     /// `/api/v1/channels/{id}/test`
     TestChannel(&'a str),
     /// `/api/v1/tokens`
@@ -103,6 +107,8 @@ impl<'a> Route<'a> {
             ["plans", id, "resume"] => Self::Resume(id),
             ["repositories", id, "init"] => Self::Init(id),
             ["repositories", id, "scan"] => Self::Scan(id),
+            ["sources", "test"] => Self::TestSource,
+            ["destinations", id, "test"] => Self::TestDestination(id),
             ["channels", id, "test"] => Self::TestChannel(id),
             ["tokens"] => Self::Tokens,
             ["tokens", id] => Self::Token(id),
@@ -141,6 +147,8 @@ impl<'a> Route<'a> {
             | Self::Resume(_)
             | Self::Init(_)
             | Self::Scan(_)
+            | Self::TestSource
+            | Self::TestDestination(_)
             | Self::TestChannel(_)
             | Self::Cancel(_)
             | Self::Retry(_)
@@ -163,6 +171,8 @@ impl<'a> Route<'a> {
             Self::Run(_) => "plans.run",
             Self::Pause(_) | Self::Resume(_) => "plans.pause",
             Self::Init(_) | Self::Scan(_) => "repositories.work",
+            Self::TestSource => "sources.test",
+            Self::TestDestination(_) => "destinations.test",
             Self::TestChannel(_) => "channels.test",
             Self::Tokens | Self::Token(_) => "tokens",
             Self::Jobs | Self::Job(_) | Self::JobLog(_) => "jobs",

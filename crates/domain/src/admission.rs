@@ -30,8 +30,8 @@ pub struct Holder {
     pub job: JobId,
     /// For which server.
     pub server: ServerId,
-    /// On which repository.
-    pub repository: RepositoryId,
+    /// On which repository, when it is on one.
+    pub repository: Option<RepositoryId>,
     /// Whether it writes there.
     pub writes: bool,
 }
@@ -88,7 +88,9 @@ pub fn admit(limits: Limits, holders: &[Holder], waiters: &[Waiter]) -> (Vec<Job
     let mut held: HashSet<JobId> = HashSet::new();
     for holder in holders {
         *by_server.entry(holder.server.clone()).or_default() += 1;
-        rooms.entry(holder.repository.clone()).or_default().enter(holder);
+        if let Some(repository) = &holder.repository {
+            rooms.entry(repository.clone()).or_default().enter(holder);
+        }
         held.insert(holder.job);
     }
 
@@ -100,9 +102,9 @@ pub fn admit(limits: Limits, holders: &[Holder], waiters: &[Waiter]) -> (Vec<Job
         if held.contains(job) {
             continue;
         }
-        let room = rooms.entry(repository.clone()).or_default();
-        if let Some(behind) = room.behind(*writes) {
-            if *writes {
+        let mut room = repository.as_ref().map(|repository| rooms.entry(repository.clone()).or_default());
+        if let Some(behind) = room.as_ref().and_then(|room| room.behind(*writes)) {
+            if let Some(room) = room.filter(|_| *writes) {
                 room.next.get_or_insert(*job);
             }
             waiting.push((*job, Waiting::Repository { behind }));
@@ -113,7 +115,9 @@ pub fn admit(limits: Limits, holders: &[Holder], waiters: &[Waiter]) -> (Vec<Job
         } else {
             running += 1;
             *by_server.entry(server.clone()).or_default() += 1;
-            room.enter(&waiter.holder);
+            if let Some(room) = &mut room {
+                room.enter(&waiter.holder);
+            }
             admitted.push(*job);
         }
     }
@@ -152,7 +156,7 @@ mod tests {
             holder: Holder {
                 job: JobId(Uuid::from_u128(n)),
                 server: format!("s{server}").parse().unwrap(),
-                repository: format!("r{repository}").parse().unwrap(),
+                repository: Some(format!("r{repository}").parse().unwrap()),
                 writes,
             },
             node: "n".parse().unwrap(),
@@ -196,6 +200,22 @@ mod tests {
         let elsewhere = Waiter { node: "n".parse().unwrap(), ..waiter(5, 2, 1, false, 0) };
         let (admitted, _) = admit(full, &[other], &[backup, elsewhere]);
         assert_eq!(admitted, [job(5)]);
+    }
+
+    #[test]
+    fn a_job_without_a_repository_waits_for_none() {
+        let mut test = waiter(2, 1, 1, false, 4);
+        test.holder.repository = None;
+        let writer = waiter(1, 1, 1, true, 1).holder;
+        let (admitted, _) = admit(
+            Limits::default(),
+            &[writer],
+            &[test.clone(), Waiter { since: test.since, ..test.clone() }],
+        );
+        assert_eq!(admitted.first(), Some(&test.holder.job));
+        let full = Limits { global: 1, per_server: 1 };
+        let (admitted, waiting) = admit(full, &[waiter(1, 1, 1, true, 1).holder], &[test]);
+        assert_eq!((admitted.len(), waiting.len()), (0, 1));
     }
 
     proptest! {

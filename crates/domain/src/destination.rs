@@ -49,16 +49,21 @@ impl Location {
     /// Where a repository of this destination lies: `<destination>/<server>/<repository>`. A path where there are paths, else
     /// what the names of its objects begin with.
     pub fn repository_path(&self, server: &ServerId, repository: &RepositoryId) -> String {
-        let below = |root: &str| match root.trim_end_matches('/') {
-            "" => format!("{server}/{repository}"),
-            root => format!("{root}/{server}/{repository}"),
+        self.below(&format!("{server}/{repository}"))
+    }
+
+    /// A name below it.
+    pub fn below(&self, name: &str) -> String {
+        let root = match self {
+            Self::Local(local) => &local.path,
+            Self::Sftp(sftp) => &sftp.path,
+            Self::S3(s3) => &s3.prefix,
+            Self::Gcs(gcs) => &gcs.prefix,
+            Self::Azure(azure) => &azure.prefix,
         };
-        match self {
-            Self::Local(local) => below(&local.path),
-            Self::Sftp(sftp) => below(&sftp.path),
-            Self::S3(s3) => below(&s3.prefix),
-            Self::Gcs(gcs) => below(&gcs.prefix),
-            Self::Azure(azure) => below(&azure.prefix),
+        match root.trim_end_matches('/') {
+            "" => name.to_owned(),
+            root => format!("{root}/{name}"),
         }
     }
 

@@ -23,6 +23,7 @@ pub mod job;
 pub mod node;
 pub mod notification;
 pub mod plan;
+pub mod probe;
 pub mod queue;
 pub mod rejection;
 pub mod repository;

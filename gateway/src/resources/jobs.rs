@@ -13,6 +13,7 @@ use strongroom_bus::{NewEvent, Position};
 use strongroom_domain::admission::Waiting;
 use strongroom_domain::definition::check_text;
 use strongroom_domain::job::{CancelRequested, JobSpec, Phase, Requested, State, Trigger};
+use strongroom_domain::repository::Access;
 use strongroom_domain::view::{Job, ListQuestion, Page};
 use strongroom_domain::wire::{Progress, Status};
 use strongroom_domain::{Aggregate, Event, JobId, Kind, Rejection};
@@ -172,7 +173,9 @@ async fn again(app: &App, before: Requested, trigger: Trigger) -> Result<Request
         }
     }
     let mut requested = Requested { trigger, ..before };
-    let repository = requested.spec.repository().to_string();
+    let Some(repository) = requested.spec.repository().map(ToString::to_string) else {
+        return Ok(requested);
+    };
     let (now, server, definition) = match super::repositories::reach_named(app, &repository).await {
         Ok(found) => found,
         Err(problem) if problem.status == StatusCode::NOT_FOUND => {
@@ -181,19 +184,14 @@ async fn again(app: &App, before: Requested, trigger: Trigger) -> Result<Request
         }
         Err(problem) => return Err(problem),
     };
-    match &mut requested.spec {
-        JobSpec::Backup(spec) => spec.access = now,
-        JobSpec::Restore(spec) => {
-            spec.access = now;
-            if server == requested.server {
-                spec.allowed_roots.clone_from(&definition.restore_roots);
-            }
-        }
-        JobSpec::RestoreDatabase(spec) => spec.access = now,
-        JobSpec::InitRepository { access }
-        | JobSpec::ScanRepository { access }
-        | JobSpec::DeleteArchive { access, .. }
-        | JobSpec::IndexArchive { access, .. } => *access = now,
+    if let Some(access) = requested.spec.access_mut() {
+        // What was given for this once to open the archive goes on being given.
+        *access = Access { identity: access.identity.take(), ..now };
+    }
+    if let JobSpec::Restore(spec) = &mut requested.spec
+        && server == requested.server
+    {
+        spec.allowed_roots.clone_from(&definition.restore_roots);
     }
     if server == requested.server {
         requested.node = definition.node;

@@ -15,9 +15,7 @@ use strongroom_domain::definition::Retired;
 use strongroom_domain::destination::{self, Location};
 use strongroom_domain::job::{JobSpec, Requested, Trigger};
 use strongroom_domain::repository::{self, Access};
-use strongroom_domain::{
-    DestinationId, Event, EventId, JobId, Kind, RepositoryId, SecretRef, ServerId, server,
-};
+use strongroom_domain::{Event, EventId, JobId, Kind, RepositoryId, SecretRef, ServerId, server};
 
 /// The kind.
 pub struct Repositories;
@@ -80,7 +78,7 @@ impl Resource for Repositories {
                 "must be a local folder for a borg repository; a dump store (kind 'dump-store') can lie here";
             return Err(Problem::field("destination", message));
         }
-        is_sealed_for(&destination, &spec.destination, &server)?;
+        is_sealed_for(&destination, spec.destination.as_str(), &server)?;
         spec.identity = match identity {
             Secret::None => None,
             Secret::Kept => old.and_then(|old| old.identity.clone()),
@@ -186,14 +184,14 @@ pub async fn reach(
 ) -> Result<(Access, server::Spec), Problem> {
     let server = referred::<Servers>(app, "server", spec.server.as_str()).await?;
     let destination = referred::<Destinations>(app, "destination", spec.destination.as_str()).await?;
-    is_sealed_for(&destination, &spec.destination, &server)?;
+    is_sealed_for(&destination, spec.destination.as_str(), &server)?;
     Ok((spec.access(id, &destination), server))
 }
 
 /// Whether the node of a server can read what opens a destination.
-fn is_sealed_for(
+pub fn is_sealed_for(
     destination: &destination::Spec,
-    id: &DestinationId,
+    id: &str,
     server: &server::Spec,
 ) -> Result<(), Problem> {
     if destination.location.secret().is_none() || destination.sealed_for.contains(&server.node) {

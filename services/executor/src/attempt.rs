@@ -22,6 +22,8 @@ use tracing::Instrument;
 
 /// How often a delivery is kept from going to somebody else; far below the time after which it would.
 const IN_PROGRESS_EVERY: Duration = Duration::from_secs(15);
+/// How long a test of a source or a destination may take.
+const TEST_WITHIN: Duration = Duration::from_secs(180);
 /// How often progress is told.
 const PROGRESS_EVERY: Duration = Duration::from_millis(500);
 
@@ -121,8 +123,8 @@ async fn conclude(
 ) -> Option<Report> {
     let result = match passphrase(worker, item) {
         Ok(passphrase) => {
-            if item.spec.writes() && item.spec.access().store.is_none() {
-                cache::mend(&worker.state.borg_base(), Path::new(&item.spec.access().location));
+            if let Some(access) = item.spec.access().filter(|a| item.spec.writes() && a.store.is_none()) {
+                cache::mend(&worker.state.borg_base(), Path::new(&access.location));
             }
             let bench = Bench {
                 borg: &worker.borg,
@@ -155,7 +157,7 @@ async fn conclude(
         }
         Err(NoOutcome::Stopped(Stop::TimeUp)) => {
             let limit = item.spec.time_limit().unwrap_or_default().as_secs();
-            let message = format!("it was stopped after {limit} s, as the plan says");
+            let message = format!("it was stopped after {limit} s");
             Report::Failed { failure: Failure::new(FailureCode::TimedOut, message) }
         }
     })
@@ -163,7 +165,7 @@ async fn conclude(
 
 /// The passphrase that opens the repository, out of what came with the work.
 fn passphrase(worker: &Worker, item: &WorkItem) -> Result<Option<SecretString>, Failure> {
-    let reference = item.spec.access().passphrase.as_ref();
+    let reference = item.spec.access().and_then(|access| access.passphrase.as_ref());
     reference.map(|reference| jobs::secret(&worker.state.identity, &item.secrets, reference)).transpose()
 }
 
@@ -238,6 +240,8 @@ impl TimeLimit for JobSpec {
     fn time_limit(&self) -> Option<Duration> {
         match self {
             JobSpec::Backup(spec) => spec.limits.max_duration_s.map(Duration::from_secs),
+            // Somebody waits for the answer.
+            spec if spec.is_test() => Some(TEST_WITHIN),
             _ => None,
         }
     }

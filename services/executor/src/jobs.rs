@@ -14,6 +14,7 @@ mod restore;
 mod restore_database;
 mod scan;
 mod store;
+mod test;
 
 pub use init::file_failure;
 
@@ -72,13 +73,15 @@ pub struct Finished {
 
 /// Does the work.
 pub async fn run(bench: &Bench<'_>, spec: &JobSpec) -> Result<Finished, NoOutcome> {
-    if let Some(place) = &spec.access().store {
-        // On the heap: it is large, and every job would carry it along.
-        return Box::pin(store::run(bench, spec, place)).await;
-    }
-    bench.borg.version().await?;
-    if !matches!(spec, JobSpec::InitRepository { .. }) {
-        repository::is_the_one(Path::new(&spec.access().location), bench.borg_repository_id)?;
+    if let Some(access) = spec.access() {
+        if let Some(place) = &access.store {
+            // On the heap: it is large, and every job would carry it along.
+            return Box::pin(store::run(bench, spec, access, place)).await;
+        }
+        bench.borg.version().await?;
+        if !matches!(spec, JobSpec::InitRepository { .. }) {
+            repository::is_the_one(Path::new(&access.location), bench.borg_repository_id)?;
+        }
     }
     match spec {
         JobSpec::InitRepository { access } => init::run(bench, access).await,
@@ -88,6 +91,8 @@ pub async fn run(bench: &Bench<'_>, spec: &JobSpec) -> Result<Finished, NoOutcom
         JobSpec::DeleteArchive { access, archive } => delete::run(bench, access, archive).await,
         JobSpec::ScanRepository { access } => scan::run(bench, access).await,
         JobSpec::IndexArchive { access, archive } => index::run(bench, access, archive).await,
+        JobSpec::TestSource { source } => test::source(bench, source).await,
+        JobSpec::TestDestination { place } => Box::pin(test::destination(bench, place)).await,
     }
 }
 

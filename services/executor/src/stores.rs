@@ -10,6 +10,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use std::path::Path;
 use strongroom_domain::destination::Location;
+use strongroom_domain::probe::Space;
 use strongroom_domain::{Failure, FailureCode};
 use tokio::sync::mpsc;
 
@@ -37,6 +38,11 @@ pub trait Store: Send + Sync {
 
     /// Removes all that is below this name, also what was never whole.
     async fn clear(&self, below: &str) -> Result<(), Failure>;
+
+    /// How much room there is, where that can be known.
+    async fn space(&self) -> Result<Option<Space>, Failure> {
+        Ok(None)
+    }
 }
 
 /// An object that comes to be. Dropped, nothing of it is seen; what it has taken is freed by [`Store::clear`] at the latest.

@@ -2,6 +2,7 @@
 
 use crate::archive::Facts;
 use crate::failure::{Finding, Severity};
+use crate::probe::{DestinationProbe, SourceProbe};
 use serde::{Deserialize, Serialize};
 
 /// The outcome of a job that was done.
@@ -121,5 +122,15 @@ pub enum JobResult {
     IndexArchive {
         /// What it holds.
         index: crate::archive::IndexFacts,
+    },
+    /// The source was looked at.
+    TestSource {
+        /// What was found.
+        probe: SourceProbe,
+    },
+    /// The destination was tried.
+    TestDestination {
+        /// What came of it.
+        probe: DestinationProbe,
     },
 }

@@ -1,6 +1,7 @@
 //! What a job is asked to do. A request carries everything that is needed, so a node looks nothing up.
 
 use crate::archive::Target;
+use crate::destination::Location;
 use crate::plan::{Compression, Limits};
 use crate::repository::Access;
 use crate::source::{Source, mysql, postgresql};
@@ -78,6 +79,16 @@ pub enum JobSpec {
         /// Which archive.
         archive: Target,
     },
+    /// Looks at a source as a backup would, and goes no further.
+    TestSource {
+        /// What.
+        source: Source,
+    },
+    /// Writes to a destination, reads back, lists and removes.
+    TestDestination {
+        /// Where.
+        place: Location,
+    },
 }
 
 impl JobSpec {
@@ -91,33 +102,57 @@ impl JobSpec {
             Self::DeleteArchive { .. } => "delete-archive",
             Self::ScanRepository { .. } => "scan-repository",
             Self::IndexArchive { .. } => "index-archive",
+            Self::TestSource { .. } => "test-source",
+            Self::TestDestination { .. } => "test-destination",
         }
     }
 
-    /// The repository that it works on.
-    pub fn access(&self) -> &Access {
+    /// The repository that it works on, when it works on one.
+    pub fn access(&self) -> Option<&Access> {
         match self {
-            Self::Backup(spec) => &spec.access,
-            Self::Restore(spec) => &spec.access,
-            Self::RestoreDatabase(spec) => &spec.access,
+            Self::Backup(spec) => Some(&spec.access),
+            Self::Restore(spec) => Some(&spec.access),
+            Self::RestoreDatabase(spec) => Some(&spec.access),
             Self::InitRepository { access }
             | Self::DeleteArchive { access, .. }
             | Self::ScanRepository { access }
-            | Self::IndexArchive { access, .. } => access,
+            | Self::IndexArchive { access, .. } => Some(access),
+            Self::TestSource { .. } | Self::TestDestination { .. } => None,
+        }
+    }
+
+    /// The same, to be changed: a retry finds its repository as it is defined by then.
+    pub fn access_mut(&mut self) -> Option<&mut Access> {
+        match self {
+            Self::Backup(spec) => Some(&mut spec.access),
+            Self::Restore(spec) => Some(&mut spec.access),
+            Self::RestoreDatabase(spec) => Some(&mut spec.access),
+            Self::InitRepository { access }
+            | Self::DeleteArchive { access, .. }
+            | Self::ScanRepository { access }
+            | Self::IndexArchive { access, .. } => Some(access),
+            Self::TestSource { .. } | Self::TestDestination { .. } => None,
         }
     }
 
     /// The id of that repository.
-    pub fn repository(&self) -> &RepositoryId {
-        &self.access().repository
+    pub fn repository(&self) -> Option<&RepositoryId> {
+        self.access().map(|access| &access.repository)
+    }
+
+    /// Whether it only looks whether something would work, for who asked: nobody else is told of it.
+    pub fn is_test(&self) -> bool {
+        matches!(self, Self::TestSource { .. } | Self::TestDestination { .. })
     }
 
     /// All secrets that a node needs to do it.
     pub fn secrets(&self) -> Vec<&SecretRef> {
-        let mut secrets: Vec<_> = self.access().secrets().collect();
+        let mut secrets: Vec<_> = self.access().into_iter().flat_map(Access::secrets).collect();
         match self {
             Self::Backup(spec) => secrets.extend(spec.source.secrets()),
             Self::RestoreDatabase(spec) => secrets.extend(spec.into.secrets()),
+            Self::TestSource { source } => secrets.extend(source.secrets()),
+            Self::TestDestination { place } => secrets.extend(place.secret()),
             _ => {}
         }
         secrets
@@ -139,6 +174,8 @@ impl JobSpec {
     /// Higher goes first: who waits for a restore has lost something.
     pub fn priority(&self) -> u8 {
         match self {
+            // Somebody waits for the answer.
+            Self::TestSource { .. } | Self::TestDestination { .. } => 4,
             Self::Restore(_) | Self::RestoreDatabase(_) => 3,
             Self::InitRepository { .. } => 2,
             Self::Backup(_) | Self::DeleteArchive { .. } => 1,

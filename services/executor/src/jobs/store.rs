@@ -11,14 +11,20 @@ use crate::dump_store;
 use crate::streams::Streams;
 use strongroom_domain::destination::Location;
 use strongroom_domain::job::{JobResult, JobSpec};
+use strongroom_domain::repository::Access;
 use strongroom_domain::{Failure, FailureCode};
 
 /// Does the work.
-pub async fn run(bench: &Bench<'_>, spec: &JobSpec, place: &Location) -> Result<Finished, NoOutcome> {
+pub async fn run(
+    bench: &Bench<'_>,
+    spec: &JobSpec,
+    access: &Access,
+    place: &Location,
+) -> Result<Finished, NoOutcome> {
     bench.step("open");
     let streams = private(bench)?;
     let opening = async {
-        let found = dump_store::find(bench, spec.access(), place, &streams).await?;
+        let found = dump_store::find(bench, access, place, &streams).await?;
         if let JobSpec::InitRepository { .. } = spec {
             let (borg_repository_id, existed) = found.make(bench).await?;
             return Ok(Err(JobResult::InitRepository { borg_repository_id, existed }));
@@ -30,7 +36,9 @@ pub async fn run(bench: &Bench<'_>, spec: &JobSpec, place: &Location) -> Result<
         Err(made) => return Ok(finished(made, Findings::default(), Vec::new())),
     };
     match spec {
-        JobSpec::InitRepository { .. } => Err(Failure::new(FailureCode::Unknown, "it is made by now").into()),
+        JobSpec::InitRepository { .. } | JobSpec::TestSource { .. } | JobSpec::TestDestination { .. } => {
+            Err(Failure::new(FailureCode::Unknown, "this is not done in a store that is open").into())
+        }
         JobSpec::Backup(spec) => backup::run(bench, spec, &opened, &streams).await,
         JobSpec::DeleteArchive { archive, .. } => contents::delete(bench, &opened, archive).await,
         JobSpec::ScanRepository { .. } => contents::scan(bench, &opened).await,

@@ -34,7 +34,7 @@ pub fn prepare(source: &Sqlite) -> Result<Prepared, NoOutcome> {
             kind: "database",
             database: Some(path.clone()),
             format: None,
-            expected_bytes: None,
+            expected_bytes: Path::new(path).metadata().ok().map(|m| m.len()),
             may_vanish: false,
             from: From::Reader(Box::new(move |give| read(&of, check, BUSY, &give))),
         });

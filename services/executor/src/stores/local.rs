@@ -12,6 +12,7 @@ use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use strongroom_domain::probe::Space;
 use strongroom_domain::{Failure, FailureCode};
 use tokio::io::AsyncWriteExt;
 use tokio::sync::mpsc;
@@ -127,6 +128,16 @@ impl Store for Local {
 
     async fn clear(&self, below: &str) -> Result<(), Failure> {
         self.blocking(below, |path| present(fs::remove_dir_all(path)).map(|_| ())).await
+    }
+
+    async fn space(&self) -> Result<Option<Space>, Failure> {
+        self.blocking("", |path| {
+            let there = path.ancestors().find(|folder| folder.exists()).unwrap_or(Path::new("/"));
+            let found = rustix::fs::statvfs(there)?;
+            let bytes = |blocks: u64| blocks.saturating_mul(found.f_frsize);
+            Ok(Some(Space { total_bytes: bytes(found.f_blocks), free_bytes: bytes(found.f_bavail) }))
+        })
+        .await
     }
 }
 

@@ -28,7 +28,8 @@ pub struct OpenJob {
     kind: String,
     plan: Option<PlanId>,
     server: ServerId,
-    repository: RepositoryId,
+    /// None for a test, of which nobody is told but who asked.
+    repository: Option<RepositoryId>,
     /// Nobody asked for it and nobody waits for it: it is told only when it did not do its work.
     #[serde(default)]
     quiet: bool,
@@ -41,7 +42,7 @@ impl OpenJob {
             kind: requested.spec.kind().to_owned(),
             plan: requested.spec.plan().cloned(),
             server: requested.server.clone(),
-            repository: requested.spec.repository().clone(),
+            repository: requested.spec.repository().cloned(),
             // It belongs to a backup, which was told.
             quiet: requested.trigger == Trigger::System
                 && matches!(requested.spec, JobSpec::IndexArchive { .. }),
@@ -137,6 +138,7 @@ impl JobFinished {
             return None;
         }
         let OpenJob { kind, plan, server, repository, .. } = open;
+        let repository = repository?;
         Some(Self { job, kind, phase, plan, server, repository, failure, archive, findings })
     }
 

@@ -96,7 +96,7 @@ async fn emit(
             secrets.push(SealedSecret { reference: reference.clone(), ciphertext });
         }
     }
-    let borg_repository_id = desk.world().borg_ids.get(spec.repository()).cloned();
+    let borg_repository_id = spec.repository().and_then(|id| desk.world().borg_ids.get(id).cloned());
     let (job, attempt, spec) = (admitted.job, admitted.attempt, spec.clone());
     let item = WorkItem { job, epoch, attempt, spec, borg_repository_id, secrets };
     desk.bus.emit_work(&admitted.node, &item, traceparent).await

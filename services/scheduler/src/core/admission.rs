@@ -51,7 +51,7 @@ fn holder(id: JobId, job: &OpenJob) -> Holder {
     Holder {
         job: id,
         server: requested.server.clone(),
-        repository: requested.spec.repository().clone(),
+        repository: requested.spec.repository().cloned(),
         writes: requested.spec.writes(),
     }
 }

@@ -15,7 +15,7 @@ use strongroom_bus::Recorded;
 use strongroom_domain::archive::{Adopted, Facts, IndexFacts};
 use strongroom_domain::job::{Completeness, JobResult, JobSpec, Requested, Succeeded};
 use strongroom_domain::view::Archive;
-use strongroom_domain::{ArchiveId, Event, Kind, NodeId};
+use strongroom_domain::{ArchiveId, Event, Kind, NodeId, RepositoryId};
 
 /// The view.
 pub struct Archives;
@@ -196,11 +196,11 @@ fn job_succeeded(views: &mut Overlay<'_>, event: &Recorded, succeeded: &Succeede
         })?
         .ok_or_else(|| never_requested(event))?;
     match (&outcome.result, &requested.spec) {
-        (JobResult::Backup { archive: facts, .. }, _) => {
+        (JobResult::Backup { archive: facts, .. }, JobSpec::Backup(spec)) => {
             let archive = Archive {
                 job: Some(job),
                 incomplete: outcome.completeness == Completeness::Incomplete,
-                ..archive_of(facts, &requested)
+                ..archive_of(facts, &requested, &spec.access.repository)
             };
             edit(views, facts.id, |record| record.made(event.sequence, archive))
         }
@@ -209,14 +209,14 @@ fn job_succeeded(views: &mut Overlay<'_>, event: &Recorded, succeeded: &Succeede
                 record.indexed(event.sequence, requested.node.clone(), index.clone());
             })
         }
-        _ => Err(FoldError::Senseless("an index from a job that was to make none".into())),
+        _ => Err(FoldError::Senseless("an archive or an index from a job that was to make none".into())),
     }
 }
 
-fn archive_of(facts: &Facts, requested: &Requested) -> Archive {
+fn archive_of(facts: &Facts, requested: &Requested, repository: &RepositoryId) -> Archive {
     Archive {
         id: facts.id,
-        repository: requested.spec.repository().clone(),
+        repository: repository.clone(),
         server: requested.server.clone(),
         node: requested.node.clone(),
         plan: requested.spec.plan().cloned(),

@@ -175,9 +175,9 @@ impl AnyRecord for JobRecord {
         let mut indexes = vec![
             listed.index(By::All, ""),
             listed.index(By::Server, requested.server.as_str()),
-            listed.index(By::Repository, requested.spec.repository().as_str()),
             listed.index(By::Phase, &self.job.phase.to_string()),
         ];
+        indexes.extend(requested.spec.repository().map(|r| listed.index(By::Repository, r.as_str())));
         indexes.extend(requested.spec.plan().map(|plan| listed.index(By::Plan, plan.as_str())));
         Some(Places { listed, suffix: suffix(self.sequence, self.job.id.0), indexes })
     }

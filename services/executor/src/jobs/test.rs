@@ -1,0 +1,183 @@
+//! Whether something would work, before anything depends on it: a source is looked at as a backup would, and a destination
+//! is written to, read, listed, and cleared again.
+
+use super::{Bench, Finished, finished};
+use crate::control::NoOutcome;
+use crate::core::findings::Findings;
+use crate::core::sum;
+use crate::parts::Part;
+use crate::sources::{self, Prepared};
+use crate::stores::{self, Ground, Store};
+use crate::streams::Streams;
+use std::path::Path;
+use strongroom_domain::destination::Location;
+use strongroom_domain::failure::{Finding, Severity};
+use strongroom_domain::job::JobResult;
+use strongroom_domain::probe::{DestinationProbe, PARTS_TOLD, PartProbe, SourceProbe};
+use strongroom_domain::source::{Files, Source};
+use strongroom_domain::{Failure, FailureCode};
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+/// How much is written to a destination.
+const TRIED_BYTES: usize = 1 << 20;
+
+/// Looks at a source.
+pub async fn source(bench: &Bench<'_>, source: &Source) -> Result<Finished, NoOutcome> {
+    bench.step("look");
+    if let Source::Files(files) = source {
+        return of_files(bench, files).await;
+    }
+    let streams = private(bench)?;
+    let Prepared { server_version, tool, parts, findings, properties: _ } =
+        sources::prepare(bench, source, &streams).await?;
+    let probe = SourceProbe {
+        source: source.kind().to_owned(),
+        server_version,
+        tool,
+        size_bytes: parts.iter().filter_map(|part| part.expected_bytes).sum(),
+        parts_total: parts.len() as u64,
+        parts: parts.iter().take(PARTS_TOLD).map(told).collect(),
+    };
+    Ok(finished(JobResult::TestSource { probe }, findings, Vec::new()))
+}
+
+fn told(part: &Part) -> PartProbe {
+    let name = part.database.clone().unwrap_or_else(|| part.path.clone());
+    PartProbe { kind: part.kind.to_owned(), name, size_bytes: part.expected_bytes }
+}
+
+/// Files are not counted: that may take as long as a backup of them.
+async fn of_files(bench: &Bench<'_>, files: &Files) -> Result<Finished, NoOutcome> {
+    let tool = format!("borg {}", bench.borg.version().await?);
+    let mut findings = Findings::default();
+    for path in &files.paths {
+        if let Err(e) = look(Path::new(path)) {
+            let (path, message) = (Some(path.clone()), format!("cannot be read: {e}"));
+            findings.add(Finding { severity: Severity::Incomplete, path, message });
+        }
+    }
+    let parts = files.paths.iter().take(PARTS_TOLD).map(|path| PartProbe {
+        kind: "path".into(),
+        name: path.clone(),
+        size_bytes: Path::new(path).symlink_metadata().ok().filter(|m| m.is_file()).map(|m| m.len()),
+    });
+    let probe = SourceProbe {
+        source: "files".into(),
+        server_version: String::new(),
+        tool,
+        parts: parts.collect(),
+        parts_total: files.paths.len() as u64,
+        size_bytes: 0,
+    };
+    Ok(finished(JobResult::TestSource { probe }, findings, Vec::new()))
+}
+
+fn look(path: &Path) -> std::io::Result<()> {
+    let there = path.symlink_metadata()?;
+    if there.is_dir() {
+        std::fs::read_dir(path)?;
+    } else if there.is_file() {
+        std::fs::File::open(path)?;
+    }
+    Ok(())
+}
+
+/// Tries a destination.
+pub async fn destination(bench: &Bench<'_>, place: &Location) -> Result<Finished, NoOutcome> {
+    bench.step("try");
+    let streams = private(bench)?;
+    if let Location::Local(local) = place
+        && !Path::new(&local.path).is_dir()
+    {
+        // A backup would make it, and may so fill the disk on which something else was to be mounted.
+        let message = format!("there is no folder {} on the node", local.path);
+        return Err(Failure::new(FailureCode::DestinationMissing, message).into());
+    }
+    let secret = place.secret().map(|reference| bench.secret(reference)).transpose()?;
+    let (notes, children) = (bench.state.uploads(), bench.state.children());
+    let ground = Ground { private: streams.path(), notes: &notes, children: &children };
+    let trying = async {
+        let store = stores::open(place, &place.below(".strongroom-test"), secret, &ground).await?;
+        let folder = bench.job.to_string();
+        let tried = try_out(store.as_ref(), &folder).await;
+        let cleared =
+            store.clear(&folder).await.map_err(|failure| during("removing what was written", failure));
+        let (write_ms, read_ms) = tried?;
+        cleared?;
+        let space = store.space().await?;
+        Ok::<_, Failure>(DestinationProbe {
+            place: place.place(),
+            size_bytes: TRIED_BYTES as u64,
+            write_ms,
+            read_ms,
+            space,
+        })
+    };
+    let mut control = bench.control.clone();
+    let probe = tokio::select! {
+        probe = trying => probe?,
+        why = control.stopped() => return Err(NoOutcome::Stopped(why)),
+    };
+    Ok(finished(JobResult::TestDestination { probe }, Findings::default(), Vec::new()))
+}
+
+/// Writes, reads back, lists and removes; how long writing and reading took, in milliseconds.
+async fn try_out(store: &dyn Store, folder: &str) -> Result<(u64, u64), Failure> {
+    let wrong = |what: &str| Failure::new(FailureCode::DestinationError, what.to_owned());
+    let bytes: Vec<u8> = (0..TRIED_BYTES).map(|n| (n.wrapping_mul(0x9e37_79b9) >> 13) as u8).collect();
+    let (large, small) = (format!("{folder}/large"), format!("{folder}/small"));
+    let began = Instant::now();
+    let mut upload =
+        store.upload(&large, Some(TRIED_BYTES as u64)).await.map_err(|f| during("writing", f))?;
+    let written = upload.write(bytes.clone().into()).await;
+    if let Err(failure) = written {
+        upload.abort().await;
+        return Err(during("writing", failure));
+    }
+    upload.finish().await.map_err(|f| during("writing", f))?;
+    let write_ms = elapsed_ms(began);
+    let made = store.create(&small, b"1".to_vec()).await.map_err(|f| during("writing", f))?;
+    let again = store.create(&small, b"2".to_vec()).await.map_err(|f| during("writing twice", f))?;
+    if !made || again {
+        return Err(wrong(
+            "it does not keep two writers of one object apart, by which archives are kept whole",
+        ));
+    }
+    let began = Instant::now();
+    let (give, mut come) = mpsc::channel::<bytes::Bytes>(4);
+    let reading = async {
+        let mut sum = sum::Sum::default();
+        while let Some(piece) = come.recv().await {
+            sum.add(&piece);
+        }
+        sum.finish()
+    };
+    let (fetched, read) = tokio::join!(store.fetch(&large, give), reading);
+    if !fetched.map_err(|f| during("reading", f))? || read != sum::of(&bytes) {
+        return Err(wrong("what was read back is not what was written"));
+    }
+    let read_ms = elapsed_ms(began);
+    let listed = store.list(folder).await.map_err(|f| during("listing", f))?;
+    if listed.iter().map(|o| (&o.name, o.size_bytes)).ne([(&large, TRIED_BYTES as u64), (&small, 1)]) {
+        return Err(wrong("what was written is not listed"));
+    }
+    store.delete(&small).await.map_err(|f| during("removing", f))?;
+    if store.read(&small, 9).await.map_err(|f| during("reading", f))?.is_some() {
+        return Err(wrong("what was removed is still there"));
+    }
+    Ok((write_ms, read_ms))
+}
+
+fn elapsed_ms(began: Instant) -> u64 {
+    u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX)
+}
+
+fn during(what: &str, failure: Failure) -> Failure {
+    Failure { message: format!("{what}: {}", failure.message), ..failure }
+}
+
+fn private(bench: &Bench<'_>) -> Result<Streams, Failure> {
+    Streams::make(&bench.state.streams(), bench.job, bench.epoch)
+        .map_err(|e| Failure::new(FailureCode::Unknown, format!("the private folder of the job: {e}")))
+}
