@@ -1,7 +1,7 @@
 //! `strongroom destinations`.
 
-use super::definitions::{Changes, Kind};
-use super::{Outcome, Session};
+use super::definitions::{Changes, Kind, escape};
+use super::{Outcome, Session, jobs};
 use crate::client::ClientError;
 use crate::output::Format::Plain;
 use crate::secret;
@@ -32,6 +32,14 @@ pub enum Command {
     },
     /// Define one, or change what is given here.
     Set(Box<SetArgs>),
+    /// Write to one, read back, list and remove, by the node of a server; waits for the answer.
+    Test {
+        /// Its name.
+        name: String,
+        /// The server whose node tries it.
+        #[arg(long)]
+        server: String,
+    },
     /// Forget one.
     Delete {
         /// Its name.
@@ -118,6 +126,11 @@ pub async fn run(command: Command, session: &Session) -> Outcome {
         Command::List => KIND.list(session).await,
         Command::Show { name } => KIND.show(session, &name).await,
         Command::Delete { name } => KIND.delete(session, &name).await,
+        Command::Test { name, server } => {
+            let path = format!("/destinations/{}/test", escape(&name));
+            let answer = session.client.post(&path, &json!({ "server": server })).await?;
+            jobs::asked(session, &answer, true).await
+        }
         Command::Set(set) => {
             let query = if set.moved { "?moved=true" } else { "" };
             KIND.set_with(session, &set.name, set.changes()?, query).await

@@ -15,7 +15,7 @@ use strongroom_bus::{NewEvent, Position};
 use strongroom_domain::definition::{Retired, Validate, check_text};
 use strongroom_domain::job::{BackupSpec, JobSpec, Requested, Trigger};
 use strongroom_domain::source::Source;
-use strongroom_domain::{Aggregate, Event, FieldError, Kind, PlanId, Rejection, plan, repository};
+use strongroom_domain::{Aggregate, Event, FieldError, Kind, PlanId, Rejection, ServerId, plan, repository};
 use strongroom_service::clock;
 use warp::http::{StatusCode, header};
 
@@ -70,7 +70,9 @@ impl Resource for Plans {
         if !problems.is_empty() {
             return Err(Rejection::Invalid { fields: problems }.into());
         }
-        with_password(app, id, &mut spec, old, password).await?;
+        let before = old.map(|old| (&old.server, &old.source));
+        let name = format!("plan-{id}");
+        with_password(app, &name, &spec.server, &mut spec.source, before, password).await?;
         Ok(spec.into())
     }
 
@@ -108,15 +110,15 @@ fn misfits(spec: &plan::Spec, kind: repository::Kind) -> Vec<FieldError> {
 
 /// Puts the password of a database server in its place, sealed. One that was given before stays, as long as it goes to the
 /// same server, for the same role, by the same node: whoever may change a plan must not learn it by that.
-async fn with_password(
+pub async fn with_password(
     app: &App,
-    id: &str,
-    spec: &mut plan::Spec,
-    old: Option<&plan::Spec>,
+    name: &str,
+    for_server: &ServerId,
+    source: &mut Source,
+    old: Option<(&ServerId, &Source)>,
     password: Secret,
 ) -> Result<(), Problem> {
-    let for_server = spec.server.clone();
-    let Some(connection) = Connection::of_source(spec.source.clone()) else {
+    let Some(connection) = Connection::of_source(source.clone()) else {
         return match password {
             Secret::Given(_) => Err(Problem::field("password", "is for databases")),
             Secret::Kept | Secret::None => Ok(()),
@@ -127,10 +129,10 @@ async fn with_password(
         // Peer authentication asks for none.
         Secret::Kept if connection.is_by_peer() => None,
         Secret::Kept => {
-            let before = old.and_then(|old| Some((&old.server, Connection::of_source(old.source.clone())?)));
-            match before.filter(|_| old.is_some_and(|old| old.source.kind() == spec.source.kind())) {
+            let alike = old.filter(|(_, old)| old.kind() == source.kind());
+            match alike.and_then(|(server, old)| Some((server, Connection::of_source(old.clone())?))) {
                 Some((server, old)) if old.password().is_some() => {
-                    if *server != for_server || !connection.is_where(&old) {
+                    if server != for_server || !connection.is_where(&old) {
                         let message = "must be given again, or be null: the server, the role or the way to it is another";
                         return Err(Problem::field("password", message));
                     }
@@ -145,10 +147,10 @@ async fn with_password(
         }
         Secret::Given(text) => {
             let server = referred::<Servers>(app, "server", for_server.as_str()).await?;
-            Some(seal::store_for_node(app, &format!("plan-{id}"), "password", &text, &server).await?)
+            Some(seal::store_for_node(app, name, "password", &text, &server).await?)
         }
     };
-    match &mut spec.source {
+    match source {
         Source::Postgresql(source) => source.connection.password = sealed,
         Source::Mysql(source) => source.connection.password = sealed,
         Source::Files(_) | Source::Sqlite(_) => {}

@@ -59,7 +59,7 @@ pub async fn source(app: &App, request: &Request) -> Result<Good, Problem> {
     }
     let definition = referred::<Servers>(app, "server", server.as_str()).await?;
     let before = kept.as_ref().map(|plan| (&plan.server, &plan.source));
-    with_password(app, "test", &server, &mut source, before, password).await?;
+    with_password(app, "source", &server, &mut source, before, password).await?;
     ask(app, request, JobSpec::TestSource { source }, server, definition.node).await
 }
 

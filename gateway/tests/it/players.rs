@@ -102,7 +102,7 @@ async fn catalog(
             jobs.retain(|job| {
                 list.plan.as_ref().is_none_or(|p| job.requested.spec.plan() == Some(p))
                     && list.server.as_ref().is_none_or(|s| job.requested.server == *s)
-                    && list.repository.as_ref().is_none_or(|r| job.requested.spec.repository() == r)
+                    && list.repository.as_ref().is_none_or(|r| job.requested.spec.repository() == Some(r))
                     && list.phase.is_none_or(|p| job.phase == p)
             });
             ok(&page(jobs, &list, |job| job.id.to_string()))

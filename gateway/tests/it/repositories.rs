@@ -115,7 +115,9 @@ async fn the_passphrase_that_is_shown_is_the_one_that_counts_however_many_ask_at
         let given: Vec<_> = log
             .iter()
             .filter_map(|e| match &e.event {
-                Event::JobRequested(r) if r.spec.repository().as_str() == id => Some(&r.spec),
+                Event::JobRequested(r) if r.spec.repository().is_some_and(|r| r.as_str() == id) => {
+                    Some(&r.spec)
+                }
                 _ => None,
             })
             .collect();

@@ -87,7 +87,7 @@ pub async fn run(bench: &Bench<'_>, spec: &JobSpec) -> Result<Finished, NoOutcom
         JobSpec::InitRepository { access } => init::run(bench, access).await,
         JobSpec::Backup(spec) => backup::run(bench, spec).await,
         JobSpec::Restore(spec) => restore::run(bench, spec, None).await,
-        JobSpec::RestoreDatabase(spec) => restore_database::run(bench, spec, None).await,
+        JobSpec::RestoreDatabase(spec) => Box::pin(restore_database::run(bench, spec, None)).await,
         JobSpec::DeleteArchive { access, archive } => delete::run(bench, access, archive).await,
         JobSpec::ScanRepository { access } => scan::run(bench, access).await,
         JobSpec::IndexArchive { access, archive } => index::run(bench, access, archive).await,

@@ -4,23 +4,21 @@
 //! that people still had.
 
 mod mysql;
+mod origin;
 mod postgresql;
 
-use super::dump::manifest_of;
-use super::{Bench, Finished, finished, index};
-use crate::borg::NotDone;
+use super::{Bench, Finished, finished};
 use crate::child::Plan;
 use crate::control::{self, NoOutcome, Stop};
-use crate::core::command;
 use crate::core::findings::Findings;
-use crate::core::hex::hex;
+use crate::core::sum::{Sum, Summed};
+use crate::dump_store::Opened;
 use crate::program;
 use crate::streams::Streams;
+use origin::Origin;
 use serde_json::Value;
-use sha2::{Digest, Sha256};
 use strongroom_domain::archive::Artefact;
 use strongroom_domain::job::{DatabaseTarget, JobResult, RestoreDatabaseSpec};
-use strongroom_domain::repository::Access;
 use strongroom_domain::{Failure, FailureCode};
 use tokio::io::AsyncWriteExt;
 use tokio::sync::mpsc;
@@ -29,9 +27,9 @@ use tokio::sync::mpsc;
 const PIECES: usize = 16;
 
 /// What is restored.
-struct Dumped {
-    /// Borg's name of the archive.
-    archive: String,
+struct Dumped<'a> {
+    /// Where it is.
+    origin: Origin<'a>,
     /// The dump in it.
     part: Artefact,
     /// The dump of its events, where these are apart.
@@ -54,12 +52,10 @@ struct Restored {
 pub async fn run(
     bench: &Bench<'_>,
     spec: &RestoreDatabaseSpec,
-    store: Option<&crate::dump_store::Opened<'_>>,
+    store: Option<&Opened<'_>>,
 ) -> Result<Finished, NoOutcome> {
-    let _ = store;
     bench.step("look");
-    let archive = index::name_of(bench, &spec.access, &spec.archive).await?;
-    let manifest = manifest_of(bench, &spec.access, &archive).await?;
+    let (origin, manifest) = Origin::find(bench, spec, store).await?;
     let part = manifest.dump.artefacts.iter().find(|a| a.path == spec.path && a.kind == "database");
     let part = part.ok_or_else(|| {
         let message = format!("'{}' is no database that was dumped into this archive", spec.path);
@@ -68,7 +64,7 @@ pub async fn run(
     let properties = part.database.as_ref().and_then(|d| manifest.properties.get(d)).cloned();
     let events = manifest.dump.artefacts.iter().find(|a| a.kind == "events" && a.database == part.database);
     let dumped = Dumped {
-        archive,
+        origin,
         part: part.clone(),
         events: events.cloned(),
         properties: properties.unwrap_or_default(),
@@ -106,12 +102,10 @@ fn streams(bench: &Bench<'_>) -> Result<Streams, Failure> {
         .map_err(|e| Failure::new(FailureCode::Unknown, format!("the folder of pipes: {e}")))
 }
 
-/// The dump flows from borg into the program that restores it, and is summed up on the way.
+/// The dump flows into the program that restores it, and is summed up on the way.
 async fn pour(
     bench: &Bench<'_>,
-    access: &Access,
-    archive: &str,
-    part: &Artefact,
+    Dumped { origin, part, .. }: &Dumped<'_>,
     into: Plan,
     failed: impl Fn(&[String]) -> Failure,
 ) -> Result<(), NoOutcome> {
@@ -120,22 +114,20 @@ async fn pour(
     let (stdout, stderr, mut handle) = running.into_parts();
     let (give, mut come) = mpsc::channel::<Vec<u8>>(PIECES);
     let (stopper, control) = control::pair();
-    let arguments = command::extract_to_stdout(access, archive, &part.path);
-    let call = crate::borg::Call { control, ..bench.call(arguments) };
-    let reading = bench.borg.run_pieces(call, give);
+    let reading = origin.pieces(bench, part, control, give);
     let writing = async {
-        let (mut digest, mut bytes, mut broken) = (Sha256::new(), 0_u64, false);
+        let (mut sum, mut broken) = (Sum::default(), false);
         while let Some(piece) = come.recv().await {
-            digest.update(&piece);
-            bytes += piece.len() as u64;
+            sum.add(&piece);
             let Some(to) = stdin.as_mut().filter(|_| !broken) else { continue };
             if to.write_all(&piece).await.is_err() {
-                // It has ended, and says why; borg is not to read the rest for nobody.
+                // It has ended, and says why; the rest is not to be read for nobody.
                 broken = true;
                 stopper.stop(Stop::SourceFailed);
             }
         }
-        let whole = bytes == part.size_bytes && hex(&digest.finalize()) == part.sha256;
+        let Summed { bytes, sha256 } = sum.finish();
+        let whole = bytes == part.size_bytes && sha256 == part.sha256;
         if !broken && !whole {
             // It must not take this for the end.
             handle.signal(rustix::process::Signal::KILL);
@@ -163,13 +155,9 @@ async fn pour(
         return Err(Failure::new(code, failure.message).with_log(tail).into());
     }
     match read {
-        Ok(done) if !done.never_matched.is_empty() || done.findings.incomplete_total > 0 || !whole => {
-            let message = format!("{} is not what was dumped: its digest is another one", part.path);
-            Err(Failure::new(FailureCode::RepositoryDamaged, message).with_log(done.tail).into())
-        }
+        Ok(tail) if !whole => Err(origin.other(part).with_log(tail).into()),
         Ok(_) => Ok(()),
-        Err(NotDone::Failed(failure, _)) => Err(failure.into()),
-        Err(NotDone::Stopped(why)) => Err(NoOutcome::Stopped(why)),
+        Err(not_done) => Err(not_done.into()),
     }
 }
 

@@ -19,6 +19,8 @@ use strongroom_domain::{Failure, FailureCode};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+/// Where it is written to.
+const FOLDER: &str = ".strongroom-test";
 /// How much is written to a destination.
 const TRIED_BYTES: usize = 1 << 20;
 
@@ -98,11 +100,15 @@ pub async fn destination(bench: &Bench<'_>, place: &Location) -> Result<Finished
     let (notes, children) = (bench.state.uploads(), bench.state.children());
     let ground = Ground { private: streams.path(), notes: &notes, children: &children };
     let trying = async {
-        let store = stores::open(place, &place.below(".strongroom-test"), secret, &ground).await?;
+        let store = stores::open(place, &place.below(FOLDER), secret, &ground).await?;
         let folder = bench.job.to_string();
         let tried = try_out(store.as_ref(), &folder).await;
         let cleared =
             store.clear(&folder).await.map_err(|failure| during("removing what was written", failure));
+        if let Location::Local(_) = place {
+            // Another test may be at work in it.
+            let _ = std::fs::remove_dir(place.below(FOLDER));
+        }
         let (write_ms, read_ms) = tried?;
         cleared?;
         let space = store.space().await?;

@@ -71,7 +71,7 @@ impl Databases {
     }
 
     /// All that is in a database, as text.
-    fn text(&self, database: &str) -> Result<String> {
+    pub fn text(&self, database: &str) -> Result<String> {
         let done = self.server.tool("pg_dump").env("PGDATABASE", database).output()?;
         anyhow::ensure!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
         let text = String::from_utf8(done.stdout)?;

@@ -13,7 +13,7 @@ use strongroom_domain::job::Report;
 use strongroom_testkit::wait_until;
 
 /// A store in a folder, of this encryption.
-fn access(stage: &Stage, place: &Path, encryption: &str) -> Value {
+pub fn access(stage: &Stage, place: &Path, encryption: &str) -> Value {
     let mut access = json!({
         "repository": "r", "location": place.join("s/r"), "encryption": encryption,
         "store": { "type": "local", "path": place },
@@ -24,7 +24,7 @@ fn access(stage: &Stage, place: &Path, encryption: &str) -> Value {
     access
 }
 
-fn init(access: &Value) -> Value {
+pub fn init(access: &Value) -> Value {
     json!({ "kind": "init-repository", "access": access })
 }
 
@@ -46,20 +46,20 @@ fn target(archive: &Value) -> Value {
     json!({ "id": archive["id"], "name": archive["name"], "borg_id": archive["borg_id"] })
 }
 
-async fn archive_of(stage: &Stage, backup: Value) -> Result<Value> {
+pub async fn archive_of(stage: &Stage, backup: Value) -> Result<Value> {
     let outcome = serde_json::to_value(stage.success(backup).await?)?;
     assert_eq!(outcome["completeness"], "complete", "{outcome}");
     Ok(outcome["result"]["archive"].clone())
 }
 
-fn folder(stage: &Stage, name: &str) -> Result<PathBuf> {
+pub fn folder(stage: &Stage, name: &str) -> Result<PathBuf> {
     let folder = stage.folder.path().canonicalize()?.join(name);
     std::fs::create_dir_all(&folder)?;
     Ok(folder)
 }
 
 /// All files below a folder, by their path in it.
-fn files(folder: &Path) -> Vec<(String, PathBuf)> {
+pub fn files(folder: &Path) -> Vec<(String, PathBuf)> {
     let mut found = Vec::new();
     let mut folders = vec![folder.to_owned()];
     while let Some(next) = folders.pop() {

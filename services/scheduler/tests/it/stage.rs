@@ -183,7 +183,7 @@ pub fn outcome(item: &WorkItem) -> Outcome {
     let result = match &item.spec {
         JobSpec::Backup(_) => {
             let borg_id = item.job.to_string().replace('-', "");
-            let repository: u8 = item.spec.repository().as_str()[1..].parse().unwrap();
+            let repository: u8 = item.spec.repository().unwrap().as_str()[1..].parse().unwrap();
             let mut archive = facts(repository, &borg_id, &format!("p-{}", item.job));
             archive["index"] = index();
             JobResult::Backup { archive: read(archive), recovered: false }

@@ -9,9 +9,7 @@ mod replace;
 use super::{Dumped, Restored, pour, restore_failed};
 use crate::child::Input;
 use crate::control::{NoOutcome, Stop};
-use crate::core::command;
 use crate::core::findings::Findings;
-use crate::core::hex::hex;
 use crate::core::mysql::placing::{self, Standing};
 use crate::core::mysql::program::{What, dump};
 use crate::core::restoring::scratch_name;
@@ -19,7 +17,6 @@ use crate::jobs::Bench;
 use crate::mysql::{CLIENT, Client, DUMP, Tool};
 use replace::Replacement;
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 use strongroom_domain::job::{Conflict, RestoreDatabaseSpec};
 use strongroom_domain::source::mysql::Connection;
 use strongroom_domain::{Failure, FailureCode};
@@ -30,7 +27,7 @@ pub async fn run(
     spec: &RestoreDatabaseSpec,
     connection: &Connection,
     database: &str,
-    dumped: &Dumped,
+    dumped: &Dumped<'_>,
 ) -> Result<Restored, NoOutcome> {
     let streams = super::streams(bench)?;
     let client = Client::new(bench, connection, &streams)?;
@@ -38,23 +35,16 @@ pub async fn run(
     let tool = client.tool(CLIENT, survey.flavour()).await?;
     let dump = client.tool(DUMP, survey.flavour()).await?;
     let scratch = scratch_name(bench.job);
-    let events = events(bench, spec, dumped).await?;
+    let events = events(bench, dumped).await?;
     Restore { bench, spec, client: &client, tool, dump, database, scratch, dumped, events }.run().await
 }
 
 /// The events of the database, which are a part of their own.
-async fn events(
-    bench: &Bench<'_>,
-    spec: &RestoreDatabaseSpec,
-    dumped: &Dumped,
-) -> Result<Vec<u8>, NoOutcome> {
-    let Some(part) = &dumped.events else { return Ok(Vec::new()) };
-    let done = bench.borg(command::extract_to_stdout(&spec.access, &dumped.archive, &part.path)).await?;
-    if hex(&Sha256::digest(&done.stdout)) != part.sha256 {
-        let message = format!("{} is not what was dumped: its digest is another one", part.path);
-        return Err(Failure::new(FailureCode::RepositoryDamaged, message).with_log(done.tail).into());
+async fn events(bench: &Bench<'_>, dumped: &Dumped<'_>) -> Result<Vec<u8>, NoOutcome> {
+    match &dumped.events {
+        Some(part) => dumped.origin.whole(bench, part).await,
+        None => Ok(Vec::new()),
     }
-    Ok(done.stdout)
 }
 
 /// A restore.
@@ -72,7 +62,7 @@ pub struct Restore<'a> {
     /// Where all of it is restored first, when something else stands at its name.
     pub scratch: String,
     /// What is restored.
-    pub dumped: &'a Dumped,
+    pub dumped: &'a Dumped<'a>,
     /// Its events, as SQL.
     pub events: Vec<u8>,
 }
@@ -227,8 +217,7 @@ impl Restore<'_> {
         arguments.push(format!("--database={database}"));
         let plan = self.client.plan(&self.tool, arguments, Input::Stream);
         let failed = |tail: &[String]| self.client.failure("the restore", tail);
-        let Dumped { archive, part, .. } = self.dumped;
-        pour(self.bench, &self.spec.access, archive, part, plan, failed).await
+        pour(self.bench, self.dumped, plan, failed).await
     }
 
     /// The events, and the end of what says that this is not done.

@@ -11,9 +11,7 @@ use crate::core::postgresql::{connection_string, identifier};
 use crate::core::restoring::{self, Standing};
 use crate::jobs::Bench;
 use crate::postgresql::Client;
-use serde_json::Value;
 use std::time::Duration;
-use strongroom_domain::archive::Artefact;
 use strongroom_domain::failure::{Finding, Severity};
 use strongroom_domain::job::{Conflict, RestoreDatabaseSpec};
 use strongroom_domain::source::postgresql::Connection;
@@ -30,7 +28,7 @@ pub async fn run(
     spec: &RestoreDatabaseSpec,
     connection: &Connection,
     database: &str,
-    Dumped { archive, part, properties, .. }: &Dumped,
+    dumped: &Dumped<'_>,
 ) -> Result<Restored, NoOutcome> {
     let streams = super::streams(bench)?;
     let client = Client::new(bench, connection, &streams).await?;
@@ -41,10 +39,9 @@ pub async fn run(
         asked: asked(connection, database),
         database,
         scratch: restoring::scratch_name(bench.job),
-        part,
-        properties,
+        dumped,
     };
-    restore.run(archive).await
+    restore.run().await
 }
 
 /// Where what is about other databases is asked: nobody can be in the one that changes its name.
@@ -63,30 +60,29 @@ struct Restore<'a> {
     database: &'a str,
     /// What it is called until it is whole.
     scratch: String,
-    part: &'a Artefact,
-    properties: &'a Value,
+    dumped: &'a Dumped<'a>,
 }
 
 impl Restore<'_> {
-    async fn run(&self, archive: &str) -> Result<Restored, NoOutcome> {
+    async fn run(&self) -> Result<Restored, NoOutcome> {
         let survey = self.client.survey().await?;
         if self.bench.attempt > 1 && self.is_placed().await? {
             return self.finish_earlier().await;
         }
         let standing = self.standing().await?;
         restoring::may_replace(self.database, &standing, self.spec.on_conflict)?;
-        let tool = if self.part.format.as_deref() == Some("plain") { "psql" } else { "pg_restore" };
+        let tool = if self.dumped.part.format.as_deref() == Some("plain") { "psql" } else { "pg_restore" };
         let tool = self.client.tool(tool, survey.major()).await?;
         self.bench.step("restore");
         // What an earlier attempt has left under this name is nobody's.
         self.drop_scratch().await?;
         let mark = restoring::comment(&self.scratch, Some(&restoring::mark(self.bench.job)));
-        let create = format!("{}\n{mark}", restoring::create(&self.scratch, self.properties));
+        let create = format!("{}\n{mark}", restoring::create(&self.scratch, &self.dumped.properties));
         self.client
             .ask(self.asked, &create)
             .await
             .map_err(|e| restore_failed(e, "the database cannot be made"))?;
-        let restored = match self.fill(archive, &tool.path).await {
+        let restored = match self.fill(&tool.path).await {
             Ok(()) => self.take_place(&standing).await,
             Err(e) => Err(e),
         };
@@ -120,7 +116,7 @@ impl Restore<'_> {
 
     /// The comment that it was dumped with takes the place of ours. That is the last step: the data is there.
     async fn unmark(&self) {
-        let sql = restoring::comment(self.database, restoring::comment_of(self.properties));
+        let sql = restoring::comment(self.database, restoring::comment_of(&self.dumped.properties));
         if let Err(why) = self.client.ask_anyway(self.asked, &sql).await {
             tracing::warn!(job = %self.bench.job, ?why, "the comment of a restored database was not set");
         }
@@ -158,7 +154,7 @@ impl Restore<'_> {
     }
 
     /// The dump flows from borg into the program that restores it, and is summed up on the way.
-    async fn fill(&self, archive: &str, tool: &std::path::Path) -> Result<(), NoOutcome> {
+    async fn fill(&self, tool: &std::path::Path) -> Result<(), NoOutcome> {
         let at = connection_string(&self.scratch);
         let dbname = format!("--dbname={at}");
         let plain =
@@ -167,21 +163,21 @@ impl Restore<'_> {
         if self.spec.no_owner {
             custom.extend(["--no-owner", "--no-privileges"]);
         }
-        let is_plain = self.part.format.as_deref() == Some("plain");
+        let is_plain = self.dumped.part.format.as_deref() == Some("plain");
         let arguments = if is_plain { plain.as_slice() } else { custom.as_slice() };
         let plan = self.client.plan(tool, arguments, None, Input::Stream);
         let failure = |tail: &[String]| {
             let failure = self.client.failure("the restore", tail);
             Failure { message: format!("{}{}", failure.message, restoring::hint(tail)), ..failure }
         };
-        pour(self.bench, &self.spec.access, archive, self.part, plan, failure).await
+        pour(self.bench, self.dumped, plan, failure).await
     }
 
     /// The restored database takes the place of what stood there.
     async fn take_place(&self, standing: &Standing) -> Result<Restored, NoOutcome> {
         self.bench.step("check");
         let tables = self.client.ask(&self.scratch, restoring::COUNT_TABLES).await?.parse().unwrap_or(0);
-        let settle = restoring::settle(&self.scratch, self.properties, self.spec.no_owner);
+        let settle = restoring::settle(&self.scratch, &self.dumped.properties, self.spec.no_owner);
         if !settle.is_empty() {
             self.client
                 .ask(self.asked, &settle)
