@@ -115,6 +115,9 @@ pub enum Command {
         /// When something else stands there.
         #[arg(long, default_value = "fail", value_parser = ["fail", "keep_both", "overwrite"])]
         on_conflict: String,
+        /// File with the secret key of age that opens the archive, when its repository keeps none.
+        #[arg(long, value_name = "FILE")]
+        identity_file: Option<PathBuf>,
         /// Wait until it is done, with a progress bar.
         #[arg(long)]
         wait: bool,
@@ -153,6 +156,9 @@ pub enum Command {
         /// Everything belongs to the role that restores: for a PostgreSQL server without the roles of the old one.
         #[arg(long)]
         no_owner: bool,
+        /// File with the secret key of age that opens the archive, when its repository keeps none.
+        #[arg(long, value_name = "FILE")]
+        identity_file: Option<PathBuf>,
         /// Wait until it is done, with a progress bar.
         #[arg(long)]
         wait: bool,
@@ -203,15 +209,20 @@ pub async fn run(command: Command, session: &Session) -> Outcome {
             output::list(session.output, &items, ENTRIES);
             Ok(None)
         }
-        Command::Restore { id, paths, to, original, on_conflict, wait } => {
+        Command::Restore { id, paths, to, original, on_conflict, identity_file, wait } => {
             let target = match to {
                 Some(path) if !original => json!({ "type": "folder", "path": path }),
                 _ => json!({ "type": "original" }),
             };
             // The archive knows paths without the leading slash; people copy them with it.
             let paths: Vec<&str> = paths.iter().map(|p| p.trim_start_matches('/')).collect();
-            let body = json!({ "paths": paths, "target": target, "on_conflict": on_conflict });
-            let answer = session.client.post(&format!("{}/restore", at(&id)), &body).await?;
+            let body = Changes::default()
+                .with(&["paths"], Some(paths))
+                .with(&["target"], Some(target))
+                .with(&["on_conflict"], Some(on_conflict))
+                .with(&["identity"], identity_file.as_deref().map(secret::read).transpose()?)
+                .done();
+            let answer = session.client.post(&format!("{}/restore", at(&id)), &Value::Object(body)).await?;
             jobs::asked(session, &answer, wait).await
         }
         Command::RestoreDatabase {
@@ -226,6 +237,7 @@ pub async fn run(command: Command, session: &Session) -> Outcome {
             password_file,
             on_conflict,
             no_owner,
+            identity_file,
             wait,
         } => {
             let body = Changes::default()
@@ -239,6 +251,7 @@ pub async fn run(command: Command, session: &Session) -> Outcome {
                 .with(&["password"], password_file.as_deref().map(secret::read).transpose()?)
                 .with(&["on_conflict"], Some(on_conflict))
                 .with(&["no_owner"], Some(no_owner))
+                .with(&["identity"], identity_file.as_deref().map(secret::read).transpose()?)
                 .done();
             let path = format!("{}/restore-database", at(&id));
             let answer = session.client.post(&path, &Value::Object(body)).await?;

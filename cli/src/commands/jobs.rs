@@ -54,11 +54,20 @@ const FIELDS: &[Column] = &[
     ("restored to", "/result/target|/result/database", Plain),
     ("tables", "/result/tables", Plain),
     ("kept as", "/result/kept", Plain),
+    ("place", "/result/probe/place", Plain),
+    ("version", "/result/probe/server_version", Plain),
+    ("program", "/result/probe/tool", Plain),
+    ("parts", "/result/probe/parts_total", Plain),
+    ("size", "/result/probe/size_bytes", Bytes),
+    ("free", "/result/probe/space/free_bytes", Bytes),
     ("failure", "/failure/code", Plain),
     ("what happened", "/failure/message", Plain),
     ("what to do", "/failure/advice", Plain),
     ("missing data", "/incomplete_total", Plain),
 ];
+
+const PARTS: &[Column] =
+    &[("part", "/kind", Plain), ("name", "/name", Plain), ("size", "/size_bytes", Bytes)];
 
 const PHASES: [&str; 7] =
     ["waiting", "running", "complete", "incomplete", "failed", "cancelled", "abandoned"];
@@ -206,6 +215,10 @@ fn show(session: &Session, job: &Value) {
     output::one(session.output, job, FIELDS);
     if session.output == Output::Json {
         return;
+    }
+    if let Some(parts) = job.pointer("/result/probe/parts").and_then(Value::as_array) {
+        say!("");
+        output::list(session.output, parts, PARTS);
     }
     for finding in job.get("findings").and_then(Value::as_array).into_iter().flatten() {
         let text = |field: &str| printable(finding.get(field).and_then(Value::as_str).unwrap_or_default());

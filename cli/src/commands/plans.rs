@@ -37,6 +37,11 @@ pub enum Command {
     },
     /// Define one, or change what is given here.
     Set(Box<SetArgs>),
+    /// Look at its source as a backup would, and go no further; waits for the answer.
+    Test {
+        /// Its name.
+        name: String,
+    },
     /// Run it now.
     Run {
         /// Its name.
@@ -177,6 +182,10 @@ pub async fn run(command: Command, session: &Session) -> Outcome {
         Command::Delete { name } => KIND.delete(session, &name).await,
         Command::Set(args) => {
             KIND.set_checked(session, &args.name, args.changes()?, "", |spec| args.check(spec)).await
+        }
+        Command::Test { name } => {
+            let answer = session.client.post("/sources/test", &json!({ "plan": name })).await?;
+            jobs::asked(session, &answer, true).await
         }
         Command::Run { name, wait } => {
             let answer = session.client.post(&format!("/plans/{}/run", escape(&name)), &json!({})).await?;

@@ -11,6 +11,7 @@ mod backup;
 mod bad_input;
 mod client;
 mod databases;
+mod dump_stores;
 mod events;
 mod full;
 mod jobs;

@@ -8,6 +8,7 @@ mod ending;
 mod events;
 mod mysql;
 mod players;
+mod probes;
 mod repositories;
 mod requests;
 mod stage;

@@ -1,0 +1,99 @@
+//! A dump store that the machine itself cannot read: tried, filled, looked into, restored with the key that people keep.
+
+use age::secrecy::ExposeSecret;
+use anyhow::Result;
+use serde_json::json;
+use std::process::Command;
+use strongroom_e2e::Single;
+use strongroom_testkit::{POSTGRES_PASSWORD, Postgresql};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_only_its_owner_can_read_comes_back_with_the_owners_key() -> Result<()> {
+    let server = Postgresql::start().await?;
+    server.sql("postgres", "create database shop")?;
+    server.sql(
+        "shop",
+        "create table orders as select n as id, 'order ' || n as what from generate_series(1, 5000) n",
+    )?;
+    let single = Single::start().await?;
+    single.api.node_joined().await?;
+    let run = |arguments: &str| -> Result<String> {
+        let words: Vec<&str> = arguments.split(' ').collect();
+        let (code, out, err) = single.client(&words)?;
+        assert_eq!(code, 0, "{arguments}: {err}{out}");
+        Ok(out)
+    };
+    let key = age::x25519::Identity::generate();
+    let secret = key.to_string().expose_secret().to_owned();
+    let place = single.folder().join("dumps");
+    std::fs::create_dir(&place)?;
+    let password = single.folder().join("password");
+    std::fs::write(&password, format!("{POSTGRES_PASSWORD}\n"))?;
+    run("servers set db --node local")?;
+    run(&format!("destinations set disk --path {}", place.display()))?;
+    let tried = run("destinations test disk --server db")?;
+    assert!(tried.contains("complete") && tried.contains("free"), "{tried}");
+    run(&format!(
+        "repositories create dumps --server db --destination disk --kind dump-store --recipient {} --wait",
+        key.to_public()
+    ))?;
+    run(&format!(
+        "plans set db --server db --repository dumps --postgresql --db-host 127.0.0.1 --db-port {} --db-user postgres --db-password-file {}",
+        server.port(),
+        password.display()
+    ))?;
+    let found = run("plans test db")?;
+    assert!(found.contains("pg_dump") && found.contains("shop"), "{found}");
+    run("plans run db --wait")?;
+    let archives = single.client_json(&["archives", "list"])?;
+    let archive = archives[0]["id"].as_str().unwrap();
+    assert_eq!(archives.as_array().unwrap().len(), 1);
+    let listed = single.api.browse(archive, "").await?;
+    assert!(listed.iter().any(|entry| entry["path"] == "postgresql"), "{listed:?}");
+
+    server.sql("shop", "delete from orders")?;
+    let restore = format!("archives restore-database {archive} shop --on-conflict overwrite --wait");
+    let words: Vec<&str> = restore.split(' ').collect();
+    let (code, out, _) = single.client(&words)?;
+    assert!(code != 0 && out.contains("secret_missing"), "{out}");
+    assert_eq!(server.sql("shop", "select count(*) from orders")?, "0");
+    let file = single.folder().join("key");
+    std::fs::write(&file, format!("{secret}\n"))?;
+    run(&format!("{restore} --identity-file {}", file.display()))?;
+    assert_eq!(server.sql("shop", "select count(*), max(what) from orders")?, "5000|order 999");
+
+    // Anybody with the key and common tools can do so as well, without us.
+    let objects: Vec<_> = walkdir::WalkDir::new(&place)
+        .into_iter()
+        .flatten()
+        .filter(|e| e.file_name().to_string_lossy().ends_with("shop.dump.zst.age"))
+        .collect();
+    assert_eq!(objects.len(), 1);
+    let packed = age::decrypt(&key, &std::fs::read(objects[0].path())?)?;
+    let dump = single.folder().join("by-hand.dump");
+    std::fs::write(&dump, zstd::decode_all(packed.as_slice())?)?;
+    let by_hand = Command::new("pg_restore").args(["--list"]).arg(&dump).output()?;
+    assert!(String::from_utf8_lossy(&by_hand.stdout).contains("orders"));
+    std::fs::remove_file(&dump)?;
+
+    // Neither the key nor the password was written anywhere, and nothing of the data but in the store.
+    for entry in walkdir::WalkDir::new(single.folder()).into_iter().flatten() {
+        let bytes = std::fs::read(entry.path()).unwrap_or_default();
+        for (what, own) in [(secret.as_str(), &file), (POSTGRES_PASSWORD, &password)] {
+            let holds = bytes.windows(what.len()).any(|w| w == what.as_bytes());
+            assert!(!holds || entry.path() == own, "{}", entry.path().display());
+        }
+    }
+
+    // What was taken away behind our back is told.
+    std::fs::remove_file(objects[0].path())?;
+    let (code, out, _) = single.client(&["repositories", "scan", "dumps", "--wait"])?;
+    assert!(code != 0 && out.contains("is not whole"), "{out}");
+    assert_eq!(single.client_json(&["archives", "show", archive])?["missing"], json!(true));
+    run(&format!("archives delete {archive} --yes --wait"))?;
+    assert_eq!(single.client_json(&["archives", "list"])?, json!([]));
+    let left: Vec<_> =
+        walkdir::WalkDir::new(&place).into_iter().flatten().filter(|e| e.path().is_file()).collect();
+    assert_eq!(left.len(), 1, "{left:?}");
+    Ok(())
+}
