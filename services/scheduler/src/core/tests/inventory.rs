@@ -34,7 +34,9 @@ fn nobody_is_asked_about_a_repository_that_is_gone_or_by_a_node_that_never_was()
     assert_eq!(due(&given.world, given.now), [], "its node never came up");
     joined(&mut given);
     given.event("repository.r1", Event::RepositoryRetired(read(json!({}))));
-    let ids: Vec<String> =
-        due(&given.world, given.now).into_iter().map(|(_, r)| r.spec.repository().to_string()).collect();
+    let ids: Vec<String> = due(&given.world, given.now)
+        .into_iter()
+        .map(|(_, r)| r.spec.repository().unwrap().to_string())
+        .collect();
     assert_eq!(ids, ["r0", "r2"]);
 }
