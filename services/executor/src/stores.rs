@@ -3,6 +3,7 @@
 //! The accident that these files prevent: an object that was half written when its writer died, and that looks whole. An
 //! object has no name before all of it is where it will be, and the destination has said that it is.
 
+mod cloud;
 mod local;
 
 use age::secrecy::SecretString;
@@ -86,10 +87,12 @@ pub async fn open(
 ) -> Result<Box<dyn Store>, Failure> {
     match place {
         Location::Local(_) => Ok(Box::new(local::Local::at(below))),
-        Location::Sftp(_) | Location::S3(_) | Location::Gcs(_) | Location::Azure(_) => {
-            let _ = (secret, ground);
+        Location::Sftp(_) => {
             let message = format!("{} cannot be reached by this version", place.place());
             Err(Failure::new(FailureCode::DestinationError, message))
+        }
+        Location::S3(_) | Location::Gcs(_) | Location::Azure(_) => {
+            Ok(Box::new(cloud::Cloud::at(place, below, secret, ground)?))
         }
     }
 }

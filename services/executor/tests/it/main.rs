@@ -20,5 +20,6 @@ mod restores;
 mod secrecy;
 mod sqlite;
 mod stage;
+mod stores;
 mod wholeness;
 mod work;
