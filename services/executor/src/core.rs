@@ -19,6 +19,7 @@ pub mod paths;
 pub mod postgresql;
 pub mod progress;
 pub mod restoring;
+pub mod ssh;
 pub mod sum;
 pub mod surrogates;
 pub mod tail;

@@ -5,14 +5,15 @@
 
 mod cloud;
 mod local;
+mod sftp;
 
 use age::secrecy::SecretString;
 use async_trait::async_trait;
 use bytes::Bytes;
 use std::path::Path;
+use strongroom_domain::Failure;
 use strongroom_domain::destination::Location;
 use strongroom_domain::probe::Space;
-use strongroom_domain::{Failure, FailureCode};
 use tokio::sync::mpsc;
 
 /// A place for objects. Names are parts of plain characters with `/` between them, below the repository.
@@ -87,10 +88,7 @@ pub async fn open(
 ) -> Result<Box<dyn Store>, Failure> {
     match place {
         Location::Local(_) => Ok(Box::new(local::Local::at(below))),
-        Location::Sftp(_) => {
-            let message = format!("{} cannot be reached by this version", place.place());
-            Err(Failure::new(FailureCode::DestinationError, message))
-        }
+        Location::Sftp(sftp) => Ok(Box::new(sftp::Folder::at(sftp, below, secret.as_ref(), ground)?)),
         Location::S3(_) | Location::Gcs(_) | Location::Azure(_) => {
             Ok(Box::new(cloud::Cloud::at(place, below, secret, ground)?))
         }

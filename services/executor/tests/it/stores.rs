@@ -4,6 +4,7 @@
 mod azure;
 mod gcs;
 mod s3;
+mod sftp;
 
 use bytes::Bytes;
 use serde_json::Value;
