@@ -2,7 +2,7 @@
 
 use crate::step::{Counting, Step};
 use crate::summary::{self, Counts, Row};
-use crate::tools::{self, Tools, components, databases};
+use crate::tools::{self, Tools, components, databases, destinations};
 use crate::{Result, workspace};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
@@ -55,7 +55,10 @@ pub fn run(arguments: &[String]) -> Result<ExitCode> {
 /// Installs what is missing. What fails here is one failed step: much can be checked without these programs.
 fn install() -> (Vec<Row>, Option<Tools>) {
     let started = Instant::now();
-    let (tools, counts, notes) = match tools::ensure().and_then(|tools| databases::ensure().map(|()| tools)) {
+    let ensured = tools::ensure()
+        .and_then(|tools| databases::ensure().map(|()| tools))
+        .and_then(|tools| destinations::ensure().map(|()| tools));
+    let (tools, counts, notes) = match ensured {
         Ok(tools) => (Some(tools), Counts::ONE_PASSED, Vec::new()),
         Err(problem) => {
             println!("xtask: {problem}");

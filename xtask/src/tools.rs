@@ -5,6 +5,7 @@
 mod apt;
 pub mod components;
 pub mod databases;
+pub mod destinations;
 mod nats_server;
 
 use crate::Result;

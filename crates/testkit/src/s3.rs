@@ -13,8 +13,8 @@ use hyper_util::rt::TokioIo;
 use s3s::auth::SimpleAuth;
 use s3s::service::{S3Service, S3ServiceBuilder};
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError};
 use tokio::net::TcpListener;
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
@@ -39,6 +39,7 @@ pub(crate) struct Front {
     one_by_one: Mutex<()>,
     knows_conditions: AtomicBool,
     keeps_all: AtomicBool,
+    seen: std::sync::Mutex<Vec<(String, hyper::HeaderMap)>>,
     /// Makes the requests of another service into those of this one; refuses those that are not let in.
     translate: Option<Translate>,
 }
@@ -68,6 +69,7 @@ impl S3 {
             one_by_one: Mutex::new(()),
             knows_conditions: AtomicBool::new(true),
             keeps_all: AtomicBool::new(false),
+            seen: std::sync::Mutex::default(),
             translate,
         };
         let mut s3 = Self { folder, port: Port::claim()?, front: Arc::new(front), running: None };
@@ -116,6 +118,13 @@ impl S3 {
         self.front.keeps_all.store(keeps, Ordering::Relaxed);
     }
 
+    /// The values of a header in the requests that had it: method, path and query, and value.
+    pub fn seen(&self, header: &str) -> Vec<(String, String)> {
+        let seen = self.front.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let value = |headers: &hyper::HeaderMap| Some(headers.get(header)?.to_str().ok()?.to_owned());
+        seen.iter().filter_map(|(line, headers)| Some((line.clone(), value(headers)?))).collect()
+    }
+
     /// Its port on 127.0.0.1.
     pub fn port(&self) -> u16 {
         self.port.number()
@@ -136,6 +145,8 @@ impl S3 {
 
 impl Front {
     async fn answer(self: Arc<Self>, mut request: Request<Incoming>) -> Result<Answer, String> {
+        let line = format!("{} {}", request.method(), request.uri());
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).push((line, request.headers().clone()));
         if let Some(translate) = &self.translate
             && let Err(status) = translate(&mut request)
         {

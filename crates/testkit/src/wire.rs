@@ -20,6 +20,8 @@ struct State {
     to: u16,
     /// How many bytes may still go to the server.
     left: AtomicU64,
+    /// After how many bytes to the server one is to be wrong.
+    flip: AtomicU64,
     cut: watch::Sender<bool>,
 }
 
@@ -29,7 +31,8 @@ impl Wire {
         let own = Port::claim()?;
         let listener = TcpListener::bind(("127.0.0.1", own.number())).await?;
         let (cut, _) = watch::channel(false);
-        let state = Arc::new(State { to: port, left: AtomicU64::new(u64::MAX), cut });
+        let state =
+            Arc::new(State { to: port, left: AtomicU64::new(u64::MAX), flip: AtomicU64::new(u64::MAX), cut });
         let mut running = JoinSet::new();
         let shared = state.clone();
         running.spawn(async move {
@@ -50,6 +53,11 @@ impl Wire {
     /// Cuts it when so many more bytes have gone to the server: nothing comes through any more, and nobody is told so.
     pub fn cut_after(&self, bytes: u64) {
         self.state.left.store(bytes, Ordering::SeqCst);
+    }
+
+    /// Lets one byte arrive as another, when so many more have gone to the server.
+    pub fn flip_after(&self, bytes: u64) {
+        self.state.flip.store(bytes, Ordering::SeqCst);
     }
 
     /// Whether it is cut.
@@ -78,6 +86,14 @@ impl State {
         let there = async {
             let mut bytes = vec![0; 64 << 10];
             while let Ok(n @ 1..) = from_near.read(&mut bytes).await {
+                let flipped = self.flip.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| {
+                    (left != u64::MAX).then(|| left.checked_sub(n as u64).unwrap_or(u64::MAX))
+                });
+                if let Some(byte) =
+                    flipped.ok().and_then(|at| bytes.get_mut(..n)?.get_mut(usize::try_from(at).ok()?))
+                {
+                    *byte ^= 1;
+                }
                 let took = self.left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| {
                     Some(if left == u64::MAX { left } else { left.saturating_sub(n as u64) })
                 });

@@ -34,6 +34,8 @@ pub fn service(azure: &Azure, secret: Option<&SecretString>) -> object_store::Re
     match secret.map(ExposeSecret::expose_secret) {
         // It has a signature among its parts, and a key in base64 has no '&'.
         Some(signature) if signature.contains("sig=") => {
+            // People copy it with the address that it belongs to.
+            let signature = signature.rsplit('?').next().unwrap_or(signature);
             builder = builder.with_config(AzureConfigKey::SasKey, signature.trim());
         }
         Some(key) => builder = builder.with_access_key(key.trim()),

@@ -74,3 +74,23 @@ fn host(endpoint: &str, s3: &S3) -> String {
         _ => endpoint.to_owned(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    #[test]
+    fn the_bucket_stands_in_the_path_or_in_the_name_of_the_host() {
+        let s3 = |path_style: bool| -> S3 {
+            serde_json::from_value(serde_json::json!({ "bucket": "b1", "path_style": path_style })).unwrap()
+        };
+        assert_eq!(host("https://s3.example.org/", &s3(true)), "https://s3.example.org");
+        assert_eq!(host("https://s3.example.org/", &s3(false)), "https://b1.s3.example.org");
+        let secret = SecretString::from("s");
+        for path_style in [true, false] {
+            let s3 = S3 { endpoint: None, ..s3(path_style) };
+            assert!(service(&s3, Some(&secret)).unwrap().knows_conditions);
+        }
+    }
+}

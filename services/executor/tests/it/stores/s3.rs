@@ -100,6 +100,47 @@ async fn refusals_are_told_by_their_kind_and_without_secrets() {
 }
 
 #[tokio::test]
+async fn how_objects_are_stored_is_asked_for() {
+    let (node, server) = (Node::new(), S3::start().await.unwrap());
+    let mut place = place(server.port());
+    place["storage_class"] = json!("REDUCED_REDUNDANCY");
+    place["server_side_encryption"] = json!({ "type": "kms", "key_id": "key-1" });
+    let dumps = node.open(place.clone(), Some(S3_SECRET)).await;
+    store(&*dumps, "small", b"1").await.unwrap();
+    store(&*dumps, "large", &noise(1, 9 << 20)).await.unwrap();
+    dumps.create("manifest", vec![1]).await.unwrap();
+    let lines = |header: &str, value: &str| -> Vec<String> {
+        let seen = server.seen(header).into_iter().filter(|(_, seen)| seen == value);
+        seen.map(|(line, _)| line.replace("/bucket/some/where/db1/dumps/", "")).collect()
+    };
+    // What is read often stays in the class of the bucket.
+    assert_eq!(lines("x-amz-storage-class", "REDUCED_REDUNDANCY"), ["PUT small", "POST large?uploads="]);
+    let encrypted = lines("x-amz-server-side-encryption-aws-kms-key-id", "key-1");
+    assert_eq!(encrypted[..3], ["PUT small", "POST large?uploads=", "PUT manifest"]);
+    place["server_side_encryption"] = json!({ "type": "s3" });
+    let dumps = node.open(place, Some(S3_SECRET)).await;
+    store(&*dumps, "other", b"1").await.unwrap();
+    assert_eq!(lines("x-amz-server-side-encryption", "AES256"), ["PUT other"]);
+    // No payload goes without its digest in the signature.
+    assert!(server.seen("x-amz-content-sha256").iter().all(|(_, digest)| digest.len() == 64));
+}
+
+#[tokio::test]
+async fn a_byte_that_changes_on_the_way_is_noticed_by_the_service_and_sent_again() {
+    let (node, server) = (Node::new(), S3::start().await.unwrap());
+    let wire = Wire::to(server.port()).await.unwrap();
+    let dumps = node.open(place(wire.port()), Some(S3_SECRET)).await;
+    wire.flip_after(12 << 20);
+    let bytes = noise(1, 30 << 20);
+    store(&*dumps, "archives/a/data", &bytes).await.unwrap();
+    let mut parts: Vec<String> =
+        server.seen("x-amz-content-sha256").into_iter().map(|(line, _)| line).collect();
+    parts.retain(|line| line.contains("partNumber"));
+    assert_eq!(parts.len(), 5, "one of four was refused: {parts:?}");
+    assert!(fetched(&*dumps, "archives/a/data").await.unwrap() == bytes);
+}
+
+#[tokio::test]
 async fn a_server_that_stops_in_mid_upload_is_a_failure_and_a_retry_is_clean() {
     let (node, mut server) = (Node::new(), S3::start().await.unwrap());
     let dumps = node.open(place(server.port()), Some(S3_SECRET)).await;
