@@ -86,11 +86,14 @@ pub async fn open(
     secret: Option<SecretString>,
     ground: &Ground<'_>,
 ) -> Result<Box<dyn Store>, Failure> {
+    let secret = secret.as_ref();
     match place {
         Location::Local(_) => Ok(Box::new(local::Local::at(below))),
-        Location::Sftp(sftp) => Ok(Box::new(sftp::Folder::at(sftp, below, secret.as_ref(), ground)?)),
-        Location::S3(_) | Location::Gcs(_) | Location::Azure(_) => {
-            Ok(Box::new(cloud::Cloud::at(place, below, secret, ground)?))
+        Location::Sftp(sftp) => Ok(Box::new(sftp::Folder::at(sftp, below, secret, ground)?)),
+        Location::S3(s3) => cloud::open(place, cloud::s3::service(s3, secret), below, secret, ground),
+        Location::Gcs(gcs) => cloud::open(place, cloud::gcs::service(gcs, secret), below, secret, ground),
+        Location::Azure(azure) => {
+            cloud::open(place, cloud::azure::service(azure, secret), below, secret, ground)
         }
     }
 }

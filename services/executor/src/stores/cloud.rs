@@ -5,14 +5,14 @@
 //! the next thing is written at that place, and by [`Store::clear`].
 //!
 //! Memory of an upload: three parts at most, two on their way and one that is filled, of 8 MiB for what is expected to have
-//! less than about 55 GiB, and about 160 MiB for each TiB above.
+//! less than about 55 GiB, and about 150 MiB for each TiB above.
 
-mod azure;
+pub mod azure;
 mod failure;
-mod gcs;
+pub mod gcs;
 mod http;
 mod notes;
-mod s3;
+pub mod s3;
 mod upload;
 
 use super::{Ground, Object, Store, Upload};
@@ -41,6 +41,8 @@ const TRYING: Duration = Duration::from_secs(40);
 const FETCHES: u32 = 4;
 /// How often a small object is tried again that the service was at work on at that moment.
 const CREATES: u32 = 5;
+/// How many objects are deleted at once.
+const DELETES: usize = 8;
 /// What says who has made an object.
 const WRITER: &str = "writer";
 
@@ -49,7 +51,7 @@ trait Client: ObjectStore + MultipartStore {}
 impl<T: ObjectStore + MultipartStore> Client for T {}
 
 /// How a service is reached.
-struct Service {
+pub struct Service {
     client: Arc<dyn Client>,
     /// In which class large objects are stored; small ones are read often.
     storage_class: Option<String>,
@@ -58,7 +60,7 @@ struct Service {
 }
 
 /// A bucket or container, and what the names in it begin with.
-pub struct Cloud(Arc<Shared>);
+struct Cloud(Arc<Shared>);
 
 struct Shared {
     service: Service,
@@ -70,39 +72,31 @@ struct Shared {
     conditions_seen: AtomicBool,
 }
 
-impl Cloud {
-    /// The objects whose names begin with this.
-    pub fn at(
-        place: &Location,
-        below: &str,
-        secret: Option<SecretString>,
-        ground: &Ground<'_>,
-    ) -> Result<Self, Failure> {
-        let teller = Teller::new(place, secret.as_ref());
-        let service = match place {
-            Location::S3(s3) => s3::service(s3, secret.as_ref()),
-            Location::Gcs(gcs) => gcs::service(gcs, secret.as_ref()),
-            Location::Azure(azure) => azure::service(azure, secret.as_ref()),
-            Location::Local(_) | Location::Sftp(_) => {
-                return Err(teller.say(FailureCode::DestinationError, "it is no place of a cloud"));
-            }
-        };
-        let service = service.map_err(|e| match e {
-            // What is wrong with the words in which it was asked for: of a key, mostly.
-            Error::Generic { source, .. } => teller
-                .say(FailureCode::DestinationDenied, &format!("its credentials cannot be used: {source}")),
-            e => teller.failed("open it", &e),
-        })?;
-        Ok(Self(Arc::new(Shared {
-            service,
-            below: below.trim_matches('/').to_owned(),
-            place: place.place(),
-            notes: Notes::at(ground.notes),
-            teller,
-            tidied: OnceCell::new(),
-            conditions_seen: AtomicBool::new(false),
-        })))
-    }
+/// The objects at a place whose names begin with this.
+pub fn open(
+    place: &Location,
+    service: object_store::Result<Service>,
+    below: &str,
+    secret: Option<&SecretString>,
+    ground: &Ground<'_>,
+) -> Result<Box<dyn Store>, Failure> {
+    let teller = Teller::new(place, secret);
+    let service = service.map_err(|e| match e {
+        // What is wrong with the words in which it was asked for: of a key, mostly.
+        Error::Generic { source, .. } => {
+            teller.say(FailureCode::DestinationDenied, &format!("its credentials cannot be used: {source}"))
+        }
+        e => teller.failed("open it", &e),
+    })?;
+    Ok(Box::new(Cloud(Arc::new(Shared {
+        service,
+        below: below.trim_matches('/').to_owned(),
+        place: place.place(),
+        notes: Notes::at(ground.notes),
+        teller,
+        tidied: OnceCell::new(),
+        conditions_seen: AtomicBool::new(false),
+    }))))
 }
 
 /// How often, and how long, requests are tried again.
@@ -234,10 +228,9 @@ impl Store for Cloud {
                 note.done();
             }
         }
-        for object in self.list(below).await? {
-            self.delete(&object.name).await?;
-        }
-        Ok(())
+        let objects = self.list(below).await?.into_iter();
+        let deleting = objects.map(|object| async move { self.delete(&object.name).await });
+        futures::stream::iter(deleting).buffer_unordered(DELETES).try_collect().await
     }
 }
 
