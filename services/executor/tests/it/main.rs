@@ -7,6 +7,7 @@ mod databases;
 mod databases_back;
 mod dump_store;
 mod dump_store_databases;
+mod dump_store_elsewhere;
 mod failures;
 mod findings;
 mod leftovers;

@@ -20,6 +20,9 @@ use uuid::Uuid;
 pub const PATIENCE: Duration = Duration::from_secs(90);
 pub const PASSPHRASE: &str = "correct horse";
 
+/// What is said when nothing is said.
+const NO_REPORT: &str = "no report came";
+
 /// What a lease question is answered with, by job; `Held` when nothing is said.
 type Leases = Arc<Mutex<HashMap<JobId, LeaseAnswer>>>;
 
@@ -122,7 +125,7 @@ impl Stage {
                 }
             }
         };
-        tokio::time::timeout(PATIENCE, next).await.context("no report came")?
+        tokio::time::timeout(PATIENCE, next).await.context(NO_REPORT)?
     }
 
     pub async fn emit(&self, spec: Value) -> Result<(JobId, u64)> {
@@ -167,6 +170,19 @@ impl Stage {
                 other => anyhow::bail!("unexpected: {other:?}"),
             }
         }
+    }
+
+    /// The same for one that takes its time.
+    pub async fn end_within(&self, job: JobId, epoch: u64, patience: Duration) -> Result<Report> {
+        let ending = async {
+            loop {
+                match self.end_of(job, epoch).await {
+                    Err(e) if e.to_string() == NO_REPORT => {}
+                    ended => return ended,
+                }
+            }
+        };
+        tokio::time::timeout(patience, ending).await.context(NO_REPORT)?
     }
 
     pub async fn end(&self, spec: Value) -> Result<Report> {
