@@ -1,9 +1,10 @@
 //! What is measured against its rivals: one command each, ratios in one run.
 //!
-//! `cargo run --release -p strongroom-benches -- run|rebuild|archives|memory`, after `cargo build --release -p strongroom`.
+//! `cargo run --release -p strongroom-benches -- run|rebuild|archives|dump|memory`, after `cargo build --release -p strongroom`.
 #![allow(clippy::indexing_slicing, reason = "a benchmark that panics has measured nothing")]
 
 mod archives;
+mod dump;
 mod fill;
 mod memory;
 mod numbers;
@@ -26,6 +27,8 @@ enum Bench {
     Rebuild(rebuild::Args),
     /// `GET /api/v1/archives` against a bare handler that asks NATS once.
     Archives(archives::Args),
+    /// A dump into a dump store, against the same programs in a shell.
+    Dump(dump::Args),
     /// Memory of `strongroom up`: idle, with a long log, and over time.
     Memory(memory::Args),
 }
@@ -37,6 +40,7 @@ fn main() -> anyhow::Result<()> {
             Bench::Run(args) => run::bench(&args).await,
             Bench::Rebuild(args) => rebuild::bench(&args).await,
             Bench::Archives(args) => archives::bench(&args).await,
+            Bench::Dump(args) => dump::bench(&args).await,
             Bench::Memory(args) => memory::bench(&args).await,
         }
     })

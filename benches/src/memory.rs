@@ -69,7 +69,8 @@ fn told(pid: u32) -> Result<String> {
     Ok(format!("{} MiB, nats-server {} MiB", resident_kib(pid)? / 1024, child / 1024))
 }
 
-fn resident_kib(pid: u32) -> Result<u64> {
+/// Memory of a process.
+pub fn resident_kib(pid: u32) -> Result<u64> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
     let line = status.lines().find_map(|l| l.strip_prefix("VmRSS:")).context("no VmRSS")?;
     Ok(line.trim().trim_end_matches(" kB").trim().parse()?)
