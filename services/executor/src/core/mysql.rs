@@ -23,6 +23,7 @@ select 'plain', hex(t.table_schema), hex(t.table_name), t.engine
   order by t.table_schema, t.table_name;
 select 'versioned', hex(table_schema), count(*) from information_schema.tables
   where table_type = 'SYSTEM VERSIONED' group by table_schema;
+select 'size', hex(table_schema), sum(coalesce(data_length, 0)) from information_schema.tables group by table_schema;
 select 'event', hex(event_schema), count(*) from information_schema.events group by event_schema;
 show grants;";
 
@@ -60,6 +61,8 @@ pub struct Database {
     pub events: u64,
     /// How many tables know what was in them before.
     pub versioned: u64,
+    /// Bytes of its tables, as the server guesses them.
+    pub size_bytes: u64,
 }
 
 impl Survey {
@@ -93,11 +96,14 @@ impl Survey {
                         database.plain.push((table, engine.to_owned()));
                     }
                 }
-                [what @ ("event" | "versioned"), database, count] => {
+                [what @ ("event" | "versioned" | "size"), database, count] => {
                     let (database, count) = (text(database)?, count.parse().ok()?);
                     if let Some(database) = survey.databases.iter_mut().find(|d| d.name == database) {
-                        *(if what == "event" { &mut database.events } else { &mut database.versioned }) =
-                            count;
+                        *match what {
+                            "event" => &mut database.events,
+                            "versioned" => &mut database.versioned,
+                            _ => &mut database.size_bytes,
+                        } = count;
                     }
                 }
                 [grant] => survey.grants.add(grant),

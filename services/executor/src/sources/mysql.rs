@@ -70,7 +70,7 @@ pub async fn prepare(bench: &Bench<'_>, source: &Mysql, streams: &Streams) -> Re
                 database: Some(database.name.clone()),
                 format: Some("plain".into()),
                 // Of all there are, one may be dropped before its turn comes.
-                expected_bytes: None,
+                expected_bytes: (kind == "database").then_some(database.size_bytes),
                 may_vanish: source.databases.is_empty(),
                 from: From::Program(Box::new(Program { plan, cause, words })),
             });

@@ -22,7 +22,7 @@ fn a_survey_is_read_whatever_is_in_its_names() {
     let odd = "it's\t\"o\"\n`b`";
     let mut text = said(&["a", odd]);
     text.push_str(&format!("plain\t{}\t{}\tMyISAM\nevent\t{}\t2\n", hex(odd), hex("t\n"), hex("a")));
-    text.push_str(&format!("versioned\t{}\t3\n", hex("a")));
+    text.push_str(&format!("versioned\t{}\t3\nsize\t{}\t16384\n", hex("a"), hex("a")));
     text.push_str(&format!("plain\t{}\t{}\tAria\n", hex("mysql"), hex("user")));
     text.push_str("GRANT SELECT, TRIGGER ON *.* TO `b`@`localhost`\n");
     let survey = Survey::read(&text).unwrap();
@@ -32,6 +32,7 @@ fn a_survey_is_read_whatever_is_in_its_names() {
     assert!(!survey.tls && survey.grants.has_global("TRIGGER"));
     let [a, b] = survey.databases.as_slice() else { panic!("{:?}", survey.databases) };
     assert_eq!((a.name.as_str(), a.events, a.versioned, a.plain.len()), ("a", 2, 3, 0));
+    assert_eq!((a.size_bytes, b.size_bytes), (16384, 0));
     assert_eq!((b.name.as_str(), b.plain.as_slice()), (odd, &[("t\n".to_owned(), "MyISAM".to_owned())][..]));
     for half in ["", "server\t41", "database\t4g\tx\ty\n", "Ssl_cipher\tx\n"] {
         assert_eq!(Survey::read(half), None, "{half}");
