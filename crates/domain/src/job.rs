@@ -13,7 +13,7 @@ mod tests;
 pub use decide::{DEFAULT_DEADLINE_S, Refusal, Report, seconds_between};
 pub use result::{Completeness, FINDINGS_KEPT, JobResult, Outcome};
 pub use spec::{
-    BackupSpec, Conflict, DatabaseTarget, JobSpec, Requested, RestoreDatabaseSpec, RestoreSpec,
+    BackupSpec, Conflict, CopySpec, DatabaseTarget, JobSpec, Requested, RestoreDatabaseSpec, RestoreSpec,
     RestoreTarget, Trigger,
 };
 

@@ -14,6 +14,9 @@ pub struct Spec {
     pub server: ServerId,
     /// Into which repository.
     pub repository: RepositoryId,
+    /// Into which others each archive is copied once it is made (3-2-1: three copies, two sorts of places, one elsewhere).
+    #[serde(default)]
+    pub copies: Vec<RepositoryId>,
     /// What is protected.
     pub source: Source,
     /// How it is compressed.
@@ -138,6 +141,11 @@ impl Validate for Spec {
         let mut problems = Vec::new();
         check_text(&mut problems, "description", &self.description, 500);
         problems.extend(within("source", self.source.problems()));
+        for (n, copy) in self.copies.iter().enumerate() {
+            if *copy == self.repository || self.copies.iter().take(n).any(|earlier| earlier == copy) {
+                problems.push(FieldError::new(format!("copies[{n}]"), "is named twice"));
+            }
+        }
         if let Some(schedule) = &self.schedule {
             problems.extend(within("schedule", schedule.problems()));
         }

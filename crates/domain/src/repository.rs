@@ -101,6 +101,29 @@ impl Spec {
     }
 }
 
+impl Spec {
+    /// Why archives of this repository cannot be copied into that one by whoever cannot read them.
+    pub fn cannot_be_copied_to(&self, other: &Self) -> Option<&'static str> {
+        let same_recipients = || {
+            self.recipients.iter().all(|r| other.recipients.contains(r))
+                && other.recipients.iter().all(|r| self.recipients.contains(r))
+        };
+        if self.kind != Kind::DumpStore || other.kind != Kind::DumpStore {
+            Some("both must be dump stores: borg has no way to copy an archive")
+        } else if self.server != other.server {
+            Some("it must belong to the same server, whose node makes the copy")
+        } else if self.encryption == Encryption::Age
+            && (other.encryption != Encryption::Age || !same_recipients())
+        {
+            Some(
+                "archives that only people can read are copied as they are: it must have the same recipients",
+            )
+        } else {
+            None
+        }
+    }
+}
+
 impl Validate for Spec {
     fn problems(&self) -> Vec<FieldError> {
         let mut problems = Vec::new();
@@ -190,6 +213,25 @@ mod tests {
         spec.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         let spec: Spec = serde_json::from_value(spec).unwrap();
         spec.problems().into_iter().map(|p| p.field).collect()
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_copied_as_it_is_or_not_at_all() {
+        let spec = |encryption: &str, recipients: &[&str]| -> Spec {
+            let json = json!({ "server": "s", "destination": "d", "kind": "dump-store", "encryption": encryption,
+                "recipients": recipients });
+            serde_json::from_value(json).unwrap()
+        };
+        let (a, ab) = (spec("age", &["a"]), spec("age", &["a", "b"]));
+        assert_eq!(ab.cannot_be_copied_to(&spec("age", &["b", "a"])), None);
+        assert!(a.cannot_be_copied_to(&ab).is_some() && ab.cannot_be_copied_to(&a).is_some());
+        assert!(a.cannot_be_copied_to(&spec("passphrase", &[])).is_some());
+        assert_eq!(spec("passphrase", &[]).cannot_be_copied_to(&a), None);
+        assert_eq!(spec("none", &[]).cannot_be_copied_to(&spec("passphrase", &[])), None);
+        let borg = Spec { kind: Kind::Borg, ..spec("none", &[]) };
+        assert!(borg.cannot_be_copied_to(&a).is_some() && a.cannot_be_copied_to(&borg).is_some());
+        let other = Spec { server: "t".parse().unwrap(), ..spec("none", &[]) };
+        assert!(spec("none", &[]).cannot_be_copied_to(&other).is_some());
     }
 
     #[test]

@@ -174,8 +174,8 @@ pub async fn request_run(app: &App, id: &str, trigger: Trigger) -> Result<Reques
     let plan: PlanId = id.parse().map_err(|_| Problem::not_found(Plans::SINGULAR, id))?;
     let (access, _, _) = reach_named(app, spec.repository.as_str()).await?;
     let server = referred::<Servers>(app, "server", spec.server.as_str()).await?;
-    let backup =
-        BackupSpec { plan, access, source: spec.source, compression: spec.compression, limits: spec.limits };
+    let plan::Spec { source, compression, limits, copies, .. } = spec;
+    let backup = BackupSpec { plan, access, source, compression, limits, copies };
     Ok(Requested {
         spec: JobSpec::Backup(backup),
         server: spec.server,

@@ -6,7 +6,7 @@
 
 use crate::core::dump_store::{self as forms, Description};
 use crate::core::manifest::Manifest;
-use crate::core::sum;
+use crate::core::sum::{self, Sum};
 use crate::jobs::Bench;
 use crate::pipeline::{Flow, Recipe, unpack, way};
 use crate::stores::{self, Ground, Object, Store};
@@ -14,7 +14,7 @@ use crate::streams::Streams;
 use age::scrypt;
 use age::secrecy::{ExposeSecret, SecretString};
 use age::x25519::{Identity, Recipient};
-use strongroom_domain::archive::{Artefact, Facts, Target};
+use strongroom_domain::archive::{Artefact, Facts, Stored, Target};
 use strongroom_domain::destination::Location;
 use strongroom_domain::plan::Compression;
 use strongroom_domain::repository::{Access, Encryption};
@@ -35,6 +35,7 @@ pub struct Found<'a> {
     /// Where its objects are.
     pub store: Box<dyn Store>,
     access: &'a Access,
+    passphrase: Option<SecretString>,
 }
 
 /// A store that is open.
@@ -66,21 +67,22 @@ pub async fn find<'a>(
     let (notes, children) = (bench.state.uploads(), bench.state.children());
     let ground = Ground { private: streams.path(), notes: &notes, children: &children };
     let store = stores::open(place, &access.location, secret, &ground).await?;
-    Ok(Found { store, access })
+    let passphrase = access.passphrase.as_ref().map(|reference| bench.secret(reference)).transpose()?;
+    Ok(Found { store, access, passphrase })
 }
 
 impl<'a> Found<'a> {
     /// Makes what is not there, and says whether it was, and its id.
-    pub async fn make(&self, bench: &Bench<'_>) -> Result<(String, bool), Failure> {
+    pub async fn make(&self) -> Result<(String, bool), Failure> {
         if let Some(there) = self.description().await? {
             let id = self.as_asked(there)?;
             if self.access.encryption == Encryption::Passphrase {
-                self.open_key(bench).await?.ok_or_else(|| damaged_key("it is not there"))?;
+                self.open_key().await?.ok_or_else(|| damaged_key("it is not there"))?;
             }
             return Ok((id, true));
         }
         if self.access.encryption == Encryption::Passphrase {
-            self.make_key(bench).await?;
+            self.make_key().await?;
         }
         let id = sum::of(uuid::Uuid::now_v7().as_bytes()).sha256;
         let description = Description::new(id, self.access.encryption, clock::now());
@@ -95,21 +97,21 @@ impl<'a> Found<'a> {
     }
 
     /// A key that lies there from an attempt that was killed opens with the same passphrase, or nothing is stored with it.
-    async fn make_key(&self, bench: &Bench<'_>) -> Result<(), Failure> {
-        match self.open_key(bench).await {
+    async fn make_key(&self) -> Result<(), Failure> {
+        match self.open_key().await {
             Ok(Some(_)) => return Ok(()),
             Ok(None) => {}
             Err(e) if e.code == FailureCode::WrongPassphrase => self.store.delete(forms::KEY).await?,
             Err(e) => return Err(e),
         }
-        let mut recipient = scrypt::Recipient::new(passphrase(bench)?);
+        let mut recipient = scrypt::Recipient::new(self.passphrase()?);
         recipient.set_work_factor(SCRYPT_WORK_FACTOR);
         let identity = Identity::generate().to_string();
         let sealed = age::encrypt(&recipient, identity.expose_secret().as_bytes())
             .map_err(|e| Failure::new(FailureCode::Unknown, format!("the key cannot be encrypted: {e}")))?;
         self.store.create(forms::KEY, sealed).await?;
         // Of two that make one, one counts, and it is read back.
-        self.open_key(bench).await?.map(|_| ()).ok_or_else(|| {
+        self.open_key().await?.map(|_| ()).ok_or_else(|| {
             Failure::new(
                 FailureCode::NotReadBack,
                 "the key of the store was written, but cannot be read back",
@@ -117,12 +119,12 @@ impl<'a> Found<'a> {
         })
     }
 
-    async fn open_key(&self, bench: &Bench<'_>) -> Result<Option<Identity>, Failure> {
+    async fn open_key(&self) -> Result<Option<Identity>, Failure> {
         if self.access.encryption != Encryption::Passphrase {
             return Ok(None);
         }
         let Some(sealed) = self.store.read(forms::KEY, SMALL_BYTES).await? else { return Ok(None) };
-        let passphrase = passphrase(bench)?;
+        let passphrase = self.passphrase()?;
         let opening = tokio::task::spawn_blocking(move || {
             let mut opener = scrypt::Identity::new(passphrase);
             opener.set_max_work_factor(SCRYPT_WORK_FACTOR);
@@ -138,6 +140,13 @@ impl<'a> Found<'a> {
         })?;
         let text = SecretString::from(String::from_utf8(text).map_err(|_| damaged_key("it is no text"))?);
         text.expose_secret().trim().parse().map(Some).map_err(damaged_key)
+    }
+
+    fn passphrase(&self) -> Result<SecretString, Failure> {
+        self.passphrase.clone().ok_or_else(|| {
+            let message = "no passphrase came with the work, and the store needs one";
+            Failure::new(FailureCode::SecretMissing, message)
+        })
     }
 
     async fn description(&self) -> Result<Option<Description>, Failure> {
@@ -159,14 +168,14 @@ impl<'a> Found<'a> {
         Err(Failure::new(FailureCode::RepositoryExists, message))
     }
 
-    /// Opens it, if it is the one that was made.
-    pub async fn open(self, bench: &Bench<'_>) -> Result<Opened<'a>, Failure> {
+    /// Opens it, if it is the one that was made, when it is known which one that is.
+    pub async fn open(self, bench: &Bench<'_>, expected: Option<&str>) -> Result<Opened<'a>, Failure> {
         let missing = || {
             let message = format!("there is no dump store at {}", self.access.location);
             Failure::new(FailureCode::RepositoryMissing, message)
         };
         let found = self.description().await?.ok_or_else(missing)?;
-        if let Some(expected) = bench.borg_repository_id.filter(|id| **id != found.id) {
+        if let Some(expected) = expected.filter(|id| **id != found.id) {
             let message = format!(
                 "another dump store lies at {}: its id is {}, that of the one that was made is {expected}",
                 self.access.location, found.id
@@ -176,7 +185,7 @@ impl<'a> Found<'a> {
         self.as_asked(found)?;
         let (recipients, identity) = match self.access.encryption {
             Encryption::Passphrase => {
-                let identity = self.open_key(bench).await?;
+                let identity = self.open_key().await?;
                 let identity = identity.ok_or_else(|| damaged_key("it is not there"))?;
                 (vec![identity.to_public()], Some(identity))
             }
@@ -209,12 +218,6 @@ impl<'a> Found<'a> {
     }
 }
 
-fn passphrase(bench: &Bench<'_>) -> Result<SecretString, Failure> {
-    bench.passphrase.clone().ok_or_else(|| {
-        Failure::new(FailureCode::SecretMissing, "no passphrase came with the work, and the store needs one")
-    })
-}
-
 fn damaged_key(why: &str) -> Failure {
     Failure::new(FailureCode::RepositoryDamaged, format!("the key of the store cannot be read: {why}"))
 }
@@ -228,6 +231,50 @@ impl Opened<'_> {
         });
         let (compression, level) = known?;
         Ok(Recipe { compression, level, recipients: self.recipients.clone() })
+    }
+
+    /// Whether who can open what is stored in one can open what is stored in the other, so that objects can be copied as
+    /// they are. Each store with a passphrase has a key of its own.
+    pub fn opens_like(&self, other: &Self) -> bool {
+        let keys = |opened: &Self| {
+            let mut keys: Vec<String> = opened.recipients.iter().map(ToString::to_string).collect();
+            keys.sort();
+            keys
+        };
+        keys(self) == keys(other)
+    }
+
+    /// How a part that is packed so is packed here.
+    pub fn recipe_of(&self, stored: &Stored) -> Recipe {
+        Recipe { compression: stored.compression, level: None, recipients: self.recipients.clone() }
+    }
+
+    /// Gives an object as it lies there, to its end; then its digest was compared.
+    pub async fn fetch(&self, part: &Artefact, give: mpsc::Sender<Flow>) -> Result<(), Failure> {
+        let stored = part.stored.as_ref().ok_or_else(|| other_than_stored(&part.path, "it has no object"))?;
+        let (pieces, mut come) = mpsc::channel::<bytes::Bytes>(PIECES);
+        let passing = async {
+            let mut sum = Sum::default();
+            while let Some(piece) = come.recv().await {
+                sum.add(&piece);
+                if give.send(Flow::Piece(piece)).await.is_err() {
+                    break;
+                }
+            }
+            come.close();
+            sum.finish()
+        };
+        let (fetched, kept) = tokio::join!(self.store.fetch(&stored.object, pieces), passing);
+        if !fetched? {
+            return Err(other_than_stored(&part.path, "its object is not there"));
+        }
+        if (kept.bytes, &kept.sha256) != (stored.size_bytes, &stored.sha256) {
+            let why = format!("the digest of its object is {}, and was {}", kept.sha256, stored.sha256);
+            return Err(other_than_stored(&part.path, &why));
+        }
+        // Whoever does not take it has failed, and says so.
+        let _ = give.send(Flow::End).await;
+        Ok(())
     }
 
     /// The archive of this name; `None` when there is none.
@@ -270,7 +317,7 @@ impl Opened<'_> {
         let (output, mut plain) = way();
         let unpacking = unpack(stored.compression, stored.encryption, self.identity.clone(), input, output);
         let fetching = async {
-            let (pieces, mut come) = mpsc::channel(PIECES);
+            let (pieces, mut come) = mpsc::channel::<bytes::Bytes>(PIECES);
             let fetching = self.store.fetch(&stored.object, pieces);
             let passing = async {
                 while let Some(piece) = come.recv().await {

@@ -91,6 +91,10 @@ pub async fn run(bench: &Bench<'_>, spec: &JobSpec) -> Result<Finished, NoOutcom
         JobSpec::DeleteArchive { access, archive } => delete::run(bench, access, archive).await,
         JobSpec::ScanRepository { access } => scan::run(bench, access).await,
         JobSpec::IndexArchive { access, archive } => index::run(bench, access, archive).await,
+        JobSpec::CopyArchive(spec) => {
+            let message = format!("repository '{}' is no dump store", spec.access.repository);
+            Err(Failure::new(FailureCode::Unknown, message).into())
+        }
         JobSpec::TestSource { source } => test::source(bench, source).await,
         JobSpec::TestDestination { place } => Box::pin(test::destination(bench, place)).await,
     }

@@ -47,6 +47,7 @@ pub async fn act_for_ever(desk: &Desk) {
 async fn act(desk: &Desk, wakes: &mut wake::Wakes, reconciles: bool) -> bool {
     let mut wrote = follow_up::requests_of_triggers(desk).await;
     wrote |= follow_up::inventories(desk).await;
+    wrote |= follow_up::copies(desk).await;
     wrote |= follow_up::indexes(desk).await;
     wrote |= follow_up::deletions(desk).await;
     wrote |= follow_up::upkeep(desk).await;

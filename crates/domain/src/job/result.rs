@@ -123,6 +123,14 @@ pub enum JobResult {
         /// What it holds.
         index: crate::archive::IndexFacts,
     },
+    /// The copy is there.
+    CopyArchive {
+        /// What the repository says of it.
+        archive: Facts,
+        /// It was made by an earlier attempt whose outcome was lost.
+        #[serde(default)]
+        recovered: bool,
+    },
     /// The source was looked at.
     TestSource {
         /// What was found.

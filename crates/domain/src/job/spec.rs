@@ -79,6 +79,8 @@ pub enum JobSpec {
         /// Which archive.
         archive: Target,
     },
+    /// Copies an archive of a dump store into another one.
+    CopyArchive(CopySpec),
     /// Looks at a source as a backup would, and goes no further.
     TestSource {
         /// What.
@@ -102,6 +104,7 @@ impl JobSpec {
             Self::DeleteArchive { .. } => "delete-archive",
             Self::ScanRepository { .. } => "scan-repository",
             Self::IndexArchive { .. } => "index-archive",
+            Self::CopyArchive(_) => "copy-archive",
             Self::TestSource { .. } => "test-source",
             Self::TestDestination { .. } => "test-destination",
         }
@@ -113,6 +116,7 @@ impl JobSpec {
             Self::Backup(spec) => Some(&spec.access),
             Self::Restore(spec) => Some(&spec.access),
             Self::RestoreDatabase(spec) => Some(&spec.access),
+            Self::CopyArchive(spec) => Some(&spec.access),
             Self::InitRepository { access }
             | Self::DeleteArchive { access, .. }
             | Self::ScanRepository { access }
@@ -127,6 +131,7 @@ impl JobSpec {
             Self::Backup(spec) => Some(&mut spec.access),
             Self::Restore(spec) => Some(&mut spec.access),
             Self::RestoreDatabase(spec) => Some(&mut spec.access),
+            Self::CopyArchive(spec) => Some(&mut spec.access),
             Self::InitRepository { access }
             | Self::DeleteArchive { access, .. }
             | Self::ScanRepository { access }
@@ -151,6 +156,7 @@ impl JobSpec {
         match self {
             Self::Backup(spec) => secrets.extend(spec.source.secrets()),
             Self::RestoreDatabase(spec) => secrets.extend(spec.into.secrets()),
+            Self::CopyArchive(spec) => secrets.extend(spec.from.secrets()),
             Self::TestSource { source } => secrets.extend(source.secrets()),
             Self::TestDestination { place } => secrets.extend(place.secret()),
             _ => {}
@@ -168,7 +174,10 @@ impl JobSpec {
 
     /// Whether the repository has room for one of its kind alone, as borg's exclusive lock has it. Restores, scans and indexes only read.
     pub fn writes(&self) -> bool {
-        matches!(self, Self::InitRepository { .. } | Self::Backup(_) | Self::DeleteArchive { .. })
+        matches!(
+            self,
+            Self::InitRepository { .. } | Self::Backup(_) | Self::DeleteArchive { .. } | Self::CopyArchive(_)
+        )
     }
 
     /// Higher goes first: who waits for a restore has lost something.
@@ -178,7 +187,7 @@ impl JobSpec {
             Self::TestSource { .. } | Self::TestDestination { .. } => 4,
             Self::Restore(_) | Self::RestoreDatabase(_) => 3,
             Self::InitRepository { .. } => 2,
-            Self::Backup(_) | Self::DeleteArchive { .. } => 1,
+            Self::Backup(_) | Self::DeleteArchive { .. } | Self::CopyArchive(_) => 1,
             Self::ScanRepository { .. } | Self::IndexArchive { .. } => 0,
         }
     }
@@ -198,6 +207,23 @@ pub struct BackupSpec {
     /// What it may use.
     #[serde(default)]
     pub limits: Limits,
+    /// Into which repositories the archive is copied once it is made.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub copies: Vec<RepositoryId>,
+}
+
+/// A copy of an archive, from one dump store into another.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CopySpec {
+    /// From where.
+    pub from: Access,
+    /// Which archive.
+    pub archive: Target,
+    /// Whose backup it is.
+    #[serde(default)]
+    pub plan: Option<PlanId>,
+    /// Where to.
+    pub access: Access,
 }
 
 impl BackupSpec {

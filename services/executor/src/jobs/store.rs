@@ -2,7 +2,10 @@
 
 mod backup;
 mod contents;
+mod copy;
 pub mod files;
+mod making;
+mod storing;
 
 use super::{Bench, Finished, finished, restore, restore_database};
 use crate::control::NoOutcome;
@@ -26,10 +29,10 @@ pub async fn run(
     let opening = async {
         let found = dump_store::find(bench, access, place, &streams).await?;
         if let JobSpec::InitRepository { .. } = spec {
-            let (borg_repository_id, existed) = found.make(bench).await?;
+            let (borg_repository_id, existed) = found.make().await?;
             return Ok(Err(JobResult::InitRepository { borg_repository_id, existed }));
         }
-        Ok(Ok(found.open(bench).await?))
+        Ok(Ok(found.open(bench, bench.borg_repository_id).await?))
     };
     let opened = match stoppable(bench, opening).await? {
         Ok(opened) => opened,
@@ -40,6 +43,7 @@ pub async fn run(
             Err(Failure::new(FailureCode::Unknown, "this is not done in a store that is open").into())
         }
         JobSpec::Backup(spec) => backup::run(bench, spec, &opened, &streams).await,
+        JobSpec::CopyArchive(spec) => copy::run(bench, spec, &opened, &streams).await,
         JobSpec::DeleteArchive { archive, .. } => contents::delete(bench, &opened, archive).await,
         JobSpec::ScanRepository { .. } => contents::scan(bench, &opened).await,
         JobSpec::IndexArchive { archive, .. } => contents::index(bench, &opened, archive).await,

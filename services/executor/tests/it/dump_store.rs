@@ -28,21 +28,21 @@ pub fn init(access: &Value) -> Value {
     json!({ "kind": "init-repository", "access": access })
 }
 
-fn backup(access: &Value, compression: &str, paths: &[&Path]) -> Value {
+pub fn backup(access: &Value, compression: &str, paths: &[&Path]) -> Value {
     json!({
         "kind": "backup", "plan": "p", "access": access, "compression": compression,
         "source": { "type": "sqlite", "paths": paths },
     })
 }
 
-fn restore(access: &Value, archive: &Value, roots: &Path) -> Value {
+pub fn restore(access: &Value, archive: &Value, roots: &Path) -> Value {
     json!({
         "kind": "restore", "access": access, "allowed_roots": [roots], "archive": target(archive),
         "target": { "type": "folder", "path": roots },
     })
 }
 
-fn target(archive: &Value) -> Value {
+pub fn target(archive: &Value) -> Value {
     json!({ "id": archive["id"], "name": archive["name"], "borg_id": archive["borg_id"] })
 }
 
@@ -74,6 +74,16 @@ pub fn files(folder: &Path) -> Vec<(String, PathBuf)> {
     }
     found.sort();
     found
+}
+
+/// Changes a byte in the middle of the largest object.
+pub fn damage(place: &Path) -> Result<()> {
+    let size = |path: &PathBuf| path.metadata().map(|m| m.len()).unwrap_or_default();
+    let largest = files(&place.join("s/r/archives")).into_iter().map(|(_, p)| p).max_by_key(size).unwrap();
+    let mut bytes = std::fs::read(&largest)?;
+    let at = bytes.len() / 2;
+    bytes[at] ^= 1;
+    Ok(std::fs::write(largest, bytes)?)
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,6 +1,6 @@
 //! Databases through a dump store and back, against real servers; and tests of sources and destinations.
 
-use crate::dump_store::{access, archive_of, files, folder, init};
+use crate::dump_store::{access, archive_of, damage, files, folder, init};
 use crate::stage::Stage;
 use crate::{databases, mysql};
 use anyhow::Result;
@@ -20,16 +20,6 @@ async fn store(stage: &Stage) -> Result<(PathBuf, Value)> {
     let access = access(stage, &place, "passphrase");
     stage.success(init(&access)).await?;
     Ok((place, access))
-}
-
-/// Changes a byte in the middle of the largest object.
-fn damage(place: &Path) -> Result<()> {
-    let size = |path: &PathBuf| path.metadata().map(|m| m.len()).unwrap_or_default();
-    let largest = files(&place.join("s/r/archives")).into_iter().map(|(_, p)| p).max_by_key(size).unwrap();
-    let mut bytes = std::fs::read(&largest)?;
-    let at = bytes.len() / 2;
-    bytes[at] ^= 1;
-    Ok(std::fs::write(largest, bytes)?)
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -6,6 +6,7 @@ mod bounds;
 mod databases;
 mod databases_back;
 mod dump_store;
+mod dump_store_copies;
 mod dump_store_databases;
 mod dump_store_elsewhere;
 mod failures;

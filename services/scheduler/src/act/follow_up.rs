@@ -2,7 +2,7 @@
 
 use crate::core::triggers::due;
 use crate::core::upkeep::upkeep as upkeep_of;
-use crate::core::{indexing, inventory};
+use crate::core::{copying, indexing, inventory};
 use crate::desk::Desk;
 use strongroom_bus::{AppendError, Context, Head, NewEvent};
 use strongroom_domain::archive::Deleted;
@@ -83,6 +83,19 @@ pub async fn indexes(desk: &Desk) -> bool {
         let id = EventId::of_command(&format!("request/{job}"), 0);
         let new = NewEvent { id, at: clock::now(), event: Event::JobRequested(requested) };
         let context = backup.cause.context(ACTOR.to_owned(), None);
+        wrote |= append(desk, &job_aggregate(job), &Head::default(), &new, &context).await;
+    }
+    wrote
+}
+
+/// Asks for copies of new archives into other repositories.
+pub async fn copies(desk: &Desk) -> bool {
+    let due = copying::due(&desk.world());
+    let mut wrote = false;
+    for (job, requested, copy) in due {
+        let id = EventId::of_command(&format!("request/{job}"), 0);
+        let new = NewEvent { id, at: clock::now(), event: Event::JobRequested(requested) };
+        let context = copy.cause.context(ACTOR.to_owned(), None);
         wrote |= append(desk, &job_aggregate(job), &Head::default(), &new, &context).await;
     }
     wrote

@@ -7,7 +7,7 @@ use super::cause::Cause;
 use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use strongroom_bus::{Head, Recorded};
-use strongroom_domain::archive::Target;
+use strongroom_domain::archive::{Facts, Target};
 use strongroom_domain::job::{self, JobResult, JobSpec, Phase, Requested, Trigger};
 use strongroom_domain::repository::Access;
 use strongroom_domain::{
@@ -47,6 +47,8 @@ pub struct World {
     pub deletions: BTreeMap<JobId, Deletion>,
     /// Archives that a backup made and that nobody was asked to index yet.
     pub unindexed: BTreeMap<ArchiveId, Unindexed>,
+    /// Copies of archives that are to be made and were not asked for so far, by their jobs.
+    pub uncopied: BTreeMap<JobId, Uncopied>,
     /// Scans that were done lately, the newest last.
     pub scanned: VecDeque<Scan>,
     /// When somebody last asked for a look into each repository that is not retired; its definition, before that.
@@ -151,6 +153,27 @@ pub struct Unindexed {
     pub cause: Cause,
 }
 
+/// An archive that is to be copied into another repository.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Uncopied {
+    /// Which archive.
+    pub archive: Target,
+    /// Where it lies.
+    pub from: RepositoryId,
+    /// Where to.
+    pub to: RepositoryId,
+    /// Whose data it is.
+    pub server: ServerId,
+    /// Whose backup.
+    pub plan: PlanId,
+    /// The end of the backup.
+    pub cause: Cause,
+}
+
+fn target_of(archive: &Facts) -> Target {
+    Target { id: archive.id, name: archive.name.clone(), borg_id: archive.borg_id.clone() }
+}
+
 /// An attempt at a scan: whose pages are taken.
 #[derive(Debug, Clone)]
 pub struct Scan {
@@ -233,6 +256,7 @@ impl World {
                 self.deletions.remove(&deleted.job);
                 if let Ok(id) = id.parse::<ArchiveId>() {
                     self.unindexed.remove(&id);
+                    self.uncopied.retain(|_, copy| copy.archive.id != id);
                     if let Some(archives) = self.archives.get_mut(&deleted.repository) {
                         archives.remove(&id);
                     }
@@ -290,8 +314,15 @@ impl World {
                         *last = recorded.at;
                     }
                 }
-                JobSpec::IndexArchive { archive, .. } | JobSpec::DeleteArchive { archive, .. } => {
+                JobSpec::IndexArchive { archive, .. } => {
                     self.unindexed.remove(&archive.id);
+                }
+                JobSpec::DeleteArchive { archive, .. } => {
+                    self.unindexed.remove(&archive.id);
+                    self.uncopied.retain(|_, copy| copy.archive.id != archive.id);
+                }
+                JobSpec::CopyArchive(_) => {
+                    self.uncopied.remove(&id);
                 }
                 _ => {}
             }
@@ -334,16 +365,23 @@ impl World {
             (JobSpec::Backup(spec), JobResult::Backup { archive, .. }) => {
                 let repository = spec.access.repository.clone();
                 self.known(&repository, archive.id, recorded.sequence, false);
-                if archive.index.is_none() {
-                    let (server, cause) = (requested.server.clone(), Cause::of(recorded));
-                    let target = Target {
-                        id: archive.id,
-                        name: archive.name.clone(),
-                        borg_id: archive.borg_id.clone(),
+                for to in &spec.copies {
+                    let copy = Uncopied {
+                        archive: target_of(archive),
+                        from: repository.clone(),
+                        to: to.clone(),
+                        server: requested.server.clone(),
+                        plan: spec.plan.clone(),
+                        cause: Cause::of(recorded),
                     };
-                    self.unindexed
-                        .insert(archive.id, Unindexed { archive: target, repository, server, cause });
+                    self.uncopied.insert(copy.job(), copy);
                 }
+                self.without_index(archive, repository, requested, recorded);
+            }
+            (JobSpec::CopyArchive(spec), JobResult::CopyArchive { archive, .. }) => {
+                let repository = spec.access.repository.clone();
+                self.known(&repository, archive.id, recorded.sequence, false);
+                self.without_index(archive, repository, requested, recorded);
             }
             (JobSpec::DeleteArchive { access, archive }, JobResult::DeleteArchive { .. }) => {
                 let (archive, repository) = (archive.id, access.repository.clone());
@@ -356,6 +394,20 @@ impl World {
                 }
             }
             _ => {}
+        }
+    }
+
+    fn without_index(
+        &mut self,
+        archive: &Facts,
+        repository: RepositoryId,
+        requested: &Requested,
+        recorded: &Recorded,
+    ) {
+        if archive.index.is_none() {
+            let (server, cause) = (requested.server.clone(), Cause::of(recorded));
+            let unindexed = Unindexed { archive: target_of(archive), repository, server, cause };
+            self.unindexed.insert(archive.id, unindexed);
         }
     }
 
@@ -391,6 +443,7 @@ impl World {
                 source: plan.spec.source.clone(),
                 compression: plan.spec.compression.clone(),
                 limits: plan.spec.limits.clone(),
+                copies: plan.spec.copies.clone(),
                 plan: id,
             }),
             server: plan.spec.server.clone(),

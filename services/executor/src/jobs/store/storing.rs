@@ -1,0 +1,164 @@
+//! Objects on their way into a dump store, in one pass each.
+
+use crate::core::progress::ProgressLine;
+use crate::core::sum::Summed;
+use crate::dump_store::Opened;
+use crate::jobs::Bench;
+use crate::parts::{NotFed, Sink};
+use crate::pipeline::{Flow, Recipe, pack, way};
+use bytes::Bytes;
+use std::sync::PoisonError;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use strongroom_domain::archive::Stored;
+use strongroom_domain::{Failure, FailureCode};
+use strongroom_service::clock;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+/// All objects of an attempt.
+pub struct Storing<'a> {
+    bench: &'a Bench<'a>,
+    opened: &'a Opened<'a>,
+    pace: Pace,
+    plain: AtomicU64,
+    stored: AtomicU64,
+}
+
+/// An object that is stored.
+pub struct Kept<T> {
+    /// What its making gave.
+    pub made: T,
+    /// What went in.
+    pub plain: Summed,
+    /// How it lies there.
+    pub stored: Stored,
+}
+
+impl<'a> Storing<'a> {
+    /// Nothing so far.
+    pub fn new(bench: &'a Bench<'a>, opened: &'a Opened<'a>, kib_per_s: Option<u32>) -> Self {
+        let (plain, stored) = (AtomicU64::new(0), AtomicU64::new(0));
+        Self { bench, opened, pace: Pace::new(kib_per_s), plain, stored }
+    }
+
+    /// Stores what `produce` gives. It says [`Flow::End`] when that was all, and gives nothing as its answer when there is to be
+    /// no object.
+    pub async fn object<T>(
+        &self,
+        recipe: &Recipe,
+        object: String,
+        expected_bytes: Option<u64>,
+        produce: impl AsyncFnOnce(mpsc::Sender<Flow>) -> Result<Option<T>, NotFed>,
+    ) -> Result<Option<Kept<T>>, Failure> {
+        let mut upload = self.opened.store.upload(&object, expected_bytes).await?;
+        let (give, input) = way();
+        let (output, come) = way();
+        let packing = pack(recipe.clone(), input, output);
+        let uploading = async {
+            // Dropped with its end, so that nobody waits for it when it fails.
+            let mut come = come;
+            while let Some(flow) = come.recv().await {
+                match flow {
+                    Flow::Piece(piece) => {
+                        let bytes = piece.len() as u64;
+                        upload.write(piece).await?;
+                        let total = self.stored.fetch_add(bytes, Ordering::Relaxed) + bytes;
+                        self.pace.keep(total).await;
+                    }
+                    Flow::End => return Ok(true),
+                }
+            }
+            Ok::<_, Failure>(false)
+        };
+        let (made, uploaded) = tokio::join!(produce(give), uploading);
+        let sums = packing.sums().await;
+        let failure = match (made, uploaded, sums) {
+            (_, Err(failure), _) | (Err(NotFed::Failed(failure)), ..) => failure,
+            (Ok(None), ..) => {
+                upload.abort().await;
+                return Ok(None);
+            }
+            (_, _, Err(failure)) => failure,
+            (Ok(Some(made)), Ok(true), Ok((plain, kept))) => {
+                upload.finish().await?;
+                let stored = Stored {
+                    object,
+                    size_bytes: kept.bytes,
+                    sha256: kept.sha256,
+                    compression: recipe.compression,
+                    encryption: recipe.encryption(),
+                };
+                return Ok(Some(Kept { made, plain, stored }));
+            }
+            (Err(NotFed::ReaderGone), ..) | (_, Ok(false), _) => {
+                Failure::new(FailureCode::Unknown, format!("{object} was not taken to its end"))
+            }
+        };
+        upload.abort().await;
+        Err(failure)
+    }
+
+    /// What takes on the bytes of a part, and tells how far it is.
+    pub fn counting<'b>(&'b self, give: mpsc::Sender<Flow>, path: &'b str, parts: u64) -> Counting<'b> {
+        Counting { give, storing: self, path, parts }
+    }
+
+    /// So many more bytes went in.
+    pub fn tell(&self, bytes: u64, path: &str, parts: u64) {
+        let original_size = self.plain.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        let stored = self.stored.load(Ordering::Relaxed);
+        let line = ProgressLine::Archive {
+            nfiles: parts,
+            original_size,
+            compressed_size: stored,
+            deduplicated_size: stored,
+            path: path.to_owned(),
+        };
+        self.bench.meter.lock().unwrap_or_else(PoisonError::into_inner).take(line, clock::now());
+    }
+}
+
+/// See [`Storing::counting`].
+pub struct Counting<'a> {
+    give: mpsc::Sender<Flow>,
+    storing: &'a Storing<'a>,
+    path: &'a str,
+    parts: u64,
+}
+
+impl Counting<'_> {
+    /// That was all, and it is whole.
+    pub async fn end(self) -> Result<(), NotFed> {
+        self.give.send(Flow::End).await.map_err(|_| NotFed::ReaderGone)
+    }
+}
+
+impl Sink for Counting<'_> {
+    async fn give(&mut self, piece: Bytes) -> Result<(), NotFed> {
+        let bytes = piece.len() as u64;
+        self.give.send(Flow::Piece(piece)).await.map_err(|_| NotFed::ReaderGone)?;
+        self.storing.tell(bytes, self.path, self.parts);
+        Ok(())
+    }
+}
+
+/// Keeps to a rate, over the whole of an attempt.
+struct Pace {
+    since: Instant,
+    bytes_per_s: Option<u64>,
+}
+
+impl Pace {
+    fn new(kib_per_s: Option<u32>) -> Self {
+        Self { since: Instant::now(), bytes_per_s: kib_per_s.map(|rate| u64::from(rate.max(1)) * 1024) }
+    }
+
+    /// Waits until so much may have been sent.
+    async fn keep(&self, bytes: u64) {
+        if let Some(rate) = self.bytes_per_s {
+            let due = Duration::from_micros(bytes.saturating_mul(1_000_000) / rate);
+            tokio::time::sleep_until(self.since + due).await;
+        }
+    }
+}
