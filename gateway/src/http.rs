@@ -373,6 +373,7 @@ async fn dispatch(app: &Arc<App>, route: &Route<'_>, request: &Request) -> Resul
         Route::Archive(id) => archives::show(app, request, id).await,
         Route::Files(id) => archives::files(app, request, id).await,
         Route::Index(id) => archives::index(app, request, id).await,
+        Route::Copy(id) => archives::copy(app, request, id).await,
         Route::Restore(id) => archives::restore(app, request, id).await,
         Route::RestoreDatabase(id) => database_restores::restore(app, request, id).await,
         Route::Nodes => system::nodes(app, request).await,

@@ -42,6 +42,8 @@ pub enum Route<'a> {
     Init(&'a str),
     /// `/api/v1/repositories/{id}/scan`
     Scan(&'a str),
+    /// `/api/v1/archives/{id}/copy`
+    Copy(&'a str),
     /// `/api/v1/sources/test`
     TestSource,
     /// `/api/v1/destinations/{id}/test`
@@ -121,6 +123,7 @@ impl<'a> Route<'a> {
             ["archives", id] => Self::Archive(id),
             ["archives", id, "files"] => Self::Files(id),
             ["archives", id, "index"] => Self::Index(id),
+            ["archives", id, "copy"] => Self::Copy(id),
             ["archives", id, "restore"] => Self::Restore(id),
             ["archives", id, "restore-database"] => Self::RestoreDatabase(id),
             ["events"] => Self::Events,
@@ -147,6 +150,7 @@ impl<'a> Route<'a> {
             | Self::Resume(_)
             | Self::Init(_)
             | Self::Scan(_)
+            | Self::Copy(_)
             | Self::TestSource
             | Self::TestDestination(_)
             | Self::TestChannel(_)
@@ -181,6 +185,7 @@ impl<'a> Route<'a> {
             Self::Archives | Self::Archive(_) => "archives",
             Self::Files(_) => "archives.files",
             Self::Index(_) => "archives.index",
+            Self::Copy(_) => "archives.copy",
             Self::Restore(_) => "archives.restore",
             Self::RestoreDatabase(_) => "archives.restore-database",
             Self::Events => "events",

@@ -163,6 +163,17 @@ pub enum Command {
         #[arg(long)]
         wait: bool,
     },
+    /// Copy it into another dump store of its server.
+    Copy {
+        /// Its id.
+        id: String,
+        /// Into which repository.
+        #[arg(long)]
+        to: String,
+        /// Wait until it is done, with a progress bar.
+        #[arg(long)]
+        wait: bool,
+    },
     /// Make its file index, when it has none.
     Index {
         /// Its id.
@@ -255,6 +266,10 @@ pub async fn run(command: Command, session: &Session) -> Outcome {
                 .done();
             let path = format!("{}/restore-database", at(&id));
             let answer = session.client.post(&path, &Value::Object(body)).await?;
+            jobs::asked(session, &answer, wait).await
+        }
+        Command::Copy { id, to, wait } => {
+            let answer = session.client.post(&format!("{}/copy", at(&id)), &json!({ "to": to })).await?;
             jobs::asked(session, &answer, wait).await
         }
         Command::Index { id, wait } => {

@@ -81,6 +81,12 @@ pub struct SetArgs {
     /// Into which repository.
     #[arg(long)]
     repository: Option<String>,
+    /// A further repository, into which each archive is copied; may be repeated.
+    #[arg(long = "copy-to", value_name = "REPOSITORY")]
+    copies: Vec<String>,
+    /// Make no copies any more.
+    #[arg(long, conflicts_with = "copies")]
+    no_copies: bool,
     /// An absolute path to protect; give it once for each. The list takes the place of the old one.
     #[arg(long = "path")]
     paths: Vec<String>,
@@ -264,6 +270,7 @@ impl SetArgs {
             .with(&["password"], self.no_password.then_some(Value::Null))
             .with(&["server"], self.server.as_ref())
             .with(&["repository"], self.repository.as_ref())
+            .with_list_or_none(&["copies"], &self.copies, self.no_copies)
             .with_list(&["source", "paths"], &self.paths)
             .with_list(&["source", "paths"], &self.sqlite)
             .with_list_or_none(&["source", "excludes"], &self.excludes, self.no_excludes)

@@ -1,7 +1,8 @@
 //! Archives: stored backups.
 
+use super::definition::{existing, referred};
 use super::jobs::list_question;
-use super::repositories::{reach_named, reach_to_read};
+use super::repositories::{Repositories, reach_named, reach_to_read};
 use crate::app::App;
 use crate::http::{Good, Request};
 use crate::problem::Problem;
@@ -12,9 +13,11 @@ use serde_json::json;
 use strongroom_bus::Position;
 use strongroom_domain::archive::Target;
 use strongroom_domain::definition::check_absolute_path;
-use strongroom_domain::job::{Conflict, JobSpec, Phase, Requested, RestoreSpec, RestoreTarget, Trigger};
+use strongroom_domain::job::{
+    Conflict, CopySpec, JobSpec, Phase, Requested, RestoreSpec, RestoreTarget, Trigger,
+};
 use strongroom_domain::view::{Archive, Browse, BrowseQuestion, Job, ListQuestion, Page};
-use strongroom_domain::{ArchiveId, FieldError, Rejection};
+use strongroom_domain::{ArchiveId, FieldError, Rejection, RepositoryId};
 use strongroom_service::clock;
 
 /// How long after a backup the index of its archive may not even have been asked for.
@@ -203,6 +206,36 @@ fn check(wanted: &RestoreBody, roots: &[String]) -> Result<(), Problem> {
         }
     }
     if problems.is_empty() { Ok(()) } else { Err(Rejection::Invalid { fields: problems }.into()) }
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct CopyBody {
+    to: RepositoryId,
+}
+
+/// `POST /archives/{id}/copy`.
+pub async fn copy(app: &App, request: &Request, id: &str) -> Result<Good, Problem> {
+    let CopyBody { to } = body::read(request)?;
+    let same = |spec: &JobSpec| matches!(spec, JobSpec::CopyArchive(there) if there.access.repository == to);
+    if let Some(answer) = work::asked_before(app, request, same).await? {
+        return Ok(answer);
+    }
+    let (archive, _) = find_whole(app, request, id).await?;
+    let from = existing::<Repositories>(app, archive.repository.as_str()).await?;
+    let into = referred::<Repositories>(app, "to", to.as_str()).await?;
+    if to == archive.repository {
+        return Err(Problem::field("to", "must be another repository than that of the archive"));
+    }
+    if let Some(why) = from.cannot_be_copied_to(&into) {
+        return Err(Problem::field("to", why));
+    }
+    let (from, ..) = reach_named(app, archive.repository.as_str()).await?;
+    let (access, server, definition) = reach_named(app, to.as_str()).await?;
+    let (plan, incomplete, archive) = (archive.plan.clone(), archive.incomplete, target_of(&archive));
+    let spec = JobSpec::CopyArchive(CopySpec { from, archive, plan, incomplete, access });
+    let requested =
+        Requested { spec, server, node: definition.node, trigger: Trigger::Manual, deadline_s: None };
+    work::ask(app, request, requested).await
 }
 
 /// `DELETE /archives/{id}`.

@@ -188,6 +188,12 @@ async fn again(app: &App, before: Requested, trigger: Trigger) -> Result<Request
         // What was given for this once to open the archive goes on being given.
         *access = Access { identity: access.identity.take(), ..now };
     }
+    if let JobSpec::CopyArchive(spec) = &mut requested.spec {
+        // Where it is copied from may have changed as well; when it is gone, the job says so.
+        if let Ok((from, ..)) = super::repositories::reach_named(app, spec.from.repository.as_str()).await {
+            spec.from = from;
+        }
+    }
     if let JobSpec::Restore(spec) = &mut requested.spec
         && server == requested.server
     {

@@ -61,6 +61,8 @@ impl Resource for Plans {
         if let Ok(repository) = &repository {
             problems.extend(misfits(&spec, repository.kind));
         }
+        let copies = misfits_of_copies(app, &spec, repository.as_ref().ok()).await?;
+        problems.extend(copies);
         for problem in [server.err(), repository.err()].into_iter().flatten() {
             if problem.status != StatusCode::UNPROCESSABLE_ENTITY {
                 return Err(problem);
@@ -106,6 +108,29 @@ fn misfits(spec: &plan::Spec, kind: repository::Kind) -> Vec<FieldError> {
         problems.push(FieldError::new("repository", message));
     }
     problems
+}
+
+/// Which of its copies cannot be made.
+async fn misfits_of_copies(
+    app: &App,
+    spec: &plan::Spec,
+    from: Option<&repository::Spec>,
+) -> Result<Vec<FieldError>, Problem> {
+    let mut problems = Vec::new();
+    for (n, to) in spec.copies.iter().enumerate() {
+        let field = format!("copies[{n}]");
+        match referred::<Repositories>(app, &field, to.as_str()).await {
+            Ok(to) => {
+                let why = from.and_then(|from| from.cannot_be_copied_to(&to));
+                problems.extend(why.map(|why| FieldError::new(field, why)));
+            }
+            Err(problem) if problem.status == StatusCode::UNPROCESSABLE_ENTITY => {
+                problems.extend(problem.errors);
+            }
+            Err(problem) => return Err(problem),
+        }
+    }
+    Ok(problems)
 }
 
 /// Puts the password of a database server in its place, sealed. One that was given before stays, as long as it goes to the

@@ -139,7 +139,9 @@ impl Resource for Repositories {
         let plans = all::<Plans>(app, &at).await?;
         let mut users: Vec<String> = plans
             .iter()
-            .filter(|p| p.spec.repository.as_str() == id)
+            .filter(|p| {
+                p.spec.repository.as_str() == id || p.spec.copies.iter().any(|copy| copy.as_str() == id)
+            })
             .map(|p| format!("plan '{}'", p.id))
             .collect();
         users.extend(work::open_jobs_of_repository(app, id, at).await?);

@@ -150,3 +150,47 @@ async fn each_kind_of_repository_takes_what_it_can() {
     let Event::JobRequested(requested) = &job[0].event else { panic!("{job:?}") };
     assert!(requested.spec.secrets().is_empty(), "{:?}", requested.spec.secrets());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn copies_are_refused_where_they_cannot_be_made() {
+    let stage = stage().await;
+    stage.client.put("/destinations/cloud", bucket(json!({}))).await.expect(201);
+    let key = age::x25519::Identity::generate().to_public().to_string();
+    let repository = async |name: &str, more: Value| {
+        let mut body =
+            json!({ "server": "web", "destination": "cloud", "kind": "dump-store", "encryption": "none" });
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        stage.client.put(&format!("/repositories/{name}"), body).await.expect(201);
+    };
+    repository("one", json!({})).await;
+    repository("two", json!({ "encryption": "passphrase", "passphrase": "x" })).await;
+    repository("people", json!({ "encryption": "age", "recipients": [key] })).await;
+    stage
+        .client
+        .put("/destinations/disk", json!({ "location": { "type": "local", "path": "/b" } }))
+        .await
+        .expect(201);
+    repository("borg", json!({ "destination": "disk", "kind": "borg" })).await;
+    stage.client.put("/servers/other", json!({ "node": "local" })).await.expect(201);
+    repository("others", json!({ "server": "other" })).await;
+    let plan = |repository: &str, copies: Value| json!({ "server": "web", "repository": repository, "source": { "type": "sqlite", "paths": ["/x"] }, "copies": copies });
+    for (repository, copies, fields) in [
+        ("one", json!(["none"]), vec!["copies[0]"]),
+        ("one", json!(["two", "borg", "others"]), vec!["copies[1]", "copies[2]"]),
+        ("one", json!(["one"]), vec!["copies[0]"]),
+        ("one", json!(["two", "two"]), vec!["copies[1]"]),
+        ("people", json!(["two"]), vec!["copies[0]"]),
+    ] {
+        let refused =
+            stage.client.put("/plans/db", plan(repository, copies.clone())).await.problem(422, "invalid");
+        assert_eq!(refused.fields(), fields, "{copies}");
+    }
+    stage.client.put("/plans/db", plan("one", json!(["two", "people"]))).await.expect(201);
+    let used = stage.client.delete("/repositories/people").await.problem(409, "in_use");
+    assert!(used.text.contains("plan 'db'"), "{}", used.text);
+    let run = stage.client.post("/plans/db/run", json!({})).await.expect(202);
+    let job = stage.history(Kind::Job, run.str("/id")).await;
+    let Event::JobRequested(requested) = &job[0].event else { panic!("{job:?}") };
+    let JobSpec::Backup(backup) = &requested.spec else { panic!("{requested:?}") };
+    assert_eq!(backup.copies.iter().map(ToString::to_string).collect::<Vec<_>>(), ["two", "people"]);
+}

@@ -52,6 +52,7 @@ fn source() -> Source {
 pub(crate) fn requested() -> Requested {
     Requested {
         spec: JobSpec::Backup(BackupSpec {
+            copies: Vec::new(),
             plan: "web".parse().unwrap(),
             access: access(),
             source: source(),
@@ -122,6 +123,7 @@ pub(crate) fn samples() -> Vec<Event> {
         }),
         Event::RepositoryRetired(retired()),
         Event::PlanDefined(plan::Spec {
+            copies: Vec::new(),
             server: "www1".parse().unwrap(),
             repository: "web".parse().unwrap(),
             source: source(),

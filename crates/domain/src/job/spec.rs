@@ -222,6 +222,9 @@ pub struct CopySpec {
     /// Whose backup it is.
     #[serde(default)]
     pub plan: Option<PlanId>,
+    /// Whether data is missing from it: then it is from the copy as well.
+    #[serde(default)]
+    pub incomplete: bool,
     /// Where to.
     pub access: Access,
 }

@@ -131,6 +131,7 @@ impl Stage {
 
     pub async fn plan(&self, name: &str) {
         let spec = plan::Spec {
+            copies: Vec::new(),
             server: "www1".parse().unwrap(),
             repository: "web".parse().unwrap(),
             source: source(),
@@ -185,6 +186,7 @@ fn source() -> Source {
 
 pub fn requested(plan: &str) -> Event {
     let spec = BackupSpec {
+        copies: Vec::new(),
         plan: plan.parse().unwrap(),
         access: Access {
             repository: "web".parse().unwrap(),

@@ -153,6 +153,7 @@ pub fn verified(request: &Received) -> serde_json::Value {
 pub fn backup() -> Requested {
     Requested {
         spec: JobSpec::Backup(BackupSpec {
+            copies: Vec::new(),
             plan: "web".parse().unwrap(),
             access: Access {
                 repository: "main".parse().unwrap(),

@@ -27,7 +27,7 @@ fn request(world: &World, job: JobId, copy: &Uncopied) -> Option<(JobId, Request
     // Not the node that made the archive: the server may have moved to another one since.
     let node = world.servers.get(&copy.server)?.node.clone();
     let (archive, plan) = (copy.archive.clone(), Some(copy.plan.clone()));
-    let spec = JobSpec::CopyArchive(CopySpec { from, archive, plan, access });
+    let spec = JobSpec::CopyArchive(CopySpec { from, archive, plan, incomplete: copy.incomplete, access });
     let server = copy.server.clone();
     Some((job, Requested { spec, server, node, trigger: Trigger::System, deadline_s: None }, copy.clone()))
 }

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use strongroom_bus::{Head, Recorded};
 use strongroom_domain::archive::{Facts, Target};
-use strongroom_domain::job::{self, JobResult, JobSpec, Phase, Requested, Trigger};
+use strongroom_domain::job::{self, Completeness, JobResult, JobSpec, Phase, Requested, Trigger};
 use strongroom_domain::repository::Access;
 use strongroom_domain::{
     Aggregate, ArchiveId, DestinationId, Event, JobId, Kind, NodeId, PlanId, RepositoryId, ServerId,
@@ -166,8 +166,14 @@ pub struct Uncopied {
     pub server: ServerId,
     /// Whose backup.
     pub plan: PlanId,
+    /// Whether data is missing from it.
+    pub incomplete: bool,
     /// The end of the backup.
     pub cause: Cause,
+}
+
+fn is_incomplete(event: &Event) -> bool {
+    matches!(event, Event::JobSucceeded(done) if done.outcome.completeness == Completeness::Incomplete)
 }
 
 fn target_of(archive: &Facts) -> Target {
@@ -372,6 +378,7 @@ impl World {
                         to: to.clone(),
                         server: requested.server.clone(),
                         plan: spec.plan.clone(),
+                        incomplete: is_incomplete(&recorded.event),
                         cause: Cause::of(recorded),
                     };
                     self.uncopied.insert(copy.job(), copy);

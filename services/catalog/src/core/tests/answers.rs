@@ -2,8 +2,8 @@
 
 use super::fresh;
 use super::log::{
-    Log, archive, archive_of, backup, deleted, failed, index_job, indexed, job, job_of, made, missing,
-    plan_defined, plan_of, started,
+    Log, archive, archive_of, backup, copied, copy_job, deleted, failed, index_job, indexed, job, job_of,
+    made, missing, plan_defined, plan_of, started,
 };
 use crate::core::list::Refused;
 use crate::core::memory::Memory;
@@ -116,6 +116,18 @@ fn limits_and_cursors_that_are_not_ours_are_refused_by_field() {
     assert_eq!(refused("servers", by_plan), "plan");
     assert_eq!(ask::<()>(&memory, "nothing", &()).unwrap_err().code(), "not_found");
     assert_eq!(ask::<Page<Job>>(&memory, "jobs", &"text").unwrap_err().code(), "invalid");
+}
+
+#[test]
+fn a_copy_is_an_archive_of_its_own_and_no_prettier_than_what_it_is_of() {
+    let mut log = Log::default();
+    log.event(job_of(1), backup(0)).event(job_of(1), made(1));
+    log.event(job_of(2), copy_job(1, true)).event(job_of(2), copied(9));
+    let (_, memory) = fresh(&log.items, 2);
+    let listed = all::<Archive>(&memory, "archives", &ListQuestion::default());
+    assert_eq!(listed.iter().map(|a| a.id).collect::<Vec<_>>(), [archive(9), archive(1)]);
+    assert_eq!((listed[0].plan.as_ref().unwrap().as_str(), listed[0].job), ("plan0", Some(job(2))));
+    assert!(listed[0].incomplete, "data is missing from what it is a copy of");
 }
 
 #[test]

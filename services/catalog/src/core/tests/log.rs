@@ -7,7 +7,7 @@ use strongroom_domain::archive::{Adopted, Deleted, Facts, Found, IndexFacts, Mis
 use strongroom_domain::definition::Retired;
 use strongroom_domain::failure::{Finding, Severity};
 use strongroom_domain::job::{
-    BackupSpec, Interrupted, JobResult, JobSpec, Outcome, Requested, Started, Succeeded, Trigger,
+    BackupSpec, CopySpec, Interrupted, JobResult, JobSpec, Outcome, Requested, Started, Succeeded, Trigger,
 };
 use strongroom_domain::plan::{Compression, Files, Limits, Source};
 use strongroom_domain::repository::{Access, Encryption};
@@ -94,12 +94,23 @@ pub fn requested(spec: JobSpec) -> Event {
 
 pub fn backup(plan: u8) -> Event {
     requested(JobSpec::Backup(BackupSpec {
+        copies: Vec::new(),
         plan: format!("plan{plan}").parse().unwrap(),
         access: access(),
         source: source(),
         compression: Compression::default(),
         limits: Limits::default(),
     }))
+}
+
+pub fn copy_job(of: u8, incomplete: bool) -> Event {
+    let archive = Target { id: archive(of), name: format!("a{of}"), borg_id: format!("borg{of}") };
+    let plan = Some("plan0".parse().unwrap());
+    requested(JobSpec::CopyArchive(CopySpec { from: access(), archive, plan, incomplete, access: access() }))
+}
+
+pub fn copied(n: u8) -> Event {
+    succeeded(JobResult::CopyArchive { archive: facts(n), recovered: false }, Vec::new())
 }
 
 pub fn index_job(of: u8) -> Event {
@@ -161,6 +172,7 @@ pub fn found() -> Event {
 
 pub fn plan_defined(n: u8) -> Event {
     Event::PlanDefined(plan::Spec {
+        copies: Vec::new(),
         server: format!("www{}", n % 2).parse().unwrap(),
         repository: "web".parse().unwrap(),
         source: source(),

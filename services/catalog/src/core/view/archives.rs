@@ -186,7 +186,10 @@ fn edit(
 
 fn job_succeeded(views: &mut Overlay<'_>, event: &Recorded, succeeded: &Succeeded) -> Result<(), FoldError> {
     let outcome = &succeeded.outcome;
-    if !matches!(outcome.result, JobResult::Backup { .. } | JobResult::IndexArchive { .. }) {
+    if !matches!(
+        outcome.result,
+        JobResult::Backup { .. } | JobResult::CopyArchive { .. } | JobResult::IndexArchive { .. }
+    ) {
         return Ok(());
     }
     let job = id_of(event)?;
@@ -200,6 +203,15 @@ fn job_succeeded(views: &mut Overlay<'_>, event: &Recorded, succeeded: &Succeede
             let archive = Archive {
                 job: Some(job),
                 incomplete: outcome.completeness == Completeness::Incomplete,
+                ..archive_of(facts, &requested, &spec.access.repository)
+            };
+            edit(views, facts.id, |record| record.made(event.sequence, archive))
+        }
+        (JobResult::CopyArchive { archive: facts, .. }, JobSpec::CopyArchive(spec)) => {
+            let archive = Archive {
+                job: Some(job),
+                plan: spec.plan.clone(),
+                incomplete: spec.incomplete,
                 ..archive_of(facts, &requested, &spec.access.repository)
             };
             edit(views, facts.id, |record| record.made(event.sequence, archive))
