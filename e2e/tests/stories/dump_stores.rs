@@ -4,7 +4,7 @@ use age::secrecy::ExposeSecret;
 use anyhow::Result;
 use serde_json::json;
 use std::process::Command;
-use strongroom_e2e::Single;
+use strongroom_e2e::{PATIENCE, Single, wait_until};
 use strongroom_testkit::{POSTGRES_PASSWORD, Postgresql};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -95,5 +95,45 @@ async fn what_only_its_owner_can_read_comes_back_with_the_owners_key() -> Result
     let left: Vec<_> =
         walkdir::WalkDir::new(&place).into_iter().flatten().filter(|e| e.path().is_file()).collect();
     assert_eq!(left.len(), 1, "{left:?}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_copy_is_made_by_itself_and_is_enough_when_the_first_place_burns() -> Result<()> {
+    let single = Single::start().await?;
+    single.api.node_joined().await?;
+    let run = |arguments: &str| -> Result<String> {
+        let words: Vec<&str> = arguments.split(' ').collect();
+        let (code, out, err) = single.client(&words)?;
+        assert_eq!(code, 0, "{arguments}: {err}{out}");
+        Ok(out)
+    };
+    let folder = |name: &str| -> Result<std::path::PathBuf> {
+        let folder = single.folder().join(name);
+        std::fs::create_dir(&folder)?;
+        Ok(folder)
+    };
+    let (near, far, roots, data) = (folder("near")?, folder("far")?, folder("roots")?, folder("app")?);
+    let file = data.join("app.db");
+    std::fs::write(&file, include_bytes!("app.db"))?;
+    run(&format!("servers set app --node local --restore-root {}", roots.display()))?;
+    for (name, place) in [("near", &near), ("far", &far)] {
+        run(&format!("destinations set {name} --path {}", place.display()))?;
+        run(&format!(
+            "repositories create {name} --server app --destination {name} --kind dump-store --wait"
+        ))?;
+    }
+    run(&format!("plans set app --server app --repository near --copy-to far --sqlite {}", file.display()))?;
+    run("plans run app --wait")?;
+    let copies = wait_until("both archives", PATIENCE, async || {
+        let archives = single.api.list("/archives?plan=app").await.ok()?;
+        (archives.len() == 2).then_some(archives)
+    })
+    .await?;
+    let copy = copies.iter().find(|a| a["repository"] == "far").unwrap()["id"].as_str().unwrap();
+    std::fs::remove_dir_all(&near)?;
+    let path = format!("sqlite{}", file.display());
+    run(&format!("archives restore {copy} --path {path} --to {} --wait", roots.display()))?;
+    assert_eq!(std::fs::read(roots.join(&path))?, include_bytes!("app.db"));
     Ok(())
 }
