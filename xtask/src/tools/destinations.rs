@@ -30,7 +30,7 @@ fn ssh_server() -> Result<()> {
         "installing sshd: the tests store over SFTP (package openssh-server, from this distribution through apt-get; its own \
          service is kept from running by {NOT_TO_BE_RUN})"
     );
-    apt::place("", NOT_TO_BE_RUN)?;
+    apt::place("", NOT_TO_BE_RUN, "644")?;
     apt::install(&["openssh-server"])?;
     if there() {
         Ok(())

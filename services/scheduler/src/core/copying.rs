@@ -4,9 +4,29 @@
 //! is done when it is done, and a destination elsewhere that is away fails its copy and not the backup.
 
 use super::World;
-use super::world::Uncopied;
-use strongroom_domain::job::{CopySpec, JobSpec, Requested, Trigger};
-use strongroom_domain::{EventId, JobId, Kind};
+use super::cause::Cause;
+use strongroom_domain::archive::{Facts, Target};
+use strongroom_domain::job::{Completeness, CopySpec, JobSpec, Requested, Trigger};
+use strongroom_domain::{Event, EventId, JobId, Kind, PlanId, RepositoryId, ServerId};
+
+/// An archive that is to be copied into another repository.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Uncopied {
+    /// Which archive.
+    pub archive: Target,
+    /// Where it lies.
+    pub from: RepositoryId,
+    /// Where to.
+    pub to: RepositoryId,
+    /// Whose data it is.
+    pub server: ServerId,
+    /// Whose backup.
+    pub plan: PlanId,
+    /// Whether data is missing from it.
+    pub incomplete: bool,
+    /// The end of the backup.
+    pub cause: Cause,
+}
 
 impl Uncopied {
     /// The job that makes it: every scheduler asks for the same.
@@ -30,4 +50,14 @@ fn request(world: &World, job: JobId, copy: &Uncopied) -> Option<(JobId, Request
     let spec = JobSpec::CopyArchive(CopySpec { from, archive, plan, incomplete: copy.incomplete, access });
     let server = copy.server.clone();
     Some((job, Requested { spec, server, node, trigger: Trigger::System, deadline_s: None }, copy.clone()))
+}
+
+/// Whether a backup that ended so lacks data.
+pub fn is_incomplete(event: &Event) -> bool {
+    matches!(event, Event::JobSucceeded(done) if done.outcome.completeness == Completeness::Incomplete)
+}
+
+/// How a job names an archive.
+pub fn target_of(archive: &Facts) -> Target {
+    Target { id: archive.id, name: archive.name.clone(), borg_id: archive.borg_id.clone() }
 }

@@ -4,9 +4,23 @@
 //! an unchanged tree, and nobody should wait for it to know that the backup is done.
 
 use super::World;
-use super::world::Unindexed;
+use super::cause::Cause;
+use strongroom_domain::archive::Target;
 use strongroom_domain::job::{JobSpec, Requested, Trigger};
-use strongroom_domain::{ArchiveId, EventId, JobId, Kind};
+use strongroom_domain::{ArchiveId, EventId, JobId, Kind, RepositoryId, ServerId};
+
+/// An archive that a backup made without an index of its files.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Unindexed {
+    /// Which archive.
+    pub archive: Target,
+    /// Where it lies.
+    pub repository: RepositoryId,
+    /// Whose data it is.
+    pub server: ServerId,
+    /// The end of the backup.
+    pub cause: Cause,
+}
 
 /// The jobs that are to be asked for, each with the backup that it follows from. It is asked for once an archive, however
 /// it ends: people see one that failed, and can ask again.

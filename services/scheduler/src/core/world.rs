@@ -4,11 +4,13 @@
 //! equally far, the guard of the append lets one of them win.
 
 use super::cause::Cause;
+use super::copying::{Uncopied, is_incomplete, target_of};
+use super::indexing::Unindexed;
 use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use strongroom_bus::{Head, Recorded};
-use strongroom_domain::archive::{Facts, Target};
-use strongroom_domain::job::{self, Completeness, JobResult, JobSpec, Phase, Requested, Trigger};
+use strongroom_domain::archive::Facts;
+use strongroom_domain::job::{self, JobResult, JobSpec, Phase, Requested, Trigger};
 use strongroom_domain::repository::Access;
 use strongroom_domain::{
     Aggregate, ArchiveId, DestinationId, Event, JobId, Kind, NodeId, PlanId, RepositoryId, ServerId,
@@ -138,46 +140,6 @@ pub struct Deletion {
     pub repository: RepositoryId,
     /// The report.
     pub cause: Cause,
-}
-
-/// An archive that a backup made without an index of its files.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Unindexed {
-    /// Which archive.
-    pub archive: Target,
-    /// Where it lies.
-    pub repository: RepositoryId,
-    /// Whose data it is.
-    pub server: ServerId,
-    /// The end of the backup.
-    pub cause: Cause,
-}
-
-/// An archive that is to be copied into another repository.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Uncopied {
-    /// Which archive.
-    pub archive: Target,
-    /// Where it lies.
-    pub from: RepositoryId,
-    /// Where to.
-    pub to: RepositoryId,
-    /// Whose data it is.
-    pub server: ServerId,
-    /// Whose backup.
-    pub plan: PlanId,
-    /// Whether data is missing from it.
-    pub incomplete: bool,
-    /// The end of the backup.
-    pub cause: Cause,
-}
-
-fn is_incomplete(event: &Event) -> bool {
-    matches!(event, Event::JobSucceeded(done) if done.outcome.completeness == Completeness::Incomplete)
-}
-
-fn target_of(archive: &Facts) -> Target {
-    Target { id: archive.id, name: archive.name.clone(), borg_id: archive.borg_id.clone() }
 }
 
 /// An attempt at a scan: whose pages are taken.
