@@ -139,6 +139,19 @@ pub fn take_long_secret(fields: &mut Map<String, Value>, name: &str) -> Result<S
     }
 }
 
+/// Refuses what is sealed where a reference to it would stand, as JSON pointers; it is given in a field of its own.
+pub fn refuse_sealed(fields: &Map<String, Value>, pointers: &[&str], give: &str) -> Result<(), Problem> {
+    for pointer in pointers {
+        let path = pointer.trim_start_matches('/');
+        let (first, rest) = path.split_at(path.find('/').unwrap_or(path.len()));
+        if fields.get(first).and_then(|field| field.pointer(rest)).is_some() {
+            let message = format!("is not known here; give '{give}'");
+            return Err(Problem::field(&path.replace('/', "."), message));
+        }
+    }
+    Ok(())
+}
+
 /// A secret in a request.
 pub enum Secret {
     /// Nothing is said of it: it stays as it is.

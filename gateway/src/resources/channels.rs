@@ -48,9 +48,7 @@ impl Resource for Channels {
         old: Option<&channel::Spec>,
     ) -> Result<Prepared<channel::Spec>, Problem> {
         let given = body::take_text(&mut fields, "secret")?;
-        if fields.get("target").and_then(|t| t.get("signing_key")).is_some() {
-            return Err(Problem::field("target.signing_key", "is not known here; give 'secret'"));
-        }
+        body::refuse_sealed(&fields, Self::HIDDEN, "secret")?;
         let mut spec: channel::Spec = body::understand(fields)?;
         let kept = old.and_then(|old| {
             let Target::Webhook { signing_key, .. } = &old.target;

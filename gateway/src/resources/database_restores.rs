@@ -41,9 +41,7 @@ pub async fn restore(app: &App, request: &Request, id: &str) -> Result<Good, Pro
     let mut fields = body::object(request)?;
     let password = body::take_secret(&mut fields, "password")?;
     let identity = body::take_text(&mut fields, "identity")?;
-    if fields.get("connection").and_then(|c| c.get("password")).is_some() {
-        return Err(Problem::field("connection.password", "is not known here; give 'password'"));
-    }
+    body::refuse_sealed(&fields, &["/connection/password"], "password")?;
     let wanted: Wanted = body::understand(fields)?;
     let (archive, _) = find_whole(app, request, id).await?;
     let (dump, part) = part(&archive, wanted.database.as_deref())?;

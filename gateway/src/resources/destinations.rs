@@ -50,15 +50,7 @@ impl Resource for Destinations {
         old: Option<&destination::Spec>,
     ) -> Result<Prepared<destination::Spec>, Problem> {
         let secret = body::take_long_secret(&mut fields, "secret")?;
-        for hidden in Self::HIDDEN {
-            let mut parts = hidden.trim_start_matches('/').split('/');
-            let (first, second) = (parts.next().unwrap_or_default(), parts.next());
-            let there = second.map_or(fields.get(first), |name| fields.get(first).and_then(|f| f.get(name)));
-            if there.is_some() {
-                let field = hidden.trim_start_matches('/').replace('/', ".");
-                return Err(Problem::field(&field, "is not known here; give 'secret'"));
-            }
-        }
+        body::refuse_sealed(&fields, Self::HIDDEN, "secret")?;
         let mut spec: destination::Spec = body::understand(fields)?;
         let problems = spec.problems();
         if !problems.is_empty() {

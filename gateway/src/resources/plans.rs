@@ -50,9 +50,7 @@ impl Resource for Plans {
         old: Option<&plan::Spec>,
     ) -> Result<Prepared<plan::Spec>, Problem> {
         let password = body::take_secret(&mut fields, "password")?;
-        if fields.get("source").and_then(|s| s.pointer("/connection/password")).is_some() {
-            return Err(Problem::field("source.connection.password", "is not known here; give 'password'"));
-        }
+        body::refuse_sealed(&fields, Self::HIDDEN, "password")?;
         let mut spec: plan::Spec = body::understand(fields)?;
         // What is wrong with the spec itself is told together with what it refers to in vain.
         let mut problems = spec.problems();

@@ -1,6 +1,6 @@
 //! `POST /sources/test`, `POST /destinations/{id}/test`: whether something would work, before anything depends on it.
 
-use super::definition::{existing, referred};
+use super::definition::{Resource, existing, referred};
 use super::destinations::Destinations;
 use super::plans::{Plans, with_password};
 use super::repositories::is_sealed_for;
@@ -34,9 +34,7 @@ struct FromServer {
 pub async fn source(app: &App, request: &Request) -> Result<Good, Problem> {
     let mut fields = body::object(request)?;
     let password = body::take_secret(&mut fields, "password")?;
-    if fields.get("source").and_then(|s| s.pointer("/connection/password")).is_some() {
-        return Err(Problem::field("source.connection.password", "is not known here; give 'password'"));
-    }
+    body::refuse_sealed(&fields, Plans::HIDDEN, "password")?;
     let asked: Asked = body::understand(fields)?;
     let (server, mut source, kept) = match asked {
         Asked { plan: Some(plan), server: None, source: None } => {

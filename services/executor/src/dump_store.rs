@@ -6,10 +6,10 @@
 
 use crate::core::dump_store::{self as forms, Description};
 use crate::core::manifest::Manifest;
-use crate::core::sum::{self, Sum};
+use crate::core::sum::{self, Sum, Summed};
 use crate::jobs::Bench;
 use crate::pipeline::{Flow, Recipe, unpack, way};
-use crate::stores::{self, Ground, Object, Store};
+use crate::stores::{Object, Store};
 use crate::streams::Streams;
 use age::scrypt;
 use age::secrecy::{ExposeSecret, SecretString};
@@ -63,10 +63,7 @@ pub async fn find<'a>(
     place: &Location,
     streams: &Streams,
 ) -> Result<Found<'a>, Failure> {
-    let secret = place.secret().map(|reference| bench.secret(reference)).transpose()?;
-    let (notes, children) = (bench.state.uploads(), bench.state.children());
-    let ground = Ground { private: streams.path(), notes: &notes, children: &children };
-    let store = stores::open(place, &access.location, secret, &ground).await?;
+    let store = bench.store(place, &access.location, streams).await?;
     let passphrase = access.passphrase.as_ref().map(|reference| bench.secret(reference)).transpose()?;
     Ok(Found { store, access, passphrase })
 }
@@ -251,30 +248,36 @@ impl Opened<'_> {
 
     /// Gives an object as it lies there, to its end; then its digest was compared.
     pub async fn fetch(&self, part: &Artefact, give: mpsc::Sender<Flow>) -> Result<(), Failure> {
-        let stored = part.stored.as_ref().ok_or_else(|| other_than_stored(&part.path, "it has no object"))?;
-        let (pieces, mut come) = mpsc::channel::<bytes::Bytes>(PIECES);
-        let passing = async {
-            let mut sum = Sum::default();
-            while let Some(piece) = come.recv().await {
-                sum.add(&piece);
-                if give.send(Flow::Piece(piece)).await.is_err() {
-                    break;
-                }
-            }
-            come.close();
-            sum.finish()
-        };
-        let (fetched, kept) = tokio::join!(self.store.fetch(&stored.object, pieces), passing);
-        if !fetched? {
-            return Err(other_than_stored(&part.path, "its object is not there"));
-        }
-        if (kept.bytes, &kept.sha256) != (stored.size_bytes, &stored.sha256) {
-            let why = format!("the digest of its object is {}, and was {}", kept.sha256, stored.sha256);
-            return Err(other_than_stored(&part.path, &why));
-        }
+        let stored = stored_of(part)?;
+        let mut sum = Sum::default();
+        self.pass(part, stored, &give, |piece| sum.add(piece)).await?;
+        is_what_was_stored(part, stored, &sum.finish())?;
         // Whoever does not take it has failed, and says so.
         let _ = give.send(Flow::End).await;
         Ok(())
+    }
+
+    /// Passes on the pieces of an object until nobody takes them.
+    async fn pass(
+        &self,
+        part: &Artefact,
+        stored: &Stored,
+        give: &mpsc::Sender<Flow>,
+        mut see: impl FnMut(&[u8]),
+    ) -> Result<(), Failure> {
+        let (pieces, come) = mpsc::channel::<bytes::Bytes>(PIECES);
+        let passing = async {
+            // Dropped with its end, so that who fetches does not wait for ever.
+            let mut come = come;
+            while let Some(piece) = come.recv().await {
+                see(&piece);
+                if give.send(Flow::Piece(piece)).await.is_err() {
+                    return;
+                }
+            }
+        };
+        let (fetched, ()) = tokio::join!(self.store.fetch(&stored.object, pieces), passing);
+        if fetched? { Ok(()) } else { Err(other_than_stored(&part.path, "its object is not there")) }
     }
 
     /// The archive of this name; `None` when there is none.
@@ -312,27 +315,15 @@ impl Opened<'_> {
 
     /// Gives a part piece by piece, as it was dumped. Only when this ends well were they all, and the right ones.
     pub async fn read(&self, part: &Artefact, give: mpsc::Sender<Vec<u8>>) -> Result<(), Failure> {
-        let stored = part.stored.as_ref().ok_or_else(|| other_than_stored(&part.path, "it has no object"))?;
+        let stored = stored_of(part)?;
         let (packed, input) = way();
         let (output, mut plain) = way();
         let unpacking = unpack(stored.compression, stored.encryption, self.identity.clone(), input, output);
-        let fetching = async {
-            let (pieces, mut come) = mpsc::channel::<bytes::Bytes>(PIECES);
-            let fetching = self.store.fetch(&stored.object, pieces);
-            let passing = async {
-                while let Some(piece) = come.recv().await {
-                    if packed.send(Flow::Piece(piece)).await.is_err() {
-                        return;
-                    }
-                }
-            };
-            let (fetched, ()) = tokio::join!(fetching, passing);
-            if matches!(fetched, Ok(true)) {
-                // What is too short is told by its digest.
-                let _ = packed.send(Flow::End).await;
-            }
-            drop(packed);
-            fetched
+        let fetching = async move {
+            self.pass(part, stored, &packed, |_| {}).await?;
+            // What is too short is told by its digest.
+            let _ = packed.send(Flow::End).await;
+            Ok::<_, Failure>(())
         };
         // It drops its end when nobody takes more: whoever unpacks would wait for ever.
         let giving = async move {
@@ -350,23 +341,30 @@ impl Opened<'_> {
         if !taken {
             return Err(Failure::new(FailureCode::Unknown, format!("nobody read {} to its end", part.path)));
         }
-        if !fetched? {
-            return Err(other_than_stored(&part.path, "its object is not there"));
-        }
+        fetched?;
         let (kept, dumped) = sums.map_err(|failure| match failure.code {
             FailureCode::ArchiveDamaged => other_than_stored(&part.path, &failure.message),
             _ => Failure { message: format!("{}: {}", part.path, failure.message), ..failure },
         })?;
-        if (kept.bytes, &kept.sha256) != (stored.size_bytes, &stored.sha256) {
-            let why = format!("the digest of its object is {}, and was {}", kept.sha256, stored.sha256);
-            return Err(other_than_stored(&part.path, &why));
-        }
+        is_what_was_stored(part, stored, &kept)?;
         if (dumped.bytes, &dumped.sha256) != (part.size_bytes, &part.sha256) {
             let why = format!("its digest is {}, and was {}", dumped.sha256, part.sha256);
             return Err(other_than_stored(&part.path, &why));
         }
         Ok(())
     }
+}
+
+fn stored_of(part: &Artefact) -> Result<&Stored, Failure> {
+    part.stored.as_ref().ok_or_else(|| other_than_stored(&part.path, "it has no object"))
+}
+
+fn is_what_was_stored(part: &Artefact, stored: &Stored, kept: &Summed) -> Result<(), Failure> {
+    if (kept.bytes, &kept.sha256) == (stored.size_bytes, &stored.sha256) {
+        return Ok(());
+    }
+    let why = format!("the digest of its object is {}, and was {}", kept.sha256, stored.sha256);
+    Err(other_than_stored(&part.path, &why))
 }
 
 fn other_than_stored(path: &str, why: &str) -> Failure {

@@ -25,12 +25,15 @@ use crate::core::findings::Findings;
 use crate::core::{archive, command};
 use crate::repository;
 use crate::state::State;
+use crate::stores::{self, Ground, Store};
+use crate::streams::Streams;
 use age::secrecy::SecretString;
 use age::x25519::Identity;
 use std::path::Path;
 use std::sync::PoisonError;
 use strongroom_bus::NodeBus;
 use strongroom_domain::archive::Facts;
+use strongroom_domain::destination::Location;
 use strongroom_domain::job::{Completeness, JobResult, JobSpec, Outcome};
 use strongroom_domain::repository::Access;
 use strongroom_domain::wire::SealedSecret;
@@ -116,6 +119,25 @@ impl Bench<'_> {
     /// A secret that came with the work.
     pub fn secret(&self, reference: &SecretRef) -> Result<SecretString, Failure> {
         secret(&self.state.identity, self.sealed, reference)
+    }
+
+    /// The store at a place, below this path or beginning of names.
+    pub async fn store(
+        &self,
+        place: &Location,
+        below: &str,
+        streams: &Streams,
+    ) -> Result<Box<dyn Store>, Failure> {
+        let secret = place.secret().map(|reference| self.secret(reference)).transpose()?;
+        let (notes, children) = (self.state.uploads(), self.state.children());
+        let ground = Ground { private: streams.path(), notes: &notes, children: &children };
+        stores::open(place, below, secret, &ground).await
+    }
+
+    /// The private folder of the job.
+    pub fn streams(&self) -> Result<Streams, Failure> {
+        Streams::make(&self.state.streams(), self.job, self.epoch)
+            .map_err(|e| Failure::new(FailureCode::Unknown, format!("the folder of pipes: {e}")))
     }
 
     /// Runs borg to its end.

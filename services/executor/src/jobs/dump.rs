@@ -40,8 +40,7 @@ pub async fn run(bench: &Bench<'_>, spec: &BackupSpec, server: &str) -> Result<D
         NoOutcome::Stopped(why) => NotDone::Stopped(why),
     };
     bench.step("connect");
-    let streams = Streams::make(&bench.state.streams(), bench.job, bench.epoch)
-        .map_err(|e| failed(unknown("the folder of pipes", &e)))?;
+    let streams = bench.streams().map_err(failed)?;
     let Prepared { server_version, tool, parts, findings, properties } =
         sources::prepare(bench, &spec.source, &streams).await.map_err(no)?;
     let mut paths: Vec<String> = parts.iter().map(|part| part.path.clone()).collect();

@@ -14,7 +14,6 @@ use crate::core::findings::Findings;
 use crate::core::sum::{Sum, Summed};
 use crate::dump_store::Opened;
 use crate::program;
-use crate::streams::Streams;
 use origin::Origin;
 use serde_json::Value;
 use strongroom_domain::archive::Artefact;
@@ -94,12 +93,6 @@ pub async fn run(
         kept: restored.kept,
     };
     Ok(finished(result, restored.findings, Vec::new()))
-}
-
-/// The folder for what opens a server.
-fn streams(bench: &Bench<'_>) -> Result<Streams, Failure> {
-    Streams::make(&bench.state.streams(), bench.job, bench.epoch)
-        .map_err(|e| Failure::new(FailureCode::Unknown, format!("the folder of pipes: {e}")))
 }
 
 /// The dump flows into the program that restores it, and is summed up on the way.

@@ -26,18 +26,16 @@ pub async fn run(
 ) -> Result<Finished, NoOutcome> {
     bench.step("open");
     let streams = private(bench)?;
-    let opening = async {
-        let found = dump_store::find(bench, access, place, &streams).await?;
-        if let JobSpec::InitRepository { .. } = spec {
-            let (borg_repository_id, existed) = found.make().await?;
-            return Ok(Err(JobResult::InitRepository { borg_repository_id, existed }));
-        }
-        Ok(Ok(found.open(bench, bench.borg_repository_id).await?))
-    };
-    let opened = match stoppable(bench, opening).await? {
-        Ok(opened) => opened,
-        Err(made) => return Ok(finished(made, Findings::default(), Vec::new())),
-    };
+    let finding = async { Ok(dump_store::find(bench, access, place, &streams).await?) };
+    let found = stoppable(bench, finding).await?;
+    if let JobSpec::InitRepository { .. } = spec {
+        let making = async { Ok(found.make().await?) };
+        let (borg_repository_id, existed) = stoppable(bench, making).await?;
+        let made = JobResult::InitRepository { borg_repository_id, existed };
+        return Ok(finished(made, Findings::default(), Vec::new()));
+    }
+    let opening = async { Ok(found.open(bench, bench.borg_repository_id).await?) };
+    let opened = stoppable(bench, opening).await?;
     match spec {
         JobSpec::InitRepository { .. } | JobSpec::TestSource { .. } | JobSpec::TestDestination { .. } => {
             Err(Failure::new(FailureCode::Unknown, "this is not done in a store that is open").into())

@@ -7,8 +7,7 @@ use crate::core::findings::Findings;
 use crate::core::sum;
 use crate::parts::Part;
 use crate::sources::{self, Prepared};
-use crate::stores::{self, Ground, Store};
-use crate::streams::Streams;
+use crate::stores::Store;
 use std::path::Path;
 use strongroom_domain::destination::Location;
 use strongroom_domain::failure::{Finding, Severity};
@@ -30,7 +29,7 @@ pub async fn source(bench: &Bench<'_>, source: &Source) -> Result<Finished, NoOu
     if let Source::Files(files) = source {
         return of_files(bench, files).await;
     }
-    let streams = private(bench)?;
+    let streams = bench.streams()?;
     let Prepared { server_version, tool, parts, findings, properties: _ } =
         sources::prepare(bench, source, &streams).await?;
     let probe = SourceProbe {
@@ -88,7 +87,7 @@ fn look(path: &Path) -> std::io::Result<()> {
 /// Tries a destination.
 pub async fn destination(bench: &Bench<'_>, place: &Location) -> Result<Finished, NoOutcome> {
     bench.step("try");
-    let streams = private(bench)?;
+    let streams = bench.streams()?;
     if let Location::Local(local) = place
         && !Path::new(&local.path).is_dir()
     {
@@ -96,11 +95,8 @@ pub async fn destination(bench: &Bench<'_>, place: &Location) -> Result<Finished
         let message = format!("there is no folder {} on the node", local.path);
         return Err(Failure::new(FailureCode::DestinationMissing, message).into());
     }
-    let secret = place.secret().map(|reference| bench.secret(reference)).transpose()?;
-    let (notes, children) = (bench.state.uploads(), bench.state.children());
-    let ground = Ground { private: streams.path(), notes: &notes, children: &children };
     let trying = async {
-        let store = stores::open(place, &place.below(FOLDER), secret, &ground).await?;
+        let store = bench.store(place, &place.below(FOLDER), &streams).await?;
         let folder = bench.job.to_string();
         let tried = try_out(store.as_ref(), &folder).await;
         let cleared =
@@ -181,9 +177,4 @@ fn elapsed_ms(began: Instant) -> u64 {
 
 fn during(what: &str, failure: Failure) -> Failure {
     Failure { message: format!("{what}: {}", failure.message), ..failure }
-}
-
-fn private(bench: &Bench<'_>) -> Result<Streams, Failure> {
-    Streams::make(&bench.state.streams(), bench.job, bench.epoch)
-        .map_err(|e| Failure::new(FailureCode::Unknown, format!("the private folder of the job: {e}")))
 }

@@ -1,11 +1,13 @@
 //! Facts that follow from other facts and from the clock.
 
+use crate::core::cause::Cause;
 use crate::core::triggers::due;
 use crate::core::upkeep::upkeep as upkeep_of;
 use crate::core::{copying, indexing, inventory};
 use crate::desk::Desk;
 use strongroom_bus::{AppendError, Context, Head, NewEvent};
 use strongroom_domain::archive::Deleted;
+use strongroom_domain::job::Requested;
 use strongroom_domain::{Aggregate, Event, EventId, JobId, Kind};
 use strongroom_service::clock;
 
@@ -78,24 +80,22 @@ pub async fn inventories(desk: &Desk) -> bool {
 /// Asks for indexes of the files in new archives.
 pub async fn indexes(desk: &Desk) -> bool {
     let due = indexing::due(&desk.world());
-    let mut wrote = false;
-    for (job, requested, backup) in due {
-        let id = EventId::of_command(&format!("request/{job}"), 0);
-        let new = NewEvent { id, at: clock::now(), event: Event::JobRequested(requested) };
-        let context = backup.cause.context(ACTOR.to_owned(), None);
-        wrote |= append(desk, &job_aggregate(job), &Head::default(), &new, &context).await;
-    }
-    wrote
+    ask_for(desk, due.into_iter().map(|(job, requested, backup)| (job, requested, backup.cause))).await
 }
 
 /// Asks for copies of new archives into other repositories.
 pub async fn copies(desk: &Desk) -> bool {
     let due = copying::due(&desk.world());
+    ask_for(desk, due.into_iter().map(|(job, requested, copy)| (job, requested, copy.cause))).await
+}
+
+/// Asks for jobs that follow from other facts.
+async fn ask_for(desk: &Desk, due: impl Iterator<Item = (JobId, Requested, Cause)>) -> bool {
     let mut wrote = false;
-    for (job, requested, copy) in due {
+    for (job, requested, cause) in due {
         let id = EventId::of_command(&format!("request/{job}"), 0);
         let new = NewEvent { id, at: clock::now(), event: Event::JobRequested(requested) };
-        let context = copy.cause.context(ACTOR.to_owned(), None);
+        let context = cause.context(ACTOR.to_owned(), None);
         wrote |= append(desk, &job_aggregate(job), &Head::default(), &new, &context).await;
     }
     wrote

@@ -29,7 +29,7 @@ pub async fn run(
     database: &str,
     dumped: &Dumped<'_>,
 ) -> Result<Restored, NoOutcome> {
-    let streams = super::streams(bench)?;
+    let streams = bench.streams()?;
     let client = Client::new(bench, connection, &streams)?;
     let survey = client.survey().await?;
     let tool = client.tool(CLIENT, survey.flavour()).await?;

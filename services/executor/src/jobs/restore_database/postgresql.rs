@@ -30,7 +30,7 @@ pub async fn run(
     database: &str,
     dumped: &Dumped<'_>,
 ) -> Result<Restored, NoOutcome> {
-    let streams = super::streams(bench)?;
+    let streams = bench.streams()?;
     let client = Client::new(bench, connection, &streams).await?;
     let restore = Restore {
         bench,
