@@ -83,6 +83,9 @@ pub struct UpArgs {
     /// The borg to use.
     #[arg(long, env = "STRONGROOM_BORG", default_value = "borg")]
     pub borg: PathBuf,
+    /// A folder with programs that plans may run as hooks on this machine; give it once for each. None runs without it.
+    #[arg(long, env = "STRONGROOM_ALLOW_HOOKS", value_delimiter = ':', value_name = "FOLDER")]
+    pub allow_hooks: Vec<PathBuf>,
     /// Largest size of the log in bytes; can be raised later. 40 % of the free space at the first start, at most 20 GiB,
     /// when absent.
     #[arg(long)]

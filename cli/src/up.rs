@@ -13,7 +13,6 @@ use std::net::{SocketAddr, TcpListener};
 use std::process::ExitCode;
 use std::time::Duration;
 use strongroom_bus::{Bus, NodeBus};
-use strongroom_domain::NodeId;
 use strongroom_domain::admission::Limits;
 use strongroom_service::Shutdown;
 use tokio::sync::oneshot;
@@ -126,7 +125,7 @@ impl Up {
             let config = strongroom_notifier::Config { state_dir: state_dir.clone(), ..Default::default() };
             strongroom_notifier::run(config, bus, shutdown)
         });
-        self.start_node(args.node.clone(), args.borg.clone());
+        self.start_node(args);
         self.start_gateway(args.listen)
     }
 
@@ -143,13 +142,15 @@ impl Up {
         });
     }
 
-    fn start_node(&mut self, node: NodeId, borg: std::path::PathBuf) {
+    fn start_node(&mut self, args: &UpArgs) {
+        let (node, borg, allow_hooks) = (args.node.clone(), args.borg.clone(), args.allow_hooks.clone());
         let settings = self.log_server.node_settings(&node);
         let state_dir = self.data.of("executor");
         host::keep(&mut self.services, "executor", &self.shutdown, move |shutdown| {
             let (settings, node) = (settings.clone(), node.clone());
             let config = strongroom_executor::Config {
                 borg: borg.clone(),
+                allow_hooks: allow_hooks.clone(),
                 ..strongroom_executor::Config::new(node.clone(), state_dir.clone())
             };
             async move {

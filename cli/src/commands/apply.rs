@@ -5,7 +5,7 @@ use super::{Outcome, Session, channels, destinations, plans, repositories, serve
 use crate::client::ClientError;
 use serde_json::Value;
 use std::io::Read;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// What it takes.
 #[derive(Debug, clap::Args)]
@@ -41,17 +41,22 @@ pub async fn run(args: &Args, session: &Session) -> Outcome {
 }
 
 fn read(args: &Args) -> Result<Vec<Value>, ClientError> {
-    let failed = |e: &dyn std::fmt::Display| ClientError::Usage(format!("{}: {e}", args.file.display()));
-    let mut text = String::new();
-    if args.file.as_os_str() == "-" {
-        std::io::stdin().read_to_string(&mut text).map_err(|e| failed(&e))?;
-    } else {
-        text = std::fs::read_to_string(&args.file).map_err(|e| failed(&e))?;
-    }
-    match serde_json::from_str(&text).map_err(|e| failed(&e))? {
+    match read_json(&args.file)? {
         Value::Array(documents) => Ok(documents),
         document => Ok(vec![document]),
     }
+}
+
+/// What a file says; `-` is what comes in.
+pub fn read_json(file: &Path) -> Result<Value, ClientError> {
+    let failed = |e: &dyn std::fmt::Display| ClientError::Usage(format!("{}: {e}", file.display()));
+    let mut text = String::new();
+    if file.as_os_str() == "-" {
+        std::io::stdin().read_to_string(&mut text).map_err(|e| failed(&e))?;
+    } else {
+        text = std::fs::read_to_string(file).map_err(|e| failed(&e))?;
+    }
+    serde_json::from_str(&text).map_err(|e| failed(&e))
 }
 
 fn understand(n: usize, mut document: Value) -> Result<(usize, String, Value), ClientError> {

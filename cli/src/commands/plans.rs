@@ -1,7 +1,7 @@
 //! `strongroom plans`.
 
 use super::definitions::{Changes, Kind, Limit, escape};
-use super::{Outcome, Session, jobs};
+use super::{Outcome, Session, apply, jobs};
 use crate::client::ClientError;
 use crate::output::Format::{Plain, Time};
 use crate::secret;
@@ -175,6 +175,13 @@ pub struct SetArgs {
     /// Wait this many seconds for a lock that somebody else holds on the repository; `none` for the usual 60.
     #[arg(long, value_name = "SECONDS")]
     lock_wait: Option<Limit>,
+    /// JSON file with what runs before and after: {"before":[{"command":["/path","word"]}],"after":[...]}; `-` reads the
+    /// standard input. It takes the place of the old one.
+    #[arg(long = "hooks", value_name = "FILE")]
+    hooks_file: Option<PathBuf>,
+    /// Nothing runs before and after any more.
+    #[arg(long, conflicts_with = "hooks_file")]
+    no_hooks: bool,
     /// Words for people.
     #[arg(long)]
     description: Option<String>,
@@ -244,6 +251,16 @@ impl SetArgs {
 
     fn changes(&self) -> Result<Map<String, Value>, ClientError> {
         let password = self.password_file.as_deref().map(secret::read).transpose()?;
+        let mut hooks = match &self.hooks_file {
+            Some(file) => Some(apply::read_json(file)?),
+            None => self.no_hooks.then(|| json!({})),
+        };
+        // What the file does not name is not there any more.
+        if let Some(Value::Object(hooks)) = &mut hooks {
+            for phase in ["before", "after"] {
+                hooks.entry(phase).or_insert_with(|| json!([]));
+            }
+        }
         let files = !self.paths.is_empty()
             || !self.excludes.is_empty()
             || self.no_excludes
@@ -286,6 +303,7 @@ impl SetArgs {
             .with(&["limits", "upload_rate_kib_per_s"], self.upload_rate)
             .with(&["limits", "max_duration_s"], self.max_duration)
             .with(&["limits", "lock_wait_s"], self.lock_wait)
+            .with(&["hooks"], hooks)
             .with(&["description"], self.description.as_ref())
             .done();
         Ok(changes)
@@ -337,5 +355,21 @@ mod tests {
         assert_eq!(said("--db-os-user postgres --postgresql", of("postgresql")).unwrap(), "postgresql");
         assert_eq!(said("--cron @daily", of("files")).unwrap(), "");
         assert_eq!(said("--description x", json!({})).unwrap(), "");
+    }
+
+    #[test]
+    fn hooks_take_the_place_of_the_old_ones_as_a_whole() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let hooks = |words: &str| {
+            let line = Line::try_parse_from(["set", "p"].into_iter().chain(words.split(' '))).unwrap();
+            line.args.changes().unwrap().remove("hooks")
+        };
+        let given = format!("--hooks {}", file.path().display());
+        // A word that nobody knows is for the server to refuse, and not lost here.
+        std::fs::write(file.path(), r#"{"after":[{"command":["/x"]}],"befor":[]}"#).unwrap();
+        let after = json!([{ "command": ["/x"] }]);
+        assert_eq!(hooks(&given), Some(json!({ "before": [], "after": after, "befor": [] })));
+        assert_eq!(hooks("--no-hooks"), Some(json!({ "before": [], "after": [] })));
+        assert_eq!(hooks("--description x"), None);
     }
 }

@@ -69,6 +69,10 @@ pub enum FailureCode {
     DestinationError,
     /// What lies in the dump store is not what was stored.
     ArchiveDamaged,
+    /// A hook before the backup failed, so nothing was backed up.
+    HookFailed,
+    /// The node does not run the programs that the plan names.
+    HooksNotAllowed,
     /// The database could not be restored: what was made of it is removed, and what stood there still stands.
     RestoreFailed,
     /// Borg ended with an error that is none of these.
@@ -150,6 +154,12 @@ impl FailureCode {
             Self::ArchiveDamaged => {
                 "Restore from another archive. Find out what has changed the objects of this one: the disk, the service, or a person."
             }
+            Self::HookFailed => {
+                "Read the log of the job, which ends with the words of the program. Correct what it needs, or let the plan go on without it (on_failure 'continue')."
+            }
+            Self::HooksNotAllowed => {
+                "Put the program into a folder of its own on the node, writable by its administrator alone, and start the executor with --allow-hooks <folder>; or take it out of the plan."
+            }
             Self::RestoreFailed => {
                 "Read the log of the job, which ends with the words of the program. Nothing that stood there was changed."
             }
@@ -204,6 +214,7 @@ pub struct Finding {
 pub enum Severity {
     /// It belongs to life: a file that vanished or changed while it was read.
     Benign,
-    /// Data that should be in the archive is not: the job is incomplete.
+    /// Data that should be in the archive is not, or something that the plan asks for besides was not done: the job is
+    /// incomplete.
     Incomplete,
 }

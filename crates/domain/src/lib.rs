@@ -18,6 +18,7 @@ pub mod definition;
 pub mod destination;
 pub mod event;
 pub mod failure;
+pub mod hook;
 pub mod id;
 pub mod job;
 pub mod node;

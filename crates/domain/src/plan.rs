@@ -3,6 +3,7 @@
 use crate::archive::Compressed;
 use crate::cron::ScheduleSpec;
 use crate::definition::{Validate, check_text, within};
+pub use crate::hook::Hooks;
 pub use crate::source::{Files, Source};
 use crate::{FieldError, RepositoryId, ServerId, repository};
 use serde::{Deserialize, Serialize};
@@ -28,6 +29,9 @@ pub struct Spec {
     /// What a run may use.
     #[serde(default)]
     pub limits: Limits,
+    /// What runs before and after.
+    #[serde(default)]
+    pub hooks: Hooks,
     /// Words for people.
     #[serde(default)]
     pub description: String,
@@ -146,6 +150,7 @@ impl Validate for Spec {
                 problems.push(FieldError::new(format!("copies[{n}]"), "is named twice"));
             }
         }
+        problems.extend(within("hooks", self.hooks.problems()));
         if let Some(schedule) = &self.schedule {
             problems.extend(within("schedule", schedule.problems()));
         }

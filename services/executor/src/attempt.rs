@@ -130,6 +130,7 @@ async fn conclude(
                 borg: &worker.borg,
                 bus: &worker.bus,
                 state: &worker.state,
+                allow_hooks: &worker.config.allow_hooks,
                 job: item.job,
                 epoch: item.epoch,
                 attempt: item.attempt,

@@ -6,6 +6,7 @@ mod dump;
 mod entries;
 pub mod ground;
 mod halves;
+mod hooks;
 mod index;
 mod init;
 mod placing;
@@ -29,7 +30,7 @@ use crate::stores::{self, Ground, Store};
 use crate::streams::Streams;
 use age::secrecy::SecretString;
 use age::x25519::Identity;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::PoisonError;
 use strongroom_bus::NodeBus;
 use strongroom_domain::archive::Facts;
@@ -48,6 +49,8 @@ pub struct Bench<'a> {
     pub bus: &'a NodeBus,
     /// The state folder.
     pub state: &'a State,
+    /// Folders of programs that plans may run.
+    pub allow_hooks: &'a [PathBuf],
     /// Which job.
     pub job: JobId,
     /// Its fencing token.
@@ -76,6 +79,13 @@ pub struct Finished {
 
 /// Does the work.
 pub async fn run(bench: &Bench<'_>, spec: &JobSpec) -> Result<Finished, NoOutcome> {
+    match spec {
+        JobSpec::Backup(backup) => Box::pin(hooks::around(bench, backup, work(bench, spec))).await,
+        _ => work(bench, spec).await,
+    }
+}
+
+async fn work(bench: &Bench<'_>, spec: &JobSpec) -> Result<Finished, NoOutcome> {
     if let Some(access) = spec.access() {
         if let Some(place) = &access.store {
             // On the heap: it is large, and every job would carry it along.

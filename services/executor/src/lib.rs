@@ -12,6 +12,7 @@ pub mod core;
 mod dump_store;
 mod found;
 mod heartbeat;
+mod hook;
 mod jobs;
 mod mounts;
 mod mysql;
@@ -49,6 +50,8 @@ pub struct Config {
     pub capacity: usize,
     /// The borg that it uses.
     pub borg: PathBuf,
+    /// Folders in which programs lie that plans may run as hooks; none, when empty.
+    pub allow_hooks: Vec<PathBuf>,
     /// How often it asks whether an attempt still stands.
     pub lease_every: Duration,
     /// How often it says that it lives.
@@ -63,6 +66,7 @@ impl Config {
             state_dir,
             capacity: 8,
             borg: PathBuf::from("borg"),
+            allow_hooks: Vec::new(),
             lease_every: Duration::from_secs(2),
             heartbeat_every: Duration::from_secs(5),
         }

@@ -20,6 +20,9 @@ struct Args {
     /// The borg to use.
     #[arg(long, env = "STRONGROOM_BORG", default_value = "borg")]
     borg: PathBuf,
+    /// A folder with programs that plans may run as hooks; give it once for each. None runs without it.
+    #[arg(long, env = "STRONGROOM_ALLOW_HOOKS", value_delimiter = ':', value_name = "FOLDER")]
+    allow_hooks: Vec<PathBuf>,
     /// How many jobs are done at once.
     #[arg(long, env = "STRONGROOM_CAPACITY", default_value_t = 8)]
     capacity: usize,
@@ -32,6 +35,7 @@ fn main() -> ExitCode {
         let bus = NodeBus::connect(&args.service.connection(&user), args.node.clone()).await?;
         let config = Config {
             borg: args.borg,
+            allow_hooks: args.allow_hooks,
             capacity: args.capacity,
             ..Config::new(args.node, args.service.state_dir.clone())
         };

@@ -5,6 +5,7 @@ use crate::control::{Control, NoOutcome};
 use crate::core::tail::Tail;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
+use std::sync::{Mutex, PoisonError};
 use strongroom_domain::{Failure, FailureCode};
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWriteExt, BufReader};
 
@@ -67,15 +68,24 @@ pub async fn start(plan: Plan) -> Result<Running, Failure> {
 
 /// The last lines of what is said, read to the end.
 pub async fn tail(said: impl AsyncRead + Unpin) -> Vec<String> {
-    let mut tail = Tail::default();
+    let tail = Mutex::new(Tail::default());
+    tail_into(said, &tail).await;
+    tail.into_inner().unwrap_or_else(PoisonError::into_inner).lines.into()
+}
+
+/// The same, kept together with what is said elsewhere.
+pub async fn tail_into(said: impl AsyncRead + Unpin, tail: &Mutex<Tail>) {
     let mut said = BufReader::new(said);
     let mut line = Vec::new();
     loop {
         line.clear();
         // What is said in one line of any length takes no more memory than this.
         match (&mut said).take(LINE_BYTES).read_until(b'\n', &mut line).await {
-            Ok(0) | Err(_) => return tail.lines.into(),
-            Ok(_) => tail.push(String::from_utf8_lossy(&line).trim_end()),
+            Ok(0) | Err(_) => return,
+            Ok(_) => {
+                let words = String::from_utf8_lossy(&line);
+                tail.lock().unwrap_or_else(PoisonError::into_inner).push(words.trim_end());
+            }
         }
     }
 }

@@ -6,7 +6,7 @@ use crate::cron::{CatchUp, Overlap, ScheduleSpec};
 use crate::definition::Retired;
 use crate::failure::{FailureCode, Finding, Severity};
 use crate::job::{BackupSpec, JobResult, JobSpec, Outcome, Requested, Trigger};
-use crate::plan::{Compression, Files, Limits, Source};
+use crate::plan::{Compression, Files, Hooks, Limits, Source};
 use crate::repository::{Access, Encryption};
 use crate::{ArchiveId, Event, EventId, Failure, JobId, SecretRef};
 use crate::{
@@ -58,6 +58,7 @@ pub(crate) fn requested() -> Requested {
             source: source(),
             compression: Compression::default(),
             limits: Limits { upload_rate_kib_per_s: Some(1), max_duration_s: Some(2), lock_wait_s: Some(3) },
+            hooks: Hooks::default(),
         }),
         server: "www1".parse().unwrap(),
         node: "local".parse().unwrap(),
@@ -136,6 +137,7 @@ pub(crate) fn samples() -> Vec<Event> {
                 jitter_s: 60,
             }),
             limits: Limits::default(),
+            hooks: Hooks::default(),
             description: "d".into(),
         }),
         Event::PlanRetired(retired()),

@@ -48,6 +48,24 @@ impl Outcome {
             benign_total,
         }
     }
+
+    /// Takes in what was found after it was made.
+    pub fn add(&mut self, findings: Vec<Finding>) {
+        let (incomplete, benign) = (self.incomplete_total, self.benign_total);
+        let kept = std::mem::take(&mut self.findings);
+        // What was not kept was counted.
+        let counted = |severity| kept.iter().filter(|f: &&Finding| f.severity == severity).count() as u64;
+        let more_incomplete = incomplete.saturating_sub(counted(Severity::Incomplete));
+        let more_benign = benign.saturating_sub(counted(Severity::Benign));
+        let result = self.result.clone();
+        // The latest first: they are few, and would not be kept behind a hundred.
+        *self = Self::new(result, findings.into_iter().chain(kept).collect());
+        self.incomplete_total += more_incomplete;
+        self.benign_total += more_benign;
+        if self.incomplete_total > 0 {
+            self.completeness = Completeness::Incomplete;
+        }
+    }
 }
 
 /// Whether all data that should be there is there.
@@ -57,7 +75,7 @@ impl Outcome {
 pub enum Completeness {
     /// All of it.
     Complete,
-    /// Some could not be read.
+    /// Some could not be read, or something that the plan asks for besides was not done.
     Incomplete,
 }
 

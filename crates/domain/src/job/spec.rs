@@ -2,6 +2,7 @@
 
 use crate::archive::Target;
 use crate::destination::Location;
+use crate::hook::Hooks;
 use crate::plan::{Compression, Limits};
 use crate::repository::Access;
 use crate::source::{Source, mysql, postgresql};
@@ -210,6 +211,9 @@ pub struct BackupSpec {
     /// Into which repositories the archive is copied once it is made.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub copies: Vec<RepositoryId>,
+    /// What runs before and after.
+    #[serde(default)]
+    pub hooks: Hooks,
 }
 
 /// A copy of an archive, from one dump store into another.

@@ -11,7 +11,7 @@ use strongroom_domain::archive::{Facts, IndexFacts, Stats};
 use strongroom_domain::job::{
     BackupSpec, JobResult, JobSpec, Outcome, Requested, Started, Succeeded, Trigger,
 };
-use strongroom_domain::plan::{Compression, Files, Limits, Source};
+use strongroom_domain::plan::{Compression, Files, Hooks, Limits, Source};
 use strongroom_domain::repository::{Access, Encryption};
 use strongroom_domain::view::Health;
 use strongroom_domain::{Aggregate, ArchiveId, Event, EventId, JobId, Kind, plan, server};
@@ -138,6 +138,7 @@ impl Stage {
             compression: Compression::default(),
             schedule: None,
             limits: Limits::default(),
+            hooks: Hooks::default(),
             description: String::new(),
         };
         self.write(&self.gateway, &Aggregate::new(Kind::Plan, name), Event::PlanDefined(spec)).await;
@@ -200,6 +201,7 @@ pub fn requested(plan: &str) -> Event {
         source: source(),
         compression: Compression::default(),
         limits: Limits::default(),
+        hooks: Hooks::default(),
     };
     Event::JobRequested(Requested {
         spec: JobSpec::Backup(spec),

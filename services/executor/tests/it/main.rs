@@ -11,6 +11,7 @@ mod dump_store_databases;
 mod dump_store_elsewhere;
 mod failures;
 mod findings;
+mod hooks;
 mod leftovers;
 mod lives;
 mod look;

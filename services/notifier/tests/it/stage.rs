@@ -7,7 +7,7 @@ use strongroom_bus::{Bus, Context, Head, NewEvent};
 use strongroom_domain::archive::{Facts, Stats};
 use strongroom_domain::channel::{self, Target};
 use strongroom_domain::job::{self, BackupSpec, JobResult, JobSpec, Outcome, Requested, Trigger};
-use strongroom_domain::plan::{Compression, Files, Limits, Source};
+use strongroom_domain::plan::{Compression, Files, Hooks, Limits, Source};
 use strongroom_domain::repository::{Access, Encryption};
 use strongroom_domain::view::Health;
 use strongroom_domain::{Aggregate, ArchiveId, Event, EventId, Failure, FailureCode, JobId, Kind, SecretRef};
@@ -172,6 +172,7 @@ pub fn backup() -> Requested {
             }),
             compression: Compression::default(),
             limits: Limits::default(),
+            hooks: Hooks::default(),
         }),
         server: "www1".parse().unwrap(),
         node: "a".parse().unwrap(),

@@ -413,6 +413,7 @@ impl World {
                 compression: plan.spec.compression.clone(),
                 limits: plan.spec.limits.clone(),
                 copies: plan.spec.copies.clone(),
+                hooks: plan.spec.hooks.clone(),
                 plan: id,
             }),
             server: plan.spec.server.clone(),

@@ -9,7 +9,7 @@ use strongroom_domain::failure::{Finding, Severity};
 use strongroom_domain::job::{
     BackupSpec, CopySpec, Interrupted, JobResult, JobSpec, Outcome, Requested, Started, Succeeded, Trigger,
 };
-use strongroom_domain::plan::{Compression, Files, Limits, Source};
+use strongroom_domain::plan::{Compression, Files, Hooks, Limits, Source};
 use strongroom_domain::repository::{Access, Encryption};
 use strongroom_domain::{
     Aggregate, ArchiveId, Event, EventId, Failure, FailureCode, JobId, Kind, job, node, plan, server,
@@ -100,6 +100,7 @@ pub fn backup(plan: u8) -> Event {
         source: source(),
         compression: Compression::default(),
         limits: Limits::default(),
+        hooks: Hooks::default(),
     }))
 }
 
@@ -179,6 +180,7 @@ pub fn plan_defined(n: u8) -> Event {
         compression: Compression::default(),
         schedule: None,
         limits: Limits::default(),
+        hooks: Hooks::default(),
         description: format!("d{n}"),
     })
 }
