@@ -182,6 +182,13 @@ pub struct SetArgs {
     /// Nothing runs before and after any more.
     #[arg(long, conflicts_with = "hooks_file")]
     no_hooks: bool,
+    /// JSON file with a list of what is stopped while data is read: [{"stop":{"command":["/path","word"]},
+    /// "start":{"command":["/path","word"]}}]; `-` reads the standard input. It takes the place of the old one.
+    #[arg(long = "quiesce", value_name = "FILE")]
+    quiesce_file: Option<PathBuf>,
+    /// Nothing is stopped any more.
+    #[arg(long, conflicts_with = "quiesce_file")]
+    no_quiesce: bool,
     /// Words for people.
     #[arg(long)]
     description: Option<String>,
@@ -255,6 +262,10 @@ impl SetArgs {
             Some(file) => Some(apply::read_json(file)?),
             None => self.no_hooks.then(|| json!({})),
         };
+        let quiesce = match &self.quiesce_file {
+            Some(file) => Some(apply::read_json(file)?),
+            None => self.no_quiesce.then(|| json!([])),
+        };
         // What the file does not name is not there any more.
         if let Some(Value::Object(hooks)) = &mut hooks {
             for phase in ["before", "after"] {
@@ -304,6 +315,7 @@ impl SetArgs {
             .with(&["limits", "max_duration_s"], self.max_duration)
             .with(&["limits", "lock_wait_s"], self.lock_wait)
             .with(&["hooks"], hooks)
+            .with(&["quiesce"], quiesce)
             .with(&["description"], self.description.as_ref())
             .done();
         Ok(changes)

@@ -71,6 +71,10 @@ pub enum FailureCode {
     ArchiveDamaged,
     /// A hook before the backup failed, so nothing was backed up.
     HookFailed,
+    /// What was to be stopped while data is read could not be stopped, so nothing was backed up.
+    QuiesceFailed,
+    /// What was stopped for a backup could not be started again.
+    StillStopped,
     /// The node does not run the programs that the plan names.
     HooksNotAllowed,
     /// The database could not be restored: what was made of it is removed, and what stood there still stands.
@@ -156,6 +160,12 @@ impl FailureCode {
             }
             Self::HookFailed => {
                 "Read the log of the job, which ends with the words of the program. Correct what it needs, or let the plan go on without it (on_failure 'continue')."
+            }
+            Self::QuiesceFailed => {
+                "Read the log of the job, which ends with the words of the program, and correct what it needs. What had been stopped before it was started again."
+            }
+            Self::StillStopped => {
+                "Start by hand what the message names, now. The node tries its start command again every minute, when its executor is started and before the next backup of the plan, until it ends with 0."
             }
             Self::HooksNotAllowed => {
                 "Put the program into a folder of its own on the node, writable by its administrator alone, and start the executor with --allow-hooks <folder>; or take it out of the plan."

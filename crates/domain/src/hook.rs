@@ -90,7 +90,8 @@ impl When {
     }
 }
 
-fn five_minutes() -> u32 {
+/// How long one may take when nothing is said.
+pub(crate) fn five_minutes() -> u32 {
     300
 }
 
@@ -115,14 +116,15 @@ impl Hooks {
     }
 }
 
-fn check_number(problems: &mut Vec<FieldError>, field: &str, number: usize) {
+/// Adds a problem when there are too many.
+pub(crate) fn check_number(problems: &mut Vec<FieldError>, field: &str, number: usize) {
     if number > MOST {
         problems.push(FieldError::new(field, format!("must be at most {MOST}")));
     }
 }
 
 /// Adds what is wrong with a command and its time limit.
-fn check_command(problems: &mut Vec<FieldError>, at: &str, command: &[String], timeout_s: u32) {
+pub(crate) fn check_command(problems: &mut Vec<FieldError>, at: &str, command: &[String], timeout_s: u32) {
     let field = format!("{at}.command");
     match command.split_first() {
         None => problems.push(FieldError::new(&field, "must name a program")),

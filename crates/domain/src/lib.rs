@@ -26,6 +26,7 @@ pub mod notification;
 pub mod plan;
 pub mod probe;
 pub mod queue;
+pub mod quiesce;
 pub mod rejection;
 pub mod repository;
 pub mod schedule;

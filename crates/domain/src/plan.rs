@@ -4,8 +4,9 @@ use crate::archive::Compressed;
 use crate::cron::ScheduleSpec;
 use crate::definition::{Validate, check_text, within};
 pub use crate::hook::Hooks;
+pub use crate::quiesce::Quiesce;
 pub use crate::source::{Files, Source};
-use crate::{FieldError, RepositoryId, ServerId, repository};
+use crate::{FieldError, RepositoryId, ServerId, quiesce, repository};
 use serde::{Deserialize, Serialize};
 
 /// How a plan is defined.
@@ -32,6 +33,9 @@ pub struct Spec {
     /// What runs before and after.
     #[serde(default)]
     pub hooks: Hooks,
+    /// What is stopped while data is read, in this order, and started again in the other.
+    #[serde(default)]
+    pub quiesce: Vec<Quiesce>,
     /// Words for people.
     #[serde(default)]
     pub description: String,
@@ -151,6 +155,7 @@ impl Validate for Spec {
             }
         }
         problems.extend(within("hooks", self.hooks.problems()));
+        problems.extend(quiesce::problems(&self.quiesce));
         if let Some(schedule) = &self.schedule {
             problems.extend(within("schedule", schedule.problems()));
         }

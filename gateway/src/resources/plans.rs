@@ -197,8 +197,8 @@ pub async fn request_run(app: &App, id: &str, trigger: Trigger) -> Result<Reques
     let plan: PlanId = id.parse().map_err(|_| Problem::not_found(Plans::SINGULAR, id))?;
     let (access, _, _) = reach_named(app, spec.repository.as_str()).await?;
     let server = referred::<Servers>(app, "server", spec.server.as_str()).await?;
-    let plan::Spec { server: for_server, source, compression, limits, copies, hooks, .. } = spec;
-    let backup = BackupSpec { plan, access, source, compression, limits, copies, hooks };
+    let plan::Spec { server: for_server, source, compression, limits, copies, hooks, quiesce, .. } = spec;
+    let backup = BackupSpec { plan, access, source, compression, limits, copies, hooks, quiesce };
     Ok(Requested {
         spec: JobSpec::Backup(backup),
         server: for_server,

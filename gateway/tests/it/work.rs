@@ -26,6 +26,8 @@ async fn a_run_carries_all_that_a_node_needs() {
     stage.define().await;
     let mut body = plan();
     body["compression"] = json!("lz4");
+    let (stop, start) = (json!({ "command": ["/hooks/stop"] }), json!({ "command": ["/hooks/start"] }));
+    body["quiesce"] = json!([{ "stop": stop, "start": start }]);
     body["hooks"] = json!({ "before": [{ "command": ["/hooks/stop", "x"], "timeout_s": 9 }] });
     stage.client.put("/plans/web", body).await.expect(200);
     let asked = stage.client.post("/plans/web/run", json!({})).await.expect(202);
@@ -38,6 +40,7 @@ async fn a_run_carries_all_that_a_node_needs() {
         (backup.access.repository.as_str(), backup.access.location.as_str()),
         ("site", "/backups/web/site")
     );
+    assert_eq!(backup.quiesce[0].start.command, ["/hooks/start"]);
     let hook = &backup.hooks.before[0];
     assert_eq!((hook.command.join(" "), hook.timeout_s), ("/hooks/stop x".to_owned(), 9));
     assert_eq!((asked_for.trigger, asked_for.node.as_str()), (Trigger::Manual, "local"));

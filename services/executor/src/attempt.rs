@@ -139,6 +139,7 @@ async fn conclude(
                 sealed: &item.secrets,
                 control,
                 meter: meter.clone(),
+                aside: Mutex::default(),
             };
             jobs::run(&bench, &item.spec).await
         }

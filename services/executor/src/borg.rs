@@ -93,6 +93,15 @@ impl From<NotDone> for NoOutcome {
     }
 }
 
+impl From<NoOutcome> for NotDone {
+    fn from(no_outcome: NoOutcome) -> Self {
+        match no_outcome {
+            NoOutcome::Failed(failure) => Self::Failed(failure, Box::default()),
+            NoOutcome::Stopped(why) => Self::Stopped(why),
+        }
+    }
+}
+
 impl NotDone {
     /// Whether borg gave this id to an error.
     pub fn says(&self, msgid: &str) -> bool {

@@ -35,6 +35,11 @@ pub fn pair() -> (Stopper, Control) {
     (Stopper(sender), Control { stop: receiver, past_cancel: false })
 }
 
+/// One that never hears of anything: for what must be done whatever anybody says.
+pub fn never() -> Control {
+    pair().1
+}
+
 impl Stopper {
     /// Tells it.
     pub fn stop(&self, why: Stop) {

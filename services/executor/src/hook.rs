@@ -65,6 +65,12 @@ impl Hook<'_> {
     pub fn name(&self) -> &str {
         self.command.first().map_or("", String::as_str)
     }
+
+    /// Keeps what it said, under its name.
+    pub fn keep(&self, log: &mut Tail, problem: Option<&str>, tail: &[String]) {
+        log.push(&format!("{} {}: {}", self.phase, self.name(), problem.unwrap_or("done")));
+        log.push(&tail.join("\n"));
+    }
 }
 
 /// What came of one.

@@ -10,6 +10,7 @@ mod hooks;
 mod index;
 mod init;
 mod placing;
+mod quiesce;
 mod renames;
 mod restore;
 mod restore_database;
@@ -31,7 +32,7 @@ use crate::streams::Streams;
 use age::secrecy::SecretString;
 use age::x25519::Identity;
 use std::path::{Path, PathBuf};
-use std::sync::PoisonError;
+use std::sync::{Mutex, PoisonError};
 use strongroom_bus::NodeBus;
 use strongroom_domain::archive::Facts;
 use strongroom_domain::destination::Location;
@@ -67,6 +68,8 @@ pub struct Bench<'a> {
     pub control: Control,
     /// Where progress goes.
     pub meter: SharedMeter,
+    /// What is said beside the work.
+    pub aside: Mutex<quiesce::Aside>,
 }
 
 /// What came of a job, and the last lines of its log.

@@ -22,6 +22,7 @@ mod parts;
 mod pipeline;
 mod postgresql;
 mod program;
+mod quiesce;
 mod repository;
 mod scratch;
 mod sources;
@@ -77,6 +78,12 @@ impl Config {
 pub async fn run(config: Config, bus: NodeBus, shutdown: Shutdown) -> anyhow::Result<()> {
     let state = state::State::open(&config.state_dir).context("the executor's state folder")?;
     orphans::end_all(&state.children()).await.context("ending what an earlier life has left")?;
+    // As soon as may be: something that people use may be down. What does not start now is tried again.
+    let children = state.children();
+    tokio::select! {
+        _ = state.stopped.mend(&children, 1) => {}
+        () = shutdown.cancelled() => return Ok(()),
+    }
     let restores = state.restores();
     // What a large restore has left takes a while to remove.
     tokio::task::spawn_blocking(move || scratch::clear(&restores)).await?;
@@ -88,6 +95,7 @@ pub async fn run(config: Config, bus: NodeBus, shutdown: Shutdown) -> anyhow::Re
     // The heart beats until the last attempt has ended, or the scheduler would take it from us while it is wound up.
     tokio::select! {
         () = heartbeat::beat_for_ever(&worker) => {}
+        () = worker.state.stopped.mend_for_ever(&children) => {}
         () = worker::work(&worker, &shutdown) => {}
     }
     Ok(())

@@ -3,6 +3,7 @@
 //! The accident that this file prevents is P4: two containers with the same borg host id took each other's live lock for
 //! dead. The host id is drawn once and kept, and the folder is locked by whoever works in it.
 
+use crate::quiesce::Notes;
 use age::x25519::Identity;
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -18,6 +19,8 @@ pub struct State {
     pub host_id: String,
     /// New at each start.
     pub boot: String,
+    /// What attempts have stopped.
+    pub stopped: Notes,
     _lock: File,
 }
 
@@ -26,7 +29,9 @@ impl State {
     pub fn open(folder: &Path) -> anyhow::Result<Self> {
         let lock = settings::lock_folder(folder)?;
         let folder = folder.canonicalize()?;
-        for name in ["children", "restores", "findings", "unfinished", "uploads", "streams", "borg"] {
+        for name in
+            ["children", "restores", "findings", "unfinished", "uploads", "streams", "stopped", "borg"]
+        {
             std::fs::create_dir_all(folder.join(name))?;
         }
         let file = folder.join("borg-host-id");
@@ -41,7 +46,8 @@ impl State {
         };
         anyhow::ensure!(!host_id.is_empty(), "{} is empty; restore it, or remove it", file.display());
         let identity = identity::open(&folder)?;
-        Ok(Self { identity, host_id, boot: Uuid::now_v7().to_string(), folder, _lock: lock })
+        let stopped = Notes::new(folder.join("stopped"));
+        Ok(Self { stopped, identity, host_id, boot: Uuid::now_v7().to_string(), folder, _lock: lock })
     }
 
     /// Where children that run are noted.

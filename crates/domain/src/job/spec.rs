@@ -4,6 +4,7 @@ use crate::archive::Target;
 use crate::destination::Location;
 use crate::hook::Hooks;
 use crate::plan::{Compression, Limits};
+use crate::quiesce::Quiesce;
 use crate::repository::Access;
 use crate::source::{Source, mysql, postgresql};
 use crate::{JobId, NodeId, PlanId, RepositoryId, SecretRef, ServerId};
@@ -214,6 +215,9 @@ pub struct BackupSpec {
     /// What runs before and after.
     #[serde(default)]
     pub hooks: Hooks,
+    /// What is stopped while data is read.
+    #[serde(default)]
+    pub quiesce: Vec<Quiesce>,
 }
 
 /// A copy of an archive, from one dump store into another.

@@ -139,6 +139,7 @@ impl Stage {
             schedule: None,
             limits: Limits::default(),
             hooks: Hooks::default(),
+            quiesce: Vec::new(),
             description: String::new(),
         };
         self.write(&self.gateway, &Aggregate::new(Kind::Plan, name), Event::PlanDefined(spec)).await;
@@ -202,6 +203,7 @@ pub fn requested(plan: &str) -> Event {
         compression: Compression::default(),
         limits: Limits::default(),
         hooks: Hooks::default(),
+        quiesce: Vec::new(),
     };
     Event::JobRequested(Requested {
         spec: JobSpec::Backup(spec),

@@ -4,7 +4,7 @@
 //! exit code that is known to be good, the archive read back from the repository by name and id, and something in it.
 
 use super::dump::manifest_of;
-use super::{Bench, Finished, dump, finished, index, unreadable};
+use super::{Bench, Finished, dump, finished, index, quiesce, unreadable};
 use crate::borg::NotDone;
 use crate::control::{NoOutcome, Stop};
 use crate::core::dump::bounded;
@@ -118,7 +118,7 @@ async fn of_dump(bench: &Bench<'_>, spec: &BackupSpec, name: &str) -> Result<Cre
             }
         }
     }
-    match dump::run(bench, spec, server_of(spec)).await {
+    match quiesce::around(bench, spec, Box::pin(dump::run(bench, spec, server_of(spec)))).await {
         Ok(dump::Dumped { facts, findings, tail }) => {
             found::keep(&bench.state.findings(), bench.job, &findings);
             Ok(Created::Now { facts: Box::new(facts), findings, tail })
@@ -138,7 +138,8 @@ async fn create(
     files: &Files,
 ) -> Result<Created, NoOutcome> {
     bench.step("create");
-    match bench.borg(command::create(spec, files, bench.job, server_of(spec))).await {
+    let creating = Box::pin(bench.borg(command::create(spec, files, bench.job, server_of(spec))));
+    match quiesce::around(bench, spec, creating).await {
         Ok(done) => {
             let mut findings = done.findings;
             findings.named_paths_are_missing(&files.paths, |path| Path::new(path).symlink_metadata().is_ok());

@@ -4,15 +4,17 @@
 //! and one after it that fails in silence for months is the accident that people call a backup that was never taken away.
 
 use super::backup::server_of;
+use super::quiesce::Aside;
 use super::{Bench, Finished};
 use crate::control::{NoOutcome, Stop};
 use crate::core::tail::Tail;
 use crate::hook::{self, Environment, Hook, Ran};
+use std::sync::PoisonError;
 use std::time::Duration;
 use strongroom_domain::failure::{Finding, Severity};
 use strongroom_domain::hook::OnFailure;
-use strongroom_domain::job::BackupSpec;
-use strongroom_domain::{Failure, FailureCode};
+use strongroom_domain::job::{BackupSpec, Completeness};
+use strongroom_domain::{Failure, FailureCode, quiesce};
 
 /// Runs the work with its hooks.
 pub async fn around(
@@ -21,7 +23,7 @@ pub async fn around(
     work: impl Future<Output = Result<Finished, NoOutcome>>,
 ) -> Result<Finished, NoOutcome> {
     // All of them, before the first: half of what belongs together is worse than nothing.
-    hook::check(bench.allow_hooks, spec.hooks.commands())?;
+    hook::check(bench.allow_hooks, spec.hooks.commands().chain(quiesce::commands(&spec.quiesce)))?;
     let mut running =
         Hooks { bench, environment: environment(bench, spec), problems: Vec::new(), before: Tail::default() };
     let result = match running.before(spec).await {
@@ -29,6 +31,7 @@ pub async fn around(
         Err(why) => Err(why),
     };
     let outcome = match &result {
+        Ok(_) if running.is_not_all_done() => Completeness::Incomplete.to_string(),
         Ok(done) => done.outcome.completeness.to_string(),
         Err(NoOutcome::Stopped(Stop::Cancel)) => "cancelled".to_owned(),
         // The job goes on in another attempt, which has hooks of its own.
@@ -53,11 +56,17 @@ pub fn environment(bench: &Bench<'_>, spec: &BackupSpec) -> Environment {
 struct Hooks<'a> {
     bench: &'a Bench<'a>,
     environment: Environment,
-    problems: Vec<Finding>,
+    problems: Vec<String>,
     before: Tail,
 }
 
 impl Hooks<'_> {
+    /// Whether something is to be told that the work itself does not know.
+    fn is_not_all_done(&self) -> bool {
+        let aside = self.bench.aside.lock().unwrap_or_else(PoisonError::into_inner);
+        !self.problems.is_empty() || !aside.still_stopped.is_empty()
+    }
+
     async fn before(&mut self, spec: &BackupSpec) -> Result<(), NoOutcome> {
         for before in &spec.hooks.before {
             self.bench.step("before");
@@ -70,7 +79,7 @@ impl Hooks<'_> {
             let notes = self.bench.state.children();
             let ran = hook::run(&hook, &self.environment, &notes, self.bench.control.clone()).await;
             let Ran { problem, tail } = ran.map_err(NoOutcome::Stopped)?;
-            keep(&mut self.before, &hook, problem.as_deref(), &tail);
+            hook.keep(&mut self.before, problem.as_deref(), &tail);
             let Some(problem) = problem else { continue };
             let message = format!("the hook {} before the backup {problem}", hook.name());
             match before.on_failure {
@@ -78,7 +87,7 @@ impl Hooks<'_> {
                     let log = std::mem::take(&mut self.before).lines.into();
                     return Err(Failure::new(FailureCode::HookFailed, message).with_log(log).into());
                 }
-                OnFailure::Continue => self.problems.push(incomplete(message)),
+                OnFailure::Continue => self.problems.push(message),
             }
         }
         Ok(())
@@ -99,7 +108,7 @@ impl Hooks<'_> {
             let problem =
                 match hook::run(&hook, &self.environment, &self.bench.state.children(), control).await {
                     Ok(Ran { problem, tail }) => {
-                        keep(&mut log, &hook, problem.as_deref(), &tail);
+                        hook.keep(&mut log, problem.as_deref(), &tail);
                         problem
                     }
                     Err(Stop::Stale) => return Err(NoOutcome::Stopped(Stop::Stale)),
@@ -109,40 +118,49 @@ impl Hooks<'_> {
             if let Some(problem) = problem {
                 let message = format!("the hook {} after the backup {problem}", hook.name());
                 tracing::warn!(job = %self.bench.job, problem = message, "a hook failed");
-                self.problems.push(incomplete(message));
+                self.problems.push(message);
             }
         }
         Ok(log)
     }
 
-    /// The result, with what its hooks said.
+    /// The result, with what its hooks and its stop and start commands said.
     fn told(self, result: Result<Finished, NoOutcome>, after: Tail) -> Result<Finished, NoOutcome> {
-        let Self { problems, mut before, .. } = self;
-        match result {
+        let Self { bench, problems, before: mut log, .. } = self;
+        let Aside { log: beside, still_stopped } =
+            std::mem::take(&mut *bench.aside.lock().unwrap_or_else(PoisonError::into_inner));
+        let all = |words: Vec<String>| {
+            for lines in [words, beside.lines.into(), after.lines.into()] {
+                log.push(&lines.join("\n"));
+            }
+            Vec::from(log.lines)
+        };
+        let mut failure = match result {
             Ok(mut done) => {
-                done.outcome.add(problems);
-                before.push(&done.tail.join("\n"));
-                before.push(&Vec::from(after.lines).join("\n"));
-                Ok(Finished { tail: before.lines.into(), ..done })
+                // What is still stopped comes first: somebody must see to it now.
+                let findings = still_stopped.into_iter().chain(problems).map(incomplete);
+                done.outcome.add(findings.collect());
+                return Ok(Finished { tail: all(done.tail), ..done });
             }
-            Err(NoOutcome::Failed(mut failure)) => {
-                for problem in problems {
-                    failure.message = format!("{}; besides, {}", failure.message, problem.message);
-                }
-                before.push(&failure.log_tail.join("\n"));
-                before.push(&Vec::from(after.lines).join("\n"));
-                failure.log_tail = before.lines.into();
-                Err(failure.into())
+            Err(NoOutcome::Failed(failure)) => failure,
+            // A job that was cancelled and has left something stopped is not over with that.
+            Err(NoOutcome::Stopped(why)) if !still_stopped.is_empty() => {
+                let how = if why == Stop::Cancel { "cancelled" } else { "stopped" };
+                Failure::new(FailureCode::StillStopped, format!("the backup was {how}"))
             }
-            Err(stopped) => Err(stopped),
+            Err(stopped) => return Err(stopped),
+        };
+        if !still_stopped.is_empty() {
+            failure.code = FailureCode::StillStopped;
+            failure.advice = FailureCode::StillStopped.advice().to_owned();
+            failure.message = format!("{}; besides, {}", still_stopped.join("; "), failure.message);
         }
+        for problem in problems {
+            failure.message = format!("{}; besides, {problem}", failure.message);
+        }
+        failure.log_tail = all(std::mem::take(&mut failure.log_tail));
+        Err(failure.into())
     }
-}
-
-/// Keeps what one said, under its name.
-fn keep(log: &mut Tail, hook: &Hook<'_>, problem: Option<&str>, tail: &[String]) {
-    log.push(&format!("{} {}: {}", hook.phase, hook.name(), problem.unwrap_or("done")));
-    log.push(&tail.join("\n"));
 }
 
 fn incomplete(message: String) -> Finding {

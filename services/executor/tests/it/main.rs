@@ -19,6 +19,7 @@ mod mysql;
 mod mysql_connections;
 mod mysql_restores;
 mod placing;
+mod quiesce;
 mod restores;
 mod secrecy;
 mod sqlite;

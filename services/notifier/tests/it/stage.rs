@@ -173,6 +173,7 @@ pub fn backup() -> Requested {
             compression: Compression::default(),
             limits: Limits::default(),
             hooks: Hooks::default(),
+            quiesce: Vec::new(),
         }),
         server: "www1".parse().unwrap(),
         node: "a".parse().unwrap(),

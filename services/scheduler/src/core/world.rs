@@ -414,6 +414,7 @@ impl World {
                 limits: plan.spec.limits.clone(),
                 copies: plan.spec.copies.clone(),
                 hooks: plan.spec.hooks.clone(),
+                quiesce: plan.spec.quiesce.clone(),
                 plan: id,
             }),
             server: plan.spec.server.clone(),

@@ -101,6 +101,7 @@ pub fn backup(plan: u8) -> Event {
         compression: Compression::default(),
         limits: Limits::default(),
         hooks: Hooks::default(),
+        quiesce: Vec::new(),
     }))
 }
 
@@ -181,6 +182,7 @@ pub fn plan_defined(n: u8) -> Event {
         schedule: None,
         limits: Limits::default(),
         hooks: Hooks::default(),
+        quiesce: Vec::new(),
         description: format!("d{n}"),
     })
 }

@@ -7,8 +7,9 @@ use crate::core::manifest::{self, About};
 use crate::dump_store::Opened;
 use crate::jobs::backup::{recalled, server_of};
 use crate::jobs::store::making::{self, Came, Made};
+use crate::jobs::store::stoppable;
 use crate::jobs::store::storing::{Kept, Storing};
-use crate::jobs::{Bench, Finished, finished};
+use crate::jobs::{Bench, Finished, finished, quiesce};
 use crate::parts::{Fed, From, Part, produce};
 use crate::sources::{self, Prepared};
 use crate::streams::Streams;
@@ -30,7 +31,8 @@ pub async fn run(
 ) -> Result<Finished, NoOutcome> {
     let name = spec.archive_name(bench.job);
     // On the heap: it is large, and would be carried along by all that waits for it.
-    let storing = Box::pin(store_all(bench, spec, opened, streams, &name));
+    let storing = Box::pin(stoppable(bench, store_all(bench, spec, opened, streams, &name)));
+    let storing = quiesce::around(bench, spec, storing);
     let (archive, recovered, findings, tail) = match making::make(bench, opened, &name, storing).await? {
         Came::Now { archive, findings, tail } => (archive, false, findings, tail),
         Came::Before(archive) => (archive, true, recalled(bench), Vec::new()),

@@ -41,7 +41,7 @@ pub async fn run(
         Ok::<_, NoOutcome>((from, archive))
     };
     let (from, archive) = stoppable(bench, opening).await?;
-    let storing = Box::pin(copy_all(bench, &from, to, &archive));
+    let storing = Box::pin(stoppable(bench, copy_all(bench, &from, to, &archive)));
     let (copy, recovered) = match making::make(bench, to, &spec.archive.name, storing).await? {
         Came::Now { archive, .. } => (archive, false),
         Came::Before(archive) => (archive, true),

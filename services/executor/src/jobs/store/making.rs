@@ -10,7 +10,6 @@ use crate::core::findings::Findings;
 use crate::dump_store::{Archive, Opened, missing_in};
 use crate::found;
 use crate::jobs::Bench;
-use crate::jobs::store::stoppable;
 use crate::unfinished::{self, Unfinished};
 use strongroom_domain::archive::Artefact;
 use strongroom_domain::{Failure, FailureCode};
@@ -40,7 +39,7 @@ pub enum Came {
     Before(Archive),
 }
 
-/// Makes an archive of what `storing` stores, unless it is there.
+/// Makes an archive of what `storing` stores, unless it is there. It must end by itself when the attempt is to stop.
 pub async fn make(
     bench: &Bench<'_>,
     opened: &Opened<'_>,
@@ -55,7 +54,7 @@ pub async fn make(
     clear_unfinished(bench, opened, name).await;
     let note = Unfinished { repository: opened.access.repository.clone(), archive: name.to_owned() };
     unfinished::keep(&bench.state.unfinished(), bench.job, &note);
-    let made = stoppable(bench, storing).await;
+    let made = storing.await;
     // From here on it comes to be: an attempt that is not the present one any more must not make it.
     let made = match (made, bench.control.why()) {
         (Ok(made), None) => made,
