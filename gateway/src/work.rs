@@ -100,8 +100,8 @@ pub async fn request(
 fn is_same(before: &JobSpec, now: &JobSpec) -> bool {
     match (before, now) {
         (JobSpec::Restore(before), JobSpec::Restore(now)) => {
-            (&before.archive, &before.paths, &before.target, before.on_conflict)
-                == (&now.archive, &now.paths, &now.target, now.on_conflict)
+            (&before.archive, &before.paths, &before.target, before.on_conflict, before.dry_run)
+                == (&now.archive, &now.paths, &now.target, now.on_conflict, now.dry_run)
         }
         _ => before.kind() == now.kind(),
     }

@@ -29,6 +29,8 @@ const DUMPED: &[Column] = &[
     ("database", "/database", Plain),
     ("format", "/format", Plain),
     ("size", "/size_bytes", Bytes),
+    ("tables", "/census/tables_total", Plain),
+    ("rows", "/census/rows_total", Plain),
     ("path", "/path", Plain),
 ];
 
@@ -118,6 +120,9 @@ pub enum Command {
         /// File with the secret key of age that opens the archive, when its repository keeps none.
         #[arg(long, value_name = "FILE")]
         identity_file: Option<PathBuf>,
+        /// Only say what it would do, and touch nothing.
+        #[arg(long)]
+        dry_run: bool,
         /// Wait until it is done, with a progress bar.
         #[arg(long)]
         wait: bool,
@@ -156,9 +161,18 @@ pub enum Command {
         /// Everything belongs to the role that restores: for a PostgreSQL server without the roles of the old one.
         #[arg(long)]
         no_owner: bool,
+        /// Ask the restored database this: one statement that reads.
+        #[arg(long, value_name = "SQL")]
+        check: Option<String>,
+        /// What it must answer: rows in lines, columns parted by tabs.
+        #[arg(long, value_name = "TEXT", requires = "check")]
+        expect: Option<String>,
         /// File with the secret key of age that opens the archive, when its repository keeps none.
         #[arg(long, value_name = "FILE")]
         identity_file: Option<PathBuf>,
+        /// Only say what it would do, and touch nothing.
+        #[arg(long)]
+        dry_run: bool,
         /// Wait until it is done, with a progress bar.
         #[arg(long)]
         wait: bool,
@@ -220,7 +234,7 @@ pub async fn run(command: Command, session: &Session) -> Outcome {
             output::list(session.output, &items, ENTRIES);
             Ok(None)
         }
-        Command::Restore { id, paths, to, original, on_conflict, identity_file, wait } => {
+        Command::Restore { id, paths, to, original, on_conflict, identity_file, dry_run, wait } => {
             let target = match to {
                 Some(path) if !original => json!({ "type": "folder", "path": path }),
                 _ => json!({ "type": "original" }),
@@ -231,10 +245,11 @@ pub async fn run(command: Command, session: &Session) -> Outcome {
                 .with(&["paths"], Some(paths))
                 .with(&["target"], Some(target))
                 .with(&["on_conflict"], Some(on_conflict))
+                .with(&["dry_run"], Some(dry_run))
                 .with(&["identity"], identity_file.as_deref().map(secret::read).transpose()?)
                 .done();
             let answer = session.client.post(&format!("{}/restore", at(&id)), &Value::Object(body)).await?;
-            jobs::asked(session, &answer, wait).await
+            jobs::asked(session, &answer, wait || dry_run).await
         }
         Command::RestoreDatabase {
             id,
@@ -248,7 +263,10 @@ pub async fn run(command: Command, session: &Session) -> Outcome {
             password_file,
             on_conflict,
             no_owner,
+            check,
+            expect,
             identity_file,
+            dry_run,
             wait,
         } => {
             let body = Changes::default()
@@ -262,11 +280,14 @@ pub async fn run(command: Command, session: &Session) -> Outcome {
                 .with(&["password"], password_file.as_deref().map(secret::read).transpose()?)
                 .with(&["on_conflict"], Some(on_conflict))
                 .with(&["no_owner"], Some(no_owner))
+                .with(&["check", "query"], check)
+                .with(&["check", "expected"], expect)
+                .with(&["dry_run"], Some(dry_run))
                 .with(&["identity"], identity_file.as_deref().map(secret::read).transpose()?)
                 .done();
             let path = format!("{}/restore-database", at(&id));
             let answer = session.client.post(&path, &Value::Object(body)).await?;
-            jobs::asked(session, &answer, wait).await
+            jobs::asked(session, &answer, wait || dry_run).await
         }
         Command::Copy { id, to, wait } => {
             let answer = session.client.post(&format!("{}/copy", at(&id)), &json!({ "to": to })).await?;

@@ -54,6 +54,11 @@ const FIELDS: &[Column] = &[
     ("restored to", "/result/target|/result/database", Plain),
     ("tables", "/result/tables", Plain),
     ("kept as", "/result/kept", Plain),
+    ("tables as dumped", "/result/check/tables_equal", Plain),
+    ("tables not as dumped", "/result/check/tables_differing", Plain),
+    ("tables not compared", "/result/check/tables_not_compared", Plain),
+    ("schema as dumped", "/result/check/schema_equal", Plain),
+    ("check answered", "/result/check/answer/text", Plain),
     ("place", "/result/probe/place", Plain),
     ("version", "/result/probe/server_version", Plain),
     ("program", "/result/probe/tool", Plain),
@@ -64,6 +69,38 @@ const FIELDS: &[Column] = &[
     ("what happened", "/failure/message", Plain),
     ("what to do", "/failure/advice", Plain),
     ("missing data", "/incomplete_total", Plain),
+];
+
+/// What a restore of files would do.
+const FILES_PREVIEW: &[Column] = &[
+    ("would restore to", "/target", Plain),
+    ("files", "/files", Plain),
+    ("size", "/size_bytes", Bytes),
+    ("free", "/free_bytes", Bytes),
+    ("would be created", "/created/total", Plain),
+    ("there, and alike", "/alike/total", Plain),
+    ("would be overwritten", "/overwritten/total", Plain),
+    ("would be renamed", "/renamed/total", Plain),
+    ("in the way", "/in_the_way/total", Plain),
+    ("would be refused", "/refusal", Plain),
+];
+
+/// What a restore of a database would do.
+const DATABASE_PREVIEW: &[Column] = &[
+    ("would restore", "/database", Plain),
+    ("on", "/server", Plain),
+    ("version", "/server_version", Plain),
+    ("program", "/tool", Plain),
+    ("dumped from", "/dumped_from", Plain),
+    ("dump", "/dump_bytes", Bytes),
+    ("tables in it", "/dump_tables", Plain),
+    ("rows in it", "/dump_rows", Plain),
+    ("would", "/action", Plain),
+    ("what stands there", "/standing/size_bytes", Bytes),
+    ("tables there", "/standing/tables", Plain),
+    ("connected there", "/standing/clients", Plain),
+    ("would be kept as", "/kept_as", Plain),
+    ("would be refused", "/refusal", Plain),
 ];
 
 const PARTS: &[Column] =
@@ -220,11 +257,43 @@ fn show(session: &Session, job: &Value) {
         say!("");
         output::list(session.output, parts, PARTS);
     }
+    if let Some(preview) = job.pointer("/result/preview") {
+        show_preview(session, preview);
+    }
     for finding in job.get("findings").and_then(Value::as_array).into_iter().flatten() {
         let text = |field: &str| printable(finding.get(field).and_then(Value::as_str).unwrap_or_default());
         say!("  {}: {} {}", text("severity"), text("message"), text("path"));
     }
     for note in job.get("notes").and_then(Value::as_array).into_iter().flatten() {
         say!("  note: {}", printable(note.as_str().unwrap_or_default()));
+    }
+}
+
+/// What a restore would do, with the first paths and roles that it is about.
+fn show_preview(session: &Session, preview: &Value) {
+    say!("");
+    let of_files = preview.get("files").is_some();
+    output::one(session.output, preview, if of_files { FILES_PREVIEW } else { DATABASE_PREVIEW });
+    let texts = |at: &str| {
+        let all = preview.pointer(at).and_then(Value::as_array).into_iter().flatten();
+        all.filter_map(Value::as_str).map(printable).collect::<Vec<_>>()
+    };
+    for (words, kind) in [
+        ("create", "created"),
+        ("leave alone", "alike"),
+        ("overwrite", "overwritten"),
+        ("rename", "renamed"),
+        ("in the way", "in_the_way"),
+    ] {
+        let first = texts(&format!("/{kind}/first"));
+        first.iter().for_each(|path| say!("  {words}: {path}"));
+        let total = preview.pointer(&format!("/{kind}/total")).and_then(Value::as_u64).unwrap_or_default();
+        let more = total.saturating_sub(first.len() as u64);
+        if more > 0 {
+            say!("  {words}: and {more} more");
+        }
+    }
+    for role in texts("/roles_missing") {
+        say!("  role that is not there: {role}");
     }
 }

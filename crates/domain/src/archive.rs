@@ -1,5 +1,6 @@
 //! Archive: the stored result of one backup.
 
+use crate::census::Census;
 use crate::{ArchiveId, JobId, PlanId, RepositoryId, ServerId};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -74,6 +75,9 @@ pub struct Artefact {
     /// How it lies in a dump store; absent in borg's archives.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stored: Option<Stored>,
+    /// What was in the database, when it is one and that could be counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub census: Option<Census>,
 }
 
 /// A part of a dump as it lies in a dump store.

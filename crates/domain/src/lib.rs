@@ -12,6 +12,7 @@
 pub mod admission;
 pub mod aggregate;
 pub mod archive;
+pub mod census;
 pub mod channel;
 pub mod cron;
 pub mod definition;
@@ -24,6 +25,7 @@ pub mod job;
 pub mod node;
 pub mod notification;
 pub mod plan;
+pub mod preview;
 pub mod probe;
 pub mod queue;
 pub mod quiesce;

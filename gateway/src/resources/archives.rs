@@ -30,6 +30,9 @@ struct RestoreBody {
     target: RestoreTarget,
     #[serde(default)]
     on_conflict: Conflict,
+    /// Only say what it would do.
+    #[serde(default)]
+    dry_run: bool,
 }
 
 /// `GET /archives`.
@@ -143,8 +146,8 @@ pub async fn restore(app: &App, request: &Request, id: &str) -> Result<Good, Pro
     let identity = body::take_text(&mut fields, "identity")?;
     let wanted: RestoreBody = body::understand(fields)?;
     let same = |spec: &JobSpec| {
-        matches!(spec, JobSpec::Restore(there) if (&there.paths, &there.target, there.on_conflict)
-            == (&wanted.paths, &wanted.target, wanted.on_conflict))
+        matches!(spec, JobSpec::Restore(there) if (&there.paths, &there.target, there.on_conflict, there.dry_run)
+            == (&wanted.paths, &wanted.target, wanted.on_conflict, wanted.dry_run))
     };
     if let Some(answer) = work::asked_before(app, request, same).await? {
         return Ok(answer);
@@ -152,9 +155,10 @@ pub async fn restore(app: &App, request: &Request, id: &str) -> Result<Good, Pro
     let (archive, _) = find_whole(app, request, id).await?;
     let (access, server, definition) = reach_to_read(app, archive.repository.as_str(), identity).await?;
     check(&wanted, &definition.restore_roots)?;
-    let RestoreBody { paths, target, on_conflict } = wanted;
+    let RestoreBody { paths, target, on_conflict, dry_run } = wanted;
     let (archive, allowed_roots) = (target_of(&archive), definition.restore_roots);
-    let spec = JobSpec::Restore(RestoreSpec { access, archive, paths, target, on_conflict, allowed_roots });
+    let spec = RestoreSpec { access, archive, paths, target, on_conflict, allowed_roots, dry_run };
+    let spec = JobSpec::Restore(spec);
     let requested =
         Requested { spec, server, node: definition.node, trigger: Trigger::Manual, deadline_s: None };
     work::ask(app, request, requested).await

@@ -14,6 +14,7 @@ use crate::{body, seal, work};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use strongroom_domain::archive::{Artefact, Dump};
+use strongroom_domain::census::CheckQuery;
 use strongroom_domain::job::{Conflict, JobSpec, Requested, RestoreDatabaseSpec, Trigger};
 use strongroom_domain::source::{mysql, postgresql};
 use strongroom_domain::view::Archive;
@@ -34,6 +35,12 @@ struct Wanted {
     on_conflict: Conflict,
     #[serde(default)]
     no_owner: bool,
+    /// What the restored database is asked.
+    #[serde(default)]
+    check: Option<CheckQuery>,
+    /// Only say what it would do.
+    #[serde(default)]
+    dry_run: bool,
 }
 
 /// `POST /archives/{id}/restore-database`.
@@ -52,8 +59,16 @@ pub async fn restore(app: &App, request: &Request, id: &str) -> Result<Good, Pro
     let same = |spec: &JobSpec| {
         let JobSpec::RestoreDatabase(there) = spec else { return false };
         let (into, place) = Connection::of_target(&there.into);
-        (&there.path, into, there.on_conflict, there.no_owner, there.archive.id)
-            == (&part.path, &database, wanted.on_conflict, wanted.no_owner, archive.id)
+        (&there.path, into, there.on_conflict, there.no_owner, there.archive.id, &there.check, there.dry_run)
+            == (
+                &part.path,
+                &database,
+                wanted.on_conflict,
+                wanted.no_owner,
+                archive.id,
+                &wanted.check,
+                wanted.dry_run,
+            )
             && connection.as_ref().is_none_or(|wanted| place.is_where(wanted))
     };
     if let Some(answer) = work::asked_before(app, request, same).await? {
@@ -87,6 +102,8 @@ pub async fn restore(app: &App, request: &Request, id: &str) -> Result<Good, Pro
         into: connection.target(database),
         on_conflict: wanted.on_conflict,
         no_owner: wanted.no_owner,
+        check: wanted.check,
+        dry_run: wanted.dry_run,
     });
     let requested =
         Requested { spec, server, node: definition.node, trigger: Trigger::Manual, deadline_s: None };
@@ -125,6 +142,9 @@ fn check(
             let message = "is for dumps in the custom format: a plain one names its owners in its text";
             problems.push(FieldError::new("no_owner", message));
         }
+    }
+    if let Some(problem) = wanted.check.as_ref().and_then(CheckQuery::problem) {
+        problems.push(FieldError::new("check.query", problem));
     }
     problems.extend(connection.iter().flat_map(|connection| connection.problems("connection")));
     if problems.is_empty() { Ok(()) } else { Err(Rejection::Invalid { fields: problems }.into()) }

@@ -115,6 +115,7 @@ fn artefact(database: &str) -> Artefact {
         size_bytes: 1,
         sha256: "00".into(),
         stored: None,
+        census: None,
     }
 }
 
@@ -198,12 +199,23 @@ async fn a_database_goes_back_to_where_it_came_from_or_where_it_is_told() {
     let bare = json!({ "database": "shop", "connection": { "host": "other", "user": "backup" } });
     assert_eq!(asked(&stage, &id, bare).await.1.password, None);
 
+    let check = json!({ "query": "select 1", "expected": "1" });
+    let (spec, ..) = asked(&stage, &id, json!({ "database": "shop", "check": check })).await;
+    assert_eq!((serde_json::to_value(spec.check).unwrap(), spec.dry_run), (check, false));
+    assert!(asked(&stage, &id, json!({ "database": "shop", "dry_run": true })).await.0.dry_run);
+
     let refused = async |body: Value| {
         let answer = stage.client.post(&format!("/archives/{id}/restore-database"), body).await;
         answer.problem(422, "invalid").fields().into_iter().map(str::to_owned).collect::<Vec<_>>()
     };
     assert_eq!(refused(json!({})).await, ["database"]);
     assert_eq!(refused(json!({ "database": "shop", "as": "template1" })).await, ["as"]);
+    for query in ["\\! id", "select 1; drop table t", "delete from t"] {
+        let check = json!({ "query": query });
+        assert_eq!(refused(json!({ "database": "shop", "check": check })).await, ["check.query"], "{query}");
+    }
+    let check = json!({ "query": "select 1", "expect": "1" });
+    assert_eq!(refused(json!({ "database": "shop", "check": check })).await, ["check.expect"]);
     assert_eq!(refused(json!({ "database": "nowhere" })).await, ["database"]);
     assert_eq!(refused(json!({ "database": "shop", "as": "x".repeat(64) })).await, ["as"]);
     assert_eq!(

@@ -24,6 +24,8 @@ use tracing::Instrument;
 const IN_PROGRESS_EVERY: Duration = Duration::from_secs(15);
 /// How long a test of a source or a destination may take.
 const TEST_WITHIN: Duration = Duration::from_secs(180);
+/// How long it may take to say what a restore would do.
+const PREVIEW_WITHIN: Duration = Duration::from_secs(1800);
 /// How often progress is told.
 const PROGRESS_EVERY: Duration = Duration::from_millis(500);
 
@@ -242,6 +244,8 @@ impl TimeLimit for JobSpec {
     fn time_limit(&self) -> Option<Duration> {
         match self {
             JobSpec::Backup(spec) => spec.limits.max_duration_s.map(Duration::from_secs),
+            // A large archive takes its time to be listed.
+            spec if spec.is_preview() => Some(PREVIEW_WITHIN),
             // Somebody waits for the answer.
             spec if spec.is_test() => Some(TEST_WITHIN),
             _ => None,

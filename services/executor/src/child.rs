@@ -14,6 +14,7 @@ use tokio::process::{ChildStderr, ChildStdin, ChildStdout};
 use tokio::task::JoinHandle;
 
 /// What is started.
+#[derive(Clone)]
 pub struct Plan {
     /// The program.
     pub program: PathBuf,
@@ -32,7 +33,7 @@ pub struct Plan {
 }
 
 /// What a child reads.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub enum Input {
     /// Nothing.
     #[default]

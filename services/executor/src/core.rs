@@ -1,6 +1,7 @@
 //! What the executor decides, without I/O: how borg is called, what its words mean, where a restore may write.
 
 pub mod archive;
+pub mod census;
 pub mod clouds;
 pub mod command;
 pub mod dump;

@@ -10,6 +10,7 @@ mod hooks;
 mod index;
 mod init;
 mod placing;
+mod preview;
 mod quiesce;
 mod renames;
 mod restore;

@@ -6,6 +6,7 @@
 mod attempt;
 mod borg;
 mod cache;
+mod census;
 mod child;
 mod control;
 pub mod core;

@@ -1,7 +1,9 @@
 //! A MySQL or MariaDB server, through its own programs: what connects here connects in the same way when it dumps.
 
+use crate::census::Counting;
 use crate::child::{Input, Plan};
 use crate::control::{self, Control, NoOutcome};
+use crate::core::census::System;
 use crate::core::mysql::program::{Flavour, best, version_of};
 use crate::core::mysql::{self, SURVEY, Survey, option_file};
 use crate::jobs::Bench;
@@ -188,6 +190,14 @@ impl<'a> Client<'a> {
             user: None,
             notes: self.bench.state.children(),
         }
+    }
+
+    /// How a database is counted.
+    pub fn counting(&self, client: &Tool, server: Flavour, database: &str) -> Counting {
+        let words = ["--batch", "--skip-column-names", "--binary-mode", "--unbuffered", "--skip-reconnect"];
+        let mut arguments = words.map(str::to_owned).to_vec();
+        arguments.push(format!("--database={database}"));
+        Counting { plan: self.plan(client, arguments, Input::Stream), system: System::Mysql(server) }
     }
 
     /// Runs a program that says a little.

@@ -1,11 +1,15 @@
 //! The parts of a dump: where their bytes come from, and how they flow to where they are kept.
 
+use crate::census::{BESIDE_A_DUMP, Counting, Moment};
 use crate::child::{Input, Plan};
+use crate::core::census::{Contents, Counted};
 use crate::core::sum::{Sum, Summed};
 use crate::program;
 use bytes::{Bytes, BytesMut};
 use std::io;
 use strongroom_domain::archive::Artefact;
+use strongroom_domain::census::Taken;
+use strongroom_domain::failure::{Finding, Severity};
 use strongroom_domain::{Failure, FailureCode};
 use tokio::io::AsyncReadExt;
 use tokio::sync::mpsc;
@@ -53,10 +57,12 @@ pub struct Program {
     pub cause: fn(&[String]) -> FailureCode,
     /// What people read of them.
     pub words: fn(&[String]) -> String,
+    /// How the database is counted meanwhile, when it is one.
+    pub counting: Option<Counting>,
 }
 
 /// Gives pieces until there are no more, or nobody takes them.
-pub type Reader = Box<dyn FnOnce(mpsc::Sender<Vec<u8>>) -> Result<(), Failure> + Send>;
+pub type Reader = Box<dyn FnOnce(mpsc::Sender<Vec<u8>>) -> Result<Option<Counted>, Failure> + Send>;
 
 /// Why a part was not fed.
 pub enum NotFed {
@@ -78,6 +84,19 @@ pub struct Fed {
     pub artefact: Option<Artefact>,
     /// The last lines of its program.
     pub tail: Vec<String>,
+    /// What was counted in it.
+    pub contents: Contents,
+    /// What was found on the way.
+    pub finding: Option<Finding>,
+}
+
+/// What came of producing a part.
+#[derive(Default)]
+struct Produced {
+    tail: Vec<String>,
+    counted: Option<Counted>,
+    /// Why nothing was counted that should have been.
+    uncounted: Option<String>,
 }
 
 /// Makes a part, and gives it away piece by piece. Whoever takes it learns from the answer alone that it is whole.
@@ -85,21 +104,29 @@ pub async fn produce(part: Part, sink: &mut impl Sink) -> Result<Fed, NotFed> {
     let Part { path, kind, database, format, may_vanish, from, expected_bytes: _ } = part;
     let mut to = Summing { sink, sum: Sum::default() };
     let produced = match from {
-        From::Bytes(bytes) => to.give(bytes.into()).await.map(|()| Vec::new()),
-        From::Reader(reader) => read(reader, &mut to).await.map(|()| Vec::new()),
-        From::Program(program) => run(*program, &mut to).await,
+        From::Bytes(bytes) => to.give(bytes.into()).await.map(|()| Produced::default()),
+        From::Reader(reader) => read(reader, &mut to).await,
+        // On the heap: it is large, and every job would carry it along.
+        From::Program(program) => Box::pin(run(*program, &mut to)).await,
     };
     let Summed { bytes, sha256 } = to.sum.finish();
     match produced {
-        Ok(tail) => {
+        Ok(Produced { tail, counted, uncounted }) => {
             let kind = kind.to_owned();
-            let artefact = Artefact { path, kind, database, format, size_bytes: bytes, sha256, stored: None };
-            Ok(Fed { artefact: Some(artefact), tail })
+            let finding = uncounted.map(|why| {
+                let database = database.as_deref().unwrap_or(&path);
+                let message = format!("the rows of '{database}' were not counted beside its dump: {why}");
+                Finding { severity: Severity::Benign, path: None, message }
+            });
+            let (census, contents) = counted.map(|c| (c.census, c.contents)).unzip();
+            let artefact =
+                Artefact { path, kind, database, format, size_bytes: bytes, sha256, stored: None, census };
+            Ok(Fed { artefact: Some(artefact), tail, contents: contents.unwrap_or_default(), finding })
         }
         Err(NotFed::Failed(failure))
             if may_vanish && bytes == 0 && failure.code == FailureCode::DatabaseMissing =>
         {
-            Ok(Fed { artefact: None, tail: failure.log_tail })
+            Ok(Fed { artefact: None, tail: failure.log_tail, contents: Contents::default(), finding: None })
         }
         Err(not_fed) => Err(not_fed),
     }
@@ -121,26 +148,96 @@ impl<S: Sink> Summing<'_, S> {
     }
 }
 
-async fn read(reader: Reader, to: &mut Summing<'_, impl Sink>) -> Result<(), NotFed> {
+async fn read(reader: Reader, to: &mut Summing<'_, impl Sink>) -> Result<Produced, NotFed> {
     let (give, mut come) = mpsc::channel(PIECES);
     let reading = tokio::task::spawn_blocking(move || reader(give));
     while let Some(piece) = come.recv().await {
         to.give(piece.into()).await?;
     }
     let read = reading.await.map_err(|e| Failure::new(FailureCode::Unknown, e.to_string()));
-    read.and_then(|read| read).map_err(NotFed::Failed)
+    let counted = read.and_then(|read| read).map_err(NotFed::Failed)?;
+    Ok(Produced { counted, ..Produced::default() })
+}
+
+/// A program, and beside it the counting of what it dumps.
+async fn run(mut program: Program, to: &mut Summing<'_, impl Sink>) -> Result<Produced, NotFed> {
+    let Some(counting) = program.counting.take() else {
+        let tail = run_alone(&program, to).await?;
+        return Ok(Produced { tail, ..Produced::default() });
+    };
+    let shared = counting.system.shares();
+    let began = match counting.begin(shared).await {
+        Ok(moment) if shared && moment.name.is_none() => {
+            Err("the server does not share the moment".to_owned())
+        }
+        Ok(moment) => Ok(moment),
+        Err(e) => Err(e.to_string()),
+    };
+    let moment = match began {
+        Ok(moment) => moment,
+        // The dump itself says what is wrong with the server.
+        Err(why) => {
+            let tail = run_alone(&program, to).await?;
+            return Ok(Produced { tail, uncounted: Some(why), ..Produced::default() });
+        }
+    };
+    let Program { plan, cause, words, counting: _ } = &program;
+    let mut of_moment = Program { plan: plan.clone(), cause: *cause, words: *words, counting: None };
+    of_moment.plan.arguments.extend(moment.name.iter().map(|name| format!("--snapshot={name}")));
+    let taken = if shared { Taken::InSnapshot } else { Taken::Beside };
+    match run_counted(&of_moment, moment, taken, to).await {
+        Err(NotFed::Failed(failure)) if shared && to.sum.is_empty() && is_about_snapshots(&failure) => {
+            // Some other server of the same name has answered: that is no reason to have no dump.
+            let tail = run_alone(&program, to).await?;
+            Ok(Produced { tail, uncounted: Some(failure.message), ..Produced::default() })
+        }
+        done => done,
+    }
+}
+
+fn is_about_snapshots(failure: &Failure) -> bool {
+    failure.log_tail.iter().any(|line| line.contains("snapshot"))
+}
+
+async fn run_counted(
+    program: &Program,
+    mut moment: Moment,
+    taken: Taken,
+    to: &mut Summing<'_, impl Sink>,
+) -> Result<Produced, NotFed> {
+    // The moment is kept until the program has ended, which may come to it later than the counting ends. Both end when
+    // this is dropped.
+    let counting = async {
+        let counted = moment.count(taken, BESIDE_A_DUMP).await;
+        (counted, moment)
+    };
+    let mut counting = std::pin::pin!(counting);
+    let mut running = std::pin::pin!(run_alone(program, to));
+    let mut counted = None;
+    let tail = loop {
+        tokio::select! {
+            tail = &mut running => break tail?,
+            done = &mut counting, if counted.is_none() => counted = Some(done),
+        }
+    };
+    let (counted, _moment) = match counted {
+        Some(done) => done,
+        None => counting.await,
+    };
+    Ok(match counted {
+        Ok(counted) => Produced { tail, counted: Some(counted), uncounted: None },
+        Err(e) => Produced { tail, counted: None, uncounted: Some(e.to_string()) },
+    })
 }
 
 /// What is printed last is given on when the program has ended well: one that finds out that there is nothing to dump may
 /// have printed how such a dump begins.
-async fn run(
-    Program { plan, cause, words }: Program,
-    to: &mut Summing<'_, impl Sink>,
-) -> Result<Vec<String>, NotFed> {
+async fn run_alone(program: &Program, to: &mut Summing<'_, impl Sink>) -> Result<Vec<String>, NotFed> {
+    let Program { plan, cause, words, counting: _ } = program;
     debug_assert!(!matches!(plan.input, Input::Stream), "nobody writes to it");
-    let program = plan.program.clone();
-    let name = program.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let (mut stdout, stderr, mut handle) = program::start(plan).await.map_err(NotFed::Failed)?.into_parts();
+    let name = plan.program.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let (mut stdout, stderr, mut handle) =
+        program::start(plan.clone()).await.map_err(NotFed::Failed)?.into_parts();
     // Where the kernel gives no more, it is slower and nothing else.
     let _ = rustix::pipe::fcntl_setpipe_size(&stdout, PIPE_BYTES);
     let mut piece = BytesMut::with_capacity(PIECE_BYTES);

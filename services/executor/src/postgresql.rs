@@ -1,7 +1,9 @@
 //! A PostgreSQL server, through its own programs: what connects here connects in the same way when it dumps.
 
+use crate::census::Counting;
 use crate::child::{Input, Plan, User};
 use crate::control::{self, Control, NoOutcome};
+use crate::core::census::System;
 use crate::core::postgresql::{self, OLDEST, SURVEY, Survey};
 use crate::jobs::Bench;
 use crate::program::{self, Said};
@@ -15,6 +17,9 @@ use strongroom_service::file;
 
 /// How long a connection may take to come about, in seconds.
 const CONNECT_TIMEOUT_S: &str = "30";
+
+/// What a statement of people's own may take.
+const QUERY_WITHIN: &str = "set statement_timeout = '300s'";
 
 /// The way to a server, with what opens it.
 pub struct Client<'a> {
@@ -95,6 +100,37 @@ impl<'a> Client<'a> {
         let text = String::from_utf8(stdout);
         let text = text.map_err(|e| Failure::new(FailureCode::Unknown, format!("psql: {e}")))?;
         Ok(text.trim_end_matches('\n').to_owned())
+    }
+
+    /// The newest psql.
+    pub async fn psql(&self) -> Result<Tool, NoOutcome> {
+        Ok(self.tools("psql").await?.pop().ok_or_else(|| missing("psql", None))?)
+    }
+
+    /// What a database answers to a statement of people's own, which may only read. It goes as an argument, where the
+    /// words that psql itself knows have no meaning.
+    pub async fn query(&self, database: &str, statement: &str, survey: &Survey) -> Result<String, NoOutcome> {
+        let psql = self.psql().await?;
+        let mut arguments = vec!["-X", "-q", "-A", "-t", "-w", "-F", "\t", "-v", "ON_ERROR_STOP=1"];
+        arguments.extend(["-c", "set default_transaction_read_only = on", "-c", QUERY_WITHIN]);
+        if survey.superuser && survey.major() >= 14 {
+            // Who may do anything could be made to do anything by what was restored.
+            arguments.extend(["-c", "set role pg_read_all_data"]);
+        }
+        arguments.extend(["-c", statement]);
+        let plan = self.plan(&psql.path, &arguments, Some(database), Input::Nothing);
+        let Said { status, stdout, tail } = program::ask(plan, self.bench.control.clone()).await?;
+        if !status.success() {
+            return Err(self.failure("psql", &tail).into());
+        }
+        Ok(String::from_utf8_lossy(&stdout).trim_end_matches('\n').to_owned())
+    }
+
+    /// How a database is counted.
+    pub fn counting(&self, psql: &Tool, database: &str) -> Counting {
+        let arguments = ["-X", "-q", "-A", "-t", "-w", "-f", "-"];
+        let plan = self.plan(&psql.path, &arguments, Some(database), Input::Stream);
+        Counting { plan, system: System::Postgresql }
     }
 
     /// A program that knows a server of this version.

@@ -1,7 +1,9 @@
 //! What came of a job that was done.
 
 use crate::archive::Facts;
+use crate::census::RestoreCheck;
 use crate::failure::{Finding, Severity};
+use crate::preview::{DatabasePreview, FilesPreview};
 use crate::probe::{DestinationProbe, SourceProbe};
 use serde::{Deserialize, Serialize};
 
@@ -124,6 +126,19 @@ pub enum JobResult {
         /// What the database that stood there is called now, when it was kept.
         #[serde(default)]
         kept: Option<String>,
+        /// How it compares with what was recorded when it was dumped; absent in results of before that was done.
+        #[serde(default)]
+        check: Option<RestoreCheck>,
+    },
+    /// What a restore of files would do.
+    PreviewRestore {
+        /// It was looked at, and nothing was touched.
+        preview: FilesPreview,
+    },
+    /// What a restore of a database would do.
+    PreviewRestoreDatabase {
+        /// It was looked at, and nothing was touched.
+        preview: DatabasePreview,
     },
     /// The archive is gone from the repository.
     DeleteArchive {

@@ -1,6 +1,7 @@
 //! What a job is asked to do. A request carries everything that is needed, so a node looks nothing up.
 
 use crate::archive::Target;
+use crate::census::CheckQuery;
 use crate::destination::Location;
 use crate::hook::Hooks;
 use crate::plan::{Compression, Limits};
@@ -149,7 +150,16 @@ impl JobSpec {
 
     /// Whether it only looks whether something would work, for who asked: nobody else is told of it.
     pub fn is_test(&self) -> bool {
-        matches!(self, Self::TestSource { .. } | Self::TestDestination { .. })
+        matches!(self, Self::TestSource { .. } | Self::TestDestination { .. }) || self.is_preview()
+    }
+
+    /// Whether it only says what it would do.
+    pub fn is_preview(&self) -> bool {
+        match self {
+            Self::Restore(spec) => spec.dry_run,
+            Self::RestoreDatabase(spec) => spec.dry_run,
+            _ => false,
+        }
     }
 
     /// All secrets that a node needs to do it.
@@ -186,6 +196,7 @@ impl JobSpec {
     pub fn priority(&self) -> u8 {
         match self {
             // Somebody waits for the answer.
+            test if test.is_test() => 4,
             Self::TestSource { .. } | Self::TestDestination { .. } => 4,
             Self::Restore(_) | Self::RestoreDatabase(_) => 3,
             Self::InitRepository { .. } => 2,
@@ -261,6 +272,9 @@ pub struct RestoreSpec {
     pub on_conflict: Conflict,
     /// Folders under which it may write; from the server's definition.
     pub allowed_roots: Vec<String>,
+    /// Only say what it would do.
+    #[serde(default)]
+    pub dry_run: bool,
 }
 
 /// A restore of one database.
@@ -281,6 +295,12 @@ pub struct RestoreDatabaseSpec {
     /// one that was dumped.
     #[serde(default)]
     pub no_owner: bool,
+    /// What the restored database is asked.
+    #[serde(default)]
+    pub check: Option<CheckQuery>,
+    /// Only say what it would do.
+    #[serde(default)]
+    pub dry_run: bool,
 }
 
 /// Where a database is restored to.

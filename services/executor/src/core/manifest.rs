@@ -1,6 +1,7 @@
 //! `strongroom.json`: the last file of an archive of databases, or the last object of one in a dump store, which says what
 //! is in it.
 
+use super::census::Lists;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -13,6 +14,9 @@ pub const PATH: &str = "strongroom.json";
 
 /// In a dump store, the part that says what each database was made with, in the words of its system.
 pub const PROPERTIES: &str = "properties.json";
+
+/// In a dump store, the part that lists the tables of each database, with their rows.
+pub const TABLES: &str = "tables.json";
 
 /// Its version; readers take no newer one.
 const VERSION: u32 = 1;
@@ -29,6 +33,9 @@ pub struct Manifest {
     /// What each database was made with, in the words of its system; in a dump store it is a part of its own.
     #[serde(default, skip_serializing_if = "Value::is_null")]
     pub properties: Value,
+    /// The tables of each database with their rows, by the path of its dump; in a dump store it is a part of its own.
+    #[serde(default, skip_serializing_if = "Lists::is_empty")]
+    pub tables: Lists,
     /// What it is a manifest of, in a dump store; borg's archives say that themselves.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub archive: Option<About>,
@@ -68,11 +75,12 @@ impl Unreadable {
 pub fn write(
     dump: &Dump,
     properties: &Value,
+    tables: Lists,
     archive: Option<About>,
     now: Timestamp,
 ) -> serde_json::Result<Vec<u8>> {
     let (dump, properties) = (dump.clone(), properties.clone());
-    let manifest = Manifest { strongroom: VERSION, dumped_at: now, dump, properties, archive };
+    let manifest = Manifest { strongroom: VERSION, dumped_at: now, dump, properties, tables, archive };
     serde_json::to_vec_pretty(&manifest)
 }
 
@@ -106,7 +114,9 @@ mod tests {
             artefacts: Vec::new(),
             artefacts_total: 0,
         };
-        let text = write(&dump, &json!({ "shop": { "owner": "o" } }), None, Timestamp::UNIX_EPOCH).unwrap();
+        let text =
+            write(&dump, &json!({ "shop": { "owner": "o" } }), Lists::new(), None, Timestamp::UNIX_EPOCH)
+                .unwrap();
         let manifest = read(&text).unwrap();
         assert_eq!(
             (manifest.dump.clone(), &manifest.properties["shop"]["owner"]),
@@ -116,6 +126,6 @@ mod tests {
             assert!(read(text.get(..cut).unwrap()).is_err());
         }
         let more = Dump { artefacts_total: 1, ..dump };
-        assert!(read(&write(&more, &json!({}), None, Timestamp::UNIX_EPOCH).unwrap()).is_err());
+        assert!(read(&write(&more, &json!({}), Lists::new(), None, Timestamp::UNIX_EPOCH).unwrap()).is_err());
     }
 }

@@ -1,5 +1,6 @@
 //! The SQL by which a restored PostgreSQL database comes to its name.
 
+use super::census::Counted;
 use super::postgresql::{SCRATCH, identifier, literal};
 use serde_json::Value;
 use strongroom_domain::job::Conflict;
@@ -47,6 +48,19 @@ pub enum Standing {
     Empty,
     /// One with something in it.
     Full,
+}
+
+/// The roles that a database needs to come back as it was, when they are known.
+pub fn roles(recorded: Option<&Counted>, properties: &Value) -> Option<Vec<String>> {
+    let mut roles = recorded?.contents.roles.clone();
+    let owner = properties.get("owner").and_then(Value::as_str);
+    let rights = properties.get("rights").and_then(Value::as_array).into_iter().flatten();
+    let settings = properties.get("role_settings").and_then(Value::as_array).into_iter().flatten();
+    let named = rights.filter_map(|r| r.get("to")).chain(settings.filter_map(|s| s.get("role")));
+    roles.extend(named.filter_map(Value::as_str).chain(owner).map(str::to_owned));
+    roles.sort();
+    roles.dedup();
+    Some(roles)
 }
 
 /// What a database is called until it is whole: the same for every attempt of a job.

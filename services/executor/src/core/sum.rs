@@ -26,6 +26,11 @@ impl Sum {
         self.bytes += piece.len() as u64;
     }
 
+    /// Whether nothing has passed so far.
+    pub fn is_empty(&self) -> bool {
+        self.bytes == 0
+    }
+
     /// That was all.
     pub fn finish(self) -> Summed {
         Summed { bytes: self.bytes, sha256: hex(&self.digest.finalize()) }

@@ -7,6 +7,7 @@
 use super::{Bench, unreadable};
 use crate::borg::{Call, NotDone};
 use crate::control::{self, NoOutcome, Stop};
+use crate::core::census::{self, Lists};
 use crate::core::dump::{self as dump_words, bounded};
 use crate::core::findings::Findings;
 use crate::core::manifest::{self, Manifest};
@@ -108,11 +109,15 @@ async fn feed_all(
     properties: &serde_json::Value,
 ) -> Result<(Dump, Vec<String>, Vec<Finding>), (NotFed, Option<tokio::net::unix::pipe::Sender>)> {
     let mut artefacts: Vec<Artefact> = Vec::new();
-    let (mut words, mut gone) = (Vec::new(), Vec::new());
+    let (mut words, mut gone, mut lists) = (Vec::new(), Vec::new(), Lists::new());
     for part in parts {
         let (kind, name) = (part.kind, part.database.clone().unwrap_or_default());
-        let Fed { artefact, tail } = feed(streams, part).await?;
+        let Fed { artefact, tail, contents, finding } = feed(streams, part).await?;
         words.extend(tail);
+        gone.extend(finding);
+        if let Some(artefact) = &artefact {
+            census::list(&mut lists, &artefact.path, contents);
+        }
         match artefact {
             Some(artefact) => artefacts.push(artefact),
             None => gone.extend(dump_words::gone(kind, &name, &artefacts)),
@@ -120,7 +125,7 @@ async fn feed_all(
     }
     let artefacts_total = artefacts.len() as u64;
     let dump = Dump { source: source.to_owned(), server_version, tool, artefacts, artefacts_total };
-    let text = manifest::write(&dump, properties, None, clock::now())
+    let text = manifest::write(&dump, properties, lists, None, clock::now())
         .map_err(|e| (NotFed::Failed(Failure::new(FailureCode::Unknown, e.to_string())), None))?;
     let (path, kind) = (manifest::PATH.to_owned(), "manifest");
     let last = Part {

@@ -7,7 +7,7 @@ use super::ground::Ground;
 use super::init::file_failure;
 use super::placing::{Placed, Placing};
 use super::store::files;
-use super::{Bench, Finished, finished, halves, index};
+use super::{Bench, Finished, finished, halves, index, preview};
 use crate::borg::{Call, Done};
 use crate::control::NoOutcome;
 use crate::core::finding::{self, Work};
@@ -24,14 +24,14 @@ use strongroom_domain::{Failure, FailureCode};
 use tokio::sync::mpsc;
 
 /// Lines of borg that wait to be looked at.
-const LINES: usize = 1000;
+pub const LINES: usize = 1000;
 
 /// A part of a restore: what goes below one folder, inside one allowed root.
 pub struct Part {
     /// An existing folder on the target's file system.
-    near: PathBuf,
+    pub near: PathBuf,
     /// Below which folder everything goes.
-    base: PathBuf,
+    pub base: PathBuf,
     /// Which paths of the archive; all, when empty.
     pub paths: Vec<String>,
 }
@@ -57,6 +57,13 @@ pub async fn run(
         }
         RestoreTarget::Original => original(&wanted, &roots)?,
     };
+    let target = match &spec.target {
+        RestoreTarget::Folder { path } => path.clone(),
+        RestoreTarget::Original => "/".to_owned(),
+    };
+    if spec.dry_run {
+        return preview::run(bench, spec, store, &parts, &roots, target).await;
+    }
     bench.step("extract");
     let mut extracted = Vec::new();
     let extracting = async {
@@ -77,10 +84,6 @@ pub async fn run(
     bench.step("place");
     let placing = tokio::task::spawn_blocking(move || place_all(extracted)).await;
     let placed = placing.map_err(|e| Failure::new(FailureCode::Unknown, e.to_string()))??;
-    let target = match &spec.target {
-        RestoreTarget::Folder { path } => path.clone(),
-        RestoreTarget::Original => "/".to_owned(),
-    };
     let Placed { files, size_bytes, kept_both } = placed;
     Ok(finished(JobResult::Restore { files, size_bytes, target, kept_both }, findings, tail))
 }

@@ -3,20 +3,24 @@
 //! The accident that these files prevent: a restore that breaks off in the middle and has by then destroyed the database
 //! that people still had.
 
+mod check;
 mod mysql;
 mod origin;
 mod postgresql;
+mod preview;
 
 use super::{Bench, Finished, finished};
 use crate::child::Plan;
 use crate::control::{self, NoOutcome, Stop};
+use crate::core::census::{self, Counted};
 use crate::core::findings::Findings;
 use crate::core::sum::{Sum, Summed};
 use crate::dump_store::Opened;
 use crate::program;
 use origin::Origin;
 use serde_json::Value;
-use strongroom_domain::archive::Artefact;
+use strongroom_domain::archive::{Artefact, Dump};
+use strongroom_domain::census::RestoreCheck;
 use strongroom_domain::job::{DatabaseTarget, JobResult, RestoreDatabaseSpec};
 use strongroom_domain::{Failure, FailureCode};
 use tokio::io::AsyncWriteExt;
@@ -35,6 +39,10 @@ struct Dumped<'a> {
     events: Option<Artefact>,
     /// What the database was made with.
     properties: Value,
+    /// What was in it.
+    recorded: Option<Counted>,
+    /// What was dumped with it, and from where.
+    dump: Dump,
 }
 
 /// What came of it.
@@ -45,6 +53,17 @@ struct Restored {
     kept: Option<String>,
     /// What was found on the way.
     findings: Findings,
+    /// How it compares with what was dumped.
+    check: RestoreCheck,
+}
+
+impl Restored {
+    /// With what came of looking at it.
+    fn checked(mut self, checked: check::Checked) -> Self {
+        self.findings.merge(checked.findings);
+        self.check = checked.check;
+        self
+    }
 }
 
 /// Restores.
@@ -67,6 +86,8 @@ pub async fn run(
         part: part.clone(),
         events: events.cloned(),
         properties: properties.unwrap_or_default(),
+        recorded: census::recorded(part, &manifest.tables),
+        dump: manifest.dump.clone(),
     };
     let into = |system: &str| {
         if manifest.dump.source == system {
@@ -75,6 +96,9 @@ pub async fn run(
         let message = format!("a dump of {} cannot be restored into {system}", manifest.dump.source);
         Err(Failure::new(FailureCode::RestoreFailed, message))
     };
+    if spec.dry_run {
+        return preview(bench, spec, &dumped, into).await;
+    }
     let (restored, database) = match &spec.into {
         DatabaseTarget::Postgresql { connection, database } => {
             into("postgresql")?;
@@ -91,8 +115,31 @@ pub async fn run(
         sha256: dumped.part.sha256,
         tables: restored.tables,
         kept: restored.kept,
+        check: Some(restored.check),
     };
     Ok(finished(result, restored.findings, Vec::new()))
+}
+
+/// Says what it would do.
+async fn preview(
+    bench: &Bench<'_>,
+    spec: &RestoreDatabaseSpec,
+    dumped: &Dumped<'_>,
+    into: impl Fn(&str) -> Result<(), Failure>,
+) -> Result<Finished, NoOutcome> {
+    let RestoreDatabaseSpec { on_conflict, no_owner, .. } = *spec;
+    let wanted = |database| preview::Wanted { database, on_conflict, no_owner };
+    let preview = match &spec.into {
+        DatabaseTarget::Postgresql { connection, database } => {
+            into("postgresql")?;
+            preview::postgresql(bench, &wanted(database), connection, dumped).await?
+        }
+        DatabaseTarget::Mysql { connection, database } => {
+            into("mysql")?;
+            preview::mysql(bench, &wanted(database), connection, dumped).await?
+        }
+    };
+    Ok(finished(JobResult::PreviewRestoreDatabase { preview }, Findings::default(), Vec::new()))
 }
 
 /// The dump flows into the program that restores it, and is summed up on the way.

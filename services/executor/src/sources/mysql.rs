@@ -57,6 +57,8 @@ pub async fn prepare(bench: &Bench<'_>, source: &Mysql, streams: &Streams) -> Re
     }
     let position = survey.log_bin && survey.grants.may_tell_position();
     let mut properties = Map::new();
+    // A restore needs it as well; better to know it now.
+    let asker = client.tool(CLIENT, flavour).await?;
     for database in &chosen {
         let events = told(&mut findings, &survey, flavour, database);
         let tables = [("database", "databases", What::Tables { position })];
@@ -64,6 +66,7 @@ pub async fn prepare(bench: &Bench<'_>, source: &Mysql, streams: &Streams) -> Re
         for (kind, folder, what) in tables.into_iter().chain(events) {
             let arguments = dump(tool.flavour, tool.version, what, &database.name);
             let plan = client.plan(&tool, arguments, Input::Nothing);
+            let counting = (kind == "database").then(|| client.counting(&asker, flavour, &database.name));
             parts.push(Part {
                 path: format!("mysql/{folder}/{}.sql", file_name(&database.name)),
                 kind,
@@ -72,7 +75,7 @@ pub async fn prepare(bench: &Bench<'_>, source: &Mysql, streams: &Streams) -> Re
                 // Of all there are, one may be dropped before its turn comes.
                 expected_bytes: (kind == "database").then_some(database.size_bytes),
                 may_vanish: source.databases.is_empty(),
-                from: From::Program(Box::new(Program { plan, cause, words })),
+                from: From::Program(Box::new(Program { plan, cause, words, counting })),
             });
         }
         properties.insert(
@@ -81,8 +84,6 @@ pub async fn prepare(bench: &Bench<'_>, source: &Mysql, streams: &Streams) -> Re
         );
     }
     of_another_moment(&mut findings, &chosen);
-    // A restore needs it; better to know it now.
-    client.tool(CLIENT, flavour).await?;
     Ok(Prepared {
         server_version: survey.version,
         tool: tool.said,

@@ -62,7 +62,7 @@ pub async fn prepare(
             format: Some("plain".into()),
             expected_bytes: None,
             may_vanish: false,
-            from: From::Program(Box::new(Program { plan, cause, words })),
+            from: From::Program(Box::new(Program { plan, cause, words, counting: None })),
         });
     }
     if source.settings != Wanted::Never {
@@ -73,6 +73,7 @@ pub async fn prepare(
             note(&mut findings, &survey, "the server's settings files are not kept");
         }
     }
+    let psql = client.psql().await?;
     for database in &chosen {
         let (format, suffix) = match source.format {
             Format::Custom => ("--format=custom", "dump"),
@@ -89,7 +90,12 @@ pub async fn prepare(
             // Of all there are, one may be dropped before its turn comes.
             expected_bytes: database.size_bytes,
             may_vanish: source.databases.is_empty(),
-            from: From::Program(Box::new(Program { plan, cause, words })),
+            from: From::Program(Box::new(Program {
+                plan,
+                cause,
+                words,
+                counting: Some(client.counting(&psql, &database.name)),
+            })),
         });
     }
     let asked = source.connection.database.as_deref().unwrap_or("postgres");

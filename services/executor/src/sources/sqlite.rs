@@ -5,14 +5,18 @@
 //! itself as that transaction sees them (`sqlite_dbpage`, sqlite.org/dbpage.html), so that nothing lies on a disk in
 //! between, as it would with the online backup, which writes a file.
 
+use crate::census::BESIDE_A_DUMP;
 use crate::control::NoOutcome;
+use crate::core::census::{Contents, Counted, SchemaSum, sum_up};
 use crate::core::findings::Findings;
+use crate::core::postgresql;
 use crate::parts::{From, Part};
 use crate::sources::Prepared;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 use serde_json::Value;
 use std::path::Path;
 use std::time::Duration;
+use strongroom_domain::census::{TABLES_LISTED, TableCount, Taken};
 use strongroom_domain::source::Sqlite;
 use strongroom_domain::{Failure, FailureCode};
 use tokio::sync::mpsc::Sender;
@@ -71,8 +75,8 @@ fn open(path: &str, busy: Duration) -> Result<Connection, Failure> {
     Ok(connection)
 }
 
-/// Reads all pages as of one moment. Ends early when nobody takes them any more.
-fn read(path: &str, check: bool, busy: Duration, give: &Sender<Vec<u8>>) -> Result<(), Failure> {
+/// Reads all pages as of one moment, and counts what is in them. Ends early when nobody takes them any more.
+fn read(path: &str, check: bool, busy: Duration, give: &Sender<Vec<u8>>) -> Result<Option<Counted>, Failure> {
     let failed = |e| failure(path, &e);
     let mut connection = open(path, busy)?;
     let moment = connection.transaction().map_err(failed)?;
@@ -95,14 +99,61 @@ fn read(path: &str, check: bool, busy: Duration, give: &Sender<Vec<u8>>) -> Resu
         if piece.len() + page.len() > PIECE_BYTES {
             let full = std::mem::replace(&mut piece, Vec::with_capacity(PIECE_BYTES));
             if give.blocking_send(full).is_err() {
-                return Ok(());
+                return Ok(None);
             }
         }
         piece.extend_from_slice(page);
     }
+    drop(rows);
     // When nobody takes it, somebody else knows why.
-    let _ = give.blocking_send(piece);
-    Ok(())
+    if give.blocking_send(piece).is_err() {
+        return Ok(None);
+    }
+    Ok(count(&moment, BESIDE_A_DUMP)
+        .inspect_err(|e| tracing::warn!(path, error = %e, "what is in a database was not counted"))
+        .ok())
+}
+
+/// Counts the rows of all tables, as far as that can be done in time.
+fn count(moment: &Connection, within: Duration) -> rusqlite::Result<Counted> {
+    let mut schema = SchemaSum::default();
+    let mut tables = Vec::new();
+    let mut asked = moment.prepare(
+        "select type, name, tbl_name, coalesce(sql, '') from sqlite_schema where name not like 'sqlite\\_%' escape '\\' order by type, name",
+    )?;
+    let mut rows = asked.query([])?;
+    while let Some(row) = rows.next()? {
+        let fields: [String; 4] = [row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?];
+        schema.add(&fields.join("\t"));
+        let [kind, name, _, sql] = fields;
+        // Virtual ones have their rows elsewhere.
+        if kind == "table" && !sql.trim_start().to_ascii_lowercase().starts_with("create virtual") {
+            tables.push(name);
+        }
+    }
+    let total = tables.len() as u64;
+    let (interrupt, (told, tell)) = (moment.get_interrupt_handle(), std::sync::mpsc::channel::<()>());
+    let clock = std::thread::spawn(move || {
+        if tell.recv_timeout(within) == Err(std::sync::mpsc::RecvTimeoutError::Timeout) {
+            interrupt.interrupt();
+        }
+    });
+    let counted = tables.into_iter().take(TABLES_LISTED).map(|table| {
+        let sql = format!("select count(*) from {}", postgresql::identifier(&table));
+        // What was interrupted stays so: the rest is not counted either.
+        let rows = if clock.is_finished() {
+            None
+        } else {
+            let rows: Option<i64> = moment.query_row(&sql, [], |row| row.get(0)).ok();
+            rows.and_then(|rows| u64::try_from(rows).ok())
+        };
+        TableCount { schema: None, table, rows, estimated: false }
+    });
+    let counted: Vec<_> = counted.collect();
+    drop(told);
+    let _ = clock.join();
+    let contents = Contents { tables: counted, roles: Vec::new() };
+    Ok(sum_up(contents, total, Some(schema.finish()), Taken::InSnapshot))
 }
 
 fn failure(path: &str, error: &rusqlite::Error) -> Failure {
@@ -130,7 +181,7 @@ mod tests {
         while let Some(piece) = come.blocking_recv() {
             all.extend(piece);
         }
-        reading.join().unwrap().map(|()| all)
+        reading.join().unwrap().map(|_| all)
     }
 
     fn numbers(connection: &Connection) -> (i64, i64) {

@@ -3,6 +3,7 @@
 
 mod accidents;
 mod bounds;
+mod census;
 mod databases;
 mod databases_back;
 mod dump_store;
@@ -19,6 +20,7 @@ mod mysql;
 mod mysql_connections;
 mod mysql_restores;
 mod placing;
+mod previews;
 mod quiesce;
 mod restores;
 mod secrecy;

@@ -6,10 +6,13 @@
 
 mod replace;
 
+use super::check::{self, Checked};
 use super::{Dumped, Restored, pour, restore_failed};
 use crate::child::Input;
 use crate::control::{NoOutcome, Stop};
+use crate::core::census::System;
 use crate::core::findings::Findings;
+use crate::core::mysql::Survey;
 use crate::core::mysql::placing::{self, Standing};
 use crate::core::mysql::program::{What, dump};
 use crate::core::restoring::scratch_name;
@@ -17,9 +20,13 @@ use crate::jobs::Bench;
 use crate::mysql::{CLIENT, Client, DUMP, Tool};
 use replace::Replacement;
 use serde_json::{Value, json};
+use strongroom_domain::census::RestoreCheck;
 use strongroom_domain::job::{Conflict, RestoreDatabaseSpec};
 use strongroom_domain::source::mysql::Connection;
 use strongroom_domain::{Failure, FailureCode};
+
+/// What a statement of people's own may take, in seconds.
+const QUERY_WITHIN_S: u64 = 300;
 
 /// Restores.
 pub async fn run(
@@ -36,7 +43,9 @@ pub async fn run(
     let dump = client.tool(DUMP, survey.flavour()).await?;
     let scratch = scratch_name(bench.job);
     let events = events(bench, dumped).await?;
-    Restore { bench, spec, client: &client, tool, dump, database, scratch, dumped, events }.run().await
+    Restore { bench, spec, client: &client, survey, tool, dump, database, scratch, dumped, events }
+        .run()
+        .await
 }
 
 /// The events of the database, which are a part of their own.
@@ -54,6 +63,7 @@ pub struct Restore<'a> {
     spec: &'a RestoreDatabaseSpec,
     /// Into which server.
     pub client: &'a Client<'a>,
+    survey: Survey,
     /// The program that asks.
     pub tool: Tool,
     dump: Tool,
@@ -84,8 +94,9 @@ impl Restore<'_> {
                 self.place(Some(properties)).await
             }
             Standing::Full if self.spec.on_conflict == Conflict::Overwrite => {
-                let code = self.prove().await?;
-                Replacement { of: self, code, untouched: true }.run().await
+                let (code, checked) = self.prove().await?;
+                let restored = Replacement { of: self, code, untouched: true }.run().await?;
+                Ok(restored.checked(checked))
             }
             Standing::Full => {
                 let message =
@@ -136,10 +147,12 @@ impl Restore<'_> {
     /// Makes the database at its name, where nothing stands. When that fails, what stood there is there again: nothing,
     /// or an empty one with these properties.
     async fn place(&self, before: Option<Value>) -> Result<Restored, NoOutcome> {
-        let placed = match self.fill(self.database).await {
-            Ok(()) => self.finish().await,
-            Err(why) => Err(why),
+        let placing = async {
+            self.fill(self.database).await?;
+            let checked = self.check(self.database).await?;
+            Ok(self.finish().await?.checked(checked))
         };
+        let placed: Result<_, NoOutcome> = placing.await;
         match placed {
             Ok(restored) => {
                 if self.bench.attempt > 1 {
@@ -158,14 +171,29 @@ impl Restore<'_> {
         }
     }
 
+    /// Looks at what was restored, before its events begin to run.
+    async fn check(&self, database: &str) -> Result<Checked, NoOutcome> {
+        let flavour = self.survey.flavour();
+        let counting = self.client.counting(&self.tool, flavour, database);
+        let mut checked = check::run(self.bench, self.dumped, counting, &self.survey.version).await?;
+        if let Some(query) = &self.spec.check {
+            let within = System::Mysql(flavour).within(QUERY_WITHIN_S);
+            let sql = format!("{within}set session transaction read only;\n{}\n;", query.statement());
+            checked.take(query, self.ask(Some(database), &sql).await)?;
+        }
+        Ok(checked)
+    }
+
     /// Shows that all of the dump but its events can be restored here; gives the words for what cannot be moved.
-    async fn prove(&self) -> Result<Vec<u8>, NoOutcome> {
+    async fn prove(&self) -> Result<(Vec<u8>, Checked), NoOutcome> {
         // What an earlier attempt has left under this name is nobody's.
         self.ask(None, &placing::remove(&self.scratch)).await?;
-        let proven = match self.fill(&self.scratch).await {
-            Ok(()) => self.keep_code().await,
-            Err(why) => Err(why),
+        let proving = async {
+            self.fill(&self.scratch).await?;
+            let checked = self.check(&self.scratch).await?;
+            Ok((self.keep_code().await?, checked))
         };
+        let proven: Result<_, NoOutcome> = proving.await;
         if let Err(why) = &proven
             && !is_resumed(why)
         {
@@ -232,7 +260,10 @@ impl Restore<'_> {
         let unmark = placing::unmark(&placing::filling(self.bench.job));
         self.ask_past_cancel(at, unmark.as_bytes()).await?;
         let tables = self.ask_past_cancel(at, placing::COUNT_TABLES.as_bytes()).await?;
-        Ok(Restored { tables: tables.parse().unwrap_or_default(), kept: None, findings: Findings::default() })
+        let tables = tables.parse().unwrap_or_default();
+        let restored =
+            Restored { tables, kept: None, findings: Findings::default(), check: RestoreCheck::default() };
+        Ok(restored.checked(Checked::too_late()))
     }
 
     /// Removes what is nobody's, as far as that can be done, and also when the restore was cancelled.

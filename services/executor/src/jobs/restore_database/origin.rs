@@ -7,7 +7,7 @@ use crate::core::{command, sum};
 use crate::dump_store::Opened;
 use crate::jobs::dump::manifest_of;
 use crate::jobs::{Bench, index};
-use serde_json::Value;
+use serde::de::DeserializeOwned;
 use strongroom_domain::archive::Artefact;
 use strongroom_domain::job::RestoreDatabaseSpec;
 use strongroom_domain::repository::Access;
@@ -41,9 +41,13 @@ impl<'a> Origin<'a> {
             let archive = opened.target(&spec.archive).await?;
             let mut manifest = archive.manifest;
             let origin = Self::Store(opened);
-            let properties = manifest.dump.artefacts.iter().find(|a| a.path == manifest::PROPERTIES);
-            if let Some(part) = properties.cloned() {
-                manifest.properties = origin.properties(bench, &part).await?;
+            let part = |path: &str| manifest.dump.artefacts.iter().find(|a| a.path == path).cloned();
+            let (properties, tables) = (part(manifest::PROPERTIES), part(manifest::TABLES));
+            if let Some(part) = properties {
+                manifest.properties = origin.listed(bench, &part).await?;
+            }
+            if let Some(part) = tables {
+                manifest.tables = origin.listed(bench, &part).await?;
             }
             return Ok((origin, manifest));
         }
@@ -52,7 +56,7 @@ impl<'a> Origin<'a> {
         Ok((Self::Borg { access: &spec.access, archive }, manifest))
     }
 
-    async fn properties(&self, bench: &Bench<'_>, part: &Artefact) -> Result<Value, NoOutcome> {
+    async fn listed<T: DeserializeOwned>(&self, bench: &Bench<'_>, part: &Artefact) -> Result<T, NoOutcome> {
         let text = self.whole(bench, part).await?;
         let read = serde_json::from_slice(&text);
         Ok(read.map_err(|e| Failure::new(FailureCode::ArchiveDamaged, format!("{}: {e}", part.path)))?)

@@ -3,15 +3,18 @@
 //! The dump goes into a database of its own; only when all of it is there and its digest is the one that was taken when
 //! it was dumped, the two change names, in one transaction.
 
+use super::check::{self, Checked};
 use super::{Dumped, Restored, pour, restore_failed};
 use crate::child::Input;
 use crate::control::NoOutcome;
 use crate::core::findings::Findings;
-use crate::core::postgresql::{connection_string, identifier};
+use crate::core::postgresql::{Survey, connection_string, identifier};
 use crate::core::restoring::{self, Standing};
 use crate::jobs::Bench;
 use crate::postgresql::Client;
 use std::time::Duration;
+use strongroom_domain::archive::Artefact;
+use strongroom_domain::census::RestoreCheck;
 use strongroom_domain::failure::{Finding, Severity};
 use strongroom_domain::job::{Conflict, RestoreDatabaseSpec};
 use strongroom_domain::source::postgresql::Connection;
@@ -44,8 +47,27 @@ pub async fn run(
     restore.run().await
 }
 
+/// The program that restores a dump.
+pub fn tool(part: &Artefact) -> &'static str {
+    if part.format.as_deref() == Some("plain") { "psql" } else { "pg_restore" }
+}
+
+/// What stands at a name already.
+pub async fn standing(client: &Client<'_>, asked: &str, database: &str) -> Result<Standing, NoOutcome> {
+    match client.ask(asked, &restoring::look(database)).await?.as_str() {
+        "" => return Ok(Standing::Nothing),
+        "t" => {
+            let message = format!("database '{database}' is a template, from which others are made");
+            return Err(Failure::new(FailureCode::TargetRefused, message).into());
+        }
+        _ => {}
+    }
+    let objects = client.ask(database, restoring::COUNT_OBJECTS).await?;
+    Ok(if objects == "0" { Standing::Empty } else { Standing::Full })
+}
+
 /// Where what is about other databases is asked: nobody can be in the one that changes its name.
-fn asked<'a>(connection: &'a Connection, database: &str) -> &'a str {
+pub fn asked<'a>(connection: &'a Connection, database: &str) -> &'a str {
     let asked = connection.database.as_deref().unwrap_or("postgres");
     if asked == database { "template1" } else { asked }
 }
@@ -67,12 +89,11 @@ impl Restore<'_> {
     async fn run(&self) -> Result<Restored, NoOutcome> {
         let survey = self.client.survey().await?;
         if self.bench.attempt > 1 && self.is_placed().await? {
-            return self.finish_earlier().await;
+            return self.finish_earlier(&survey).await;
         }
-        let standing = self.standing().await?;
+        let standing = standing(self.client, self.asked, self.database).await?;
         restoring::may_replace(self.database, &standing, self.spec.on_conflict)?;
-        let tool = if self.dumped.part.format.as_deref() == Some("plain") { "psql" } else { "pg_restore" };
-        let tool = self.client.tool(tool, survey.major()).await?;
+        let tool = self.client.tool(tool(&self.dumped.part), survey.major()).await?;
         self.bench.step("restore");
         // What an earlier attempt has left under this name is nobody's.
         self.drop_scratch().await?;
@@ -83,7 +104,7 @@ impl Restore<'_> {
             .await
             .map_err(|e| restore_failed(e, "the database cannot be made"))?;
         let restored = match self.fill(&tool.path).await {
-            Ok(()) => self.take_place(&standing).await,
+            Ok(()) => self.take_place(&standing, &survey).await,
             Err(e) => Err(e),
         };
         match restored {
@@ -99,7 +120,7 @@ impl Restore<'_> {
     }
 
     /// What was left to do when it was killed. What stood there is not dropped: nobody knows any more what it held.
-    async fn finish_earlier(&self) -> Result<Restored, NoOutcome> {
+    async fn finish_earlier(&self, survey: &Survey) -> Result<Restored, NoOutcome> {
         let tables = self.client.ask(self.database, restoring::COUNT_TABLES).await?.parse().unwrap_or(0);
         let aside = restoring::aside_name(self.database, self.bench.job);
         let is_there = !self.client.ask(self.asked, &restoring::look(&aside)).await?.is_empty();
@@ -110,8 +131,10 @@ impl Restore<'_> {
             );
             findings.add(Finding { severity: Severity::Benign, path: None, message });
         }
+        let checked = self.ask_query(self.database, survey, Checked::too_late()).await?;
         self.unmark().await;
-        Ok(Restored { tables, kept: is_there.then_some(aside), findings })
+        let kept = is_there.then_some(aside);
+        Ok(Restored { tables, kept, findings, check: RestoreCheck::default() }.checked(checked))
     }
 
     /// The comment that it was dumped with takes the place of ours. That is the last step: the data is there.
@@ -138,21 +161,6 @@ impl Restore<'_> {
         }
     }
 
-    /// What stands at the name already.
-    async fn standing(&self) -> Result<Standing, NoOutcome> {
-        match self.client.ask(self.asked, &restoring::look(self.database)).await?.as_str() {
-            "" => return Ok(Standing::Nothing),
-            "t" => {
-                let message =
-                    format!("database '{}' is a template, from which others are made", self.database);
-                return Err(Failure::new(FailureCode::TargetRefused, message).into());
-            }
-            _ => {}
-        }
-        let objects = self.client.ask(self.database, restoring::COUNT_OBJECTS).await?;
-        Ok(if objects == "0" { Standing::Empty } else { Standing::Full })
-    }
-
     /// The dump flows from borg into the program that restores it, and is summed up on the way.
     async fn fill(&self, tool: &std::path::Path) -> Result<(), NoOutcome> {
         let at = connection_string(&self.scratch);
@@ -174,8 +182,10 @@ impl Restore<'_> {
     }
 
     /// The restored database takes the place of what stood there.
-    async fn take_place(&self, standing: &Standing) -> Result<Restored, NoOutcome> {
-        self.bench.step("check");
+    async fn take_place(&self, standing: &Standing, survey: &Survey) -> Result<Restored, NoOutcome> {
+        let counting = self.client.counting(&self.client.psql().await?, &self.scratch);
+        let checked = check::run(self.bench, self.dumped, counting, &survey.version).await?;
+        let checked = self.ask_query(&self.scratch, survey, checked).await?;
         let tables = self.client.ask(&self.scratch, restoring::COUNT_TABLES).await?.parse().unwrap_or(0);
         let settle = restoring::settle(&self.scratch, &self.dumped.properties, self.spec.no_owner);
         if !settle.is_empty() {
@@ -198,7 +208,21 @@ impl Restore<'_> {
         }
         let (kept, findings) = self.give_way(aside, standing).await;
         self.unmark().await;
-        Ok(Restored { tables, kept, findings })
+        Ok(Restored { tables, kept, findings, check: RestoreCheck::default() }.checked(checked))
+    }
+
+    /// Asks what people want to be asked.
+    async fn ask_query(
+        &self,
+        database: &str,
+        survey: &Survey,
+        mut checked: Checked,
+    ) -> Result<Checked, NoOutcome> {
+        if let Some(query) = &self.spec.check {
+            let said = self.client.query(database, query.statement(), survey).await;
+            checked.take(query, said)?;
+        }
+        Ok(checked)
     }
 
     /// What becomes of what stood there, and what it is called when it stays.

@@ -1,6 +1,7 @@
 //! A dump, into a dump store.
 
 use crate::control::NoOutcome;
+use crate::core::census::{self, Lists};
 use crate::core::dump::gone;
 use crate::core::dump_store as forms;
 use crate::core::manifest::{self, About};
@@ -11,8 +12,10 @@ use crate::jobs::store::stoppable;
 use crate::jobs::store::storing::{Kept, Storing};
 use crate::jobs::{Bench, Finished, finished, quiesce};
 use crate::parts::{Fed, From, Part, produce};
+use crate::pipeline::Recipe;
 use crate::sources::{self, Prepared};
 use crate::streams::Streams;
+use serde::Serialize;
 use serde_json::Value;
 use strongroom_domain::archive::{Artefact, Dump};
 use strongroom_domain::job::{BackupSpec, JobResult};
@@ -54,37 +57,30 @@ async fn store_all(
     let Prepared { server_version, tool, mut parts, mut findings, properties } =
         sources::prepare(bench, &spec.source, streams).await?;
     if !properties.is_null() {
-        parts.push(properties_part(&properties)?);
+        parts.push(listed(manifest::PROPERTIES, "properties", &properties)?);
     }
     bench.step("dump");
     let storing = Storing::new(bench, opened, spec.limits.upload_rate_kib_per_s);
     let (mut artefacts, mut tail): (Vec<Artefact>, Vec<String>) = (Vec::new(), Vec::new());
+    let (mut lists, all) = (Lists::new(), parts.len());
     for (n, part) in parts.into_iter().enumerate() {
         let (kind, database) = (part.kind, part.database.clone().unwrap_or_default());
-        let object = forms::object(name, bench.epoch, n + 1, &part.path, &recipe.suffix());
-        let (path, expected_bytes, parts) = (part.path.clone(), part.expected_bytes, artefacts.len() as u64);
-        let mut words = Vec::new();
-        let kept = storing.object(&recipe, object, expected_bytes, async |give| {
-            let mut sink = storing.counting(give, &path, parts);
-            let Fed { artefact, tail } = produce(part, &mut sink).await?;
-            words = tail;
-            if artefact.is_some() {
-                sink.end().await?;
-            }
-            Ok(artefact)
-        });
-        let kept = kept.await?;
+        let fed = store_part(&storing, &recipe, name, n + 1, part, artefacts.len() as u64).await?;
+        let Fed { artefact, tail: words, contents, finding } = fed;
         tail.extend(words);
-        match kept {
-            None => gone(kind, &database, &artefacts).into_iter().for_each(|gone| findings.add(gone)),
-            Some(Kept { made, plain, stored }) => {
-                if (plain.bytes, &plain.sha256) != (made.size_bytes, &made.sha256) {
-                    let message = format!("{path} changed on its way, in the memory of this node");
-                    return Err(Failure::new(FailureCode::Unknown, message).into());
-                }
-                artefacts.push(Artefact { stored: Some(stored), ..made });
-            }
+        finding.into_iter().for_each(|finding| findings.add(finding));
+        if let Some(artefact) = &artefact {
+            census::list(&mut lists, &artefact.path, contents);
         }
+        match artefact {
+            Some(artefact) => artefacts.push(artefact),
+            None => gone(kind, &database, &artefacts).into_iter().for_each(|gone| findings.add(gone)),
+        }
+    }
+    if !lists.is_empty() {
+        let part = listed(manifest::TABLES, "tables", &lists)?;
+        let fed = store_part(&storing, &recipe, name, all + 1, part, artefacts.len() as u64).await?;
+        artefacts.extend(fed.artefact);
     }
     making::all_are_there(bench, opened, name, &artefacts).await?;
     let artefacts_total = artefacts.len() as u64;
@@ -96,23 +92,59 @@ async fn store_all(
         comment: manifest::comment(spec, bench.job, server_of(spec)),
         hostname: crate::heartbeat::hostname(),
     };
-    let manifest = manifest::write(&dump, &Value::Null, Some(about), clock::now())
+    let manifest = manifest::write(&dump, &Value::Null, Lists::new(), Some(about), clock::now())
         .map_err(|e| Failure::new(FailureCode::Unknown, e.to_string()))?;
     let tail = tail.split_off(tail.len().saturating_sub(TAIL_LINES));
     Ok(Made { manifest, findings, tail })
 }
 
-/// What a restore needs to know besides: encrypted like the rest, for it tells who owns what.
-fn properties_part(properties: &Value) -> Result<Part, Failure> {
-    let text = serde_json::to_vec(properties)
-        .map_err(|e| Failure::new(FailureCode::Unknown, format!("the properties: {e}")))?;
+/// What a restore needs to know besides: encrypted like the rest, for it tells who owns what, and what tables are called.
+fn listed(path: &str, kind: &'static str, what: &impl Serialize) -> Result<Part, Failure> {
+    let text =
+        serde_json::to_vec(what).map_err(|e| Failure::new(FailureCode::Unknown, format!("{path}: {e}")))?;
     Ok(Part {
-        path: manifest::PROPERTIES.into(),
-        kind: "properties",
+        path: path.into(),
+        kind,
         database: None,
         format: None,
         expected_bytes: Some(text.len() as u64),
         may_vanish: false,
         from: From::Bytes(text),
     })
+}
+
+/// Stores a part, in one pass from its program to its object.
+async fn store_part(
+    storing: &Storing<'_>,
+    recipe: &Recipe,
+    name: &str,
+    n: usize,
+    part: Part,
+    parts: u64,
+) -> Result<Fed, Failure> {
+    let (path, expected_bytes) = (part.path.clone(), part.expected_bytes);
+    let object = forms::object(name, storing.epoch(), n, &path, &recipe.suffix());
+    let mut gone = None;
+    let kept = storing.object(recipe, object, expected_bytes, async |give| {
+        let mut sink = storing.counting(give, &path, parts);
+        let fed = produce(part, &mut sink).await?;
+        if fed.artefact.is_none() {
+            gone = Some(fed);
+            return Ok(None);
+        }
+        sink.end().await?;
+        Ok(Some(fed))
+    });
+    let Some(Kept { made: mut fed, plain, stored }) = kept.await? else {
+        let nothing = || Failure::new(FailureCode::Unknown, format!("nothing was stored of {path}"));
+        return gone.ok_or_else(nothing);
+    };
+    if let Some(artefact) = &mut fed.artefact {
+        if (plain.bytes, &plain.sha256) != (artefact.size_bytes, &artefact.sha256) {
+            let message = format!("{path} changed on its way, in the memory of this node");
+            return Err(Failure::new(FailureCode::Unknown, message));
+        }
+        artefact.stored = Some(stored);
+    }
+    Ok(fed)
 }

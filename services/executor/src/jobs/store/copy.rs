@@ -73,8 +73,14 @@ async fn copy_all(
     let dump = Dump { artefacts, ..archive.manifest.dump.clone() };
     // It is of the same moment, wherever and whenever it is copied.
     let (about, dumped_at) = (archive.manifest.archive.clone(), archive.manifest.dumped_at);
-    let manifest = manifest::write(&dump, &archive.manifest.properties, about, dumped_at)
-        .map_err(|e| Failure::new(FailureCode::Unknown, e.to_string()))?;
+    let manifest = manifest::write(
+        &dump,
+        &archive.manifest.properties,
+        archive.manifest.tables.clone(),
+        about,
+        dumped_at,
+    )
+    .map_err(|e| Failure::new(FailureCode::Unknown, e.to_string()))?;
     Ok(Made { manifest, findings: Findings::default(), tail: Vec::new() })
 }
 

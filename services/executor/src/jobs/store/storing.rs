@@ -42,6 +42,11 @@ impl<'a> Storing<'a> {
         Self { bench, opened, pace: Pace::new(kib_per_s), plain, stored }
     }
 
+    /// The attempt's fencing token.
+    pub fn epoch(&self) -> u64 {
+        self.bench.epoch
+    }
+
     /// Stores what `produce` gives. It says [`Flow::End`] when that was all, and gives nothing as its answer when there is to be
     /// no object.
     pub async fn object<T>(

@@ -1,0 +1,464 @@
+//! What is asked of a database to take its census, what its answers mean, and how two of them compare.
+
+use super::hex::hex;
+use super::{mysql, postgresql};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+use strongroom_domain::archive::{Artefact, Dump};
+use strongroom_domain::census::{
+    Census, RestoreCheck, TABLES_LISTED, TABLES_LISTED_OF_ALL, TableCount, Taken,
+};
+use strongroom_domain::failure::{Finding, Severity};
+
+/// Tables that are named in a finding.
+const NAMED: usize = 10;
+
+/// A census, with its tables.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Counted {
+    /// In sum.
+    pub census: Census,
+    /// One by one.
+    pub contents: Contents,
+}
+
+/// What was in a database, as the archive lists it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Contents {
+    /// Its tables; as many as are listed.
+    #[serde(default)]
+    pub tables: Vec<TableCount>,
+    /// The roles that own something in it or have rights there: without them it cannot come back as it was.
+    #[serde(default)]
+    pub roles: Vec<String>,
+}
+
+/// A table before its rows are counted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Table {
+    /// Its schema, where there are several.
+    pub schema: Option<String>,
+    /// Its name.
+    pub name: String,
+    /// How many rows the server believes that it has.
+    pub estimate: Option<u64>,
+}
+
+/// How a database system is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum System {
+    /// PostgreSQL, by psql.
+    Postgresql,
+    /// MySQL or MariaDB, by its client.
+    Mysql(mysql::program::Flavour),
+}
+
+/// Of PostgreSQL: what is people's own, and of no extension, which makes its own things again.
+const OWN: &str = "n.nspname !~ '^pg_' and n.nspname <> 'information_schema'";
+const NO_MEMBER: &str = "not exists (select from pg_catalog.pg_depend x where x.deptype = 'e' and x.classid = o.tableoid and x.objid = o.oid)";
+
+impl System {
+    /// Whether the moment at which a database is looked at can be that of its dump.
+    pub fn shares(self) -> bool {
+        self == Self::Postgresql
+    }
+
+    /// Begins to look at one moment of a database. The answer names the moment, where that can be shared.
+    pub fn begin(self, shared: bool) -> String {
+        match self {
+            // A role that may connect once or twice keeps that for the dump itself.
+            Self::Postgresql if shared => "begin isolation level repeatable read read only;
+set local row_security = off; set local search_path = ''; set local idle_in_transaction_session_timeout = 0;
+set local lock_timeout = '5s';
+select case when r.rolsuper or r.rolconnlimit not between 0 and 2 then pg_catalog.pg_export_snapshot() end
+  from pg_catalog.pg_roles r where r.rolname = current_user;
+\\set ON_ERROR_ROLLBACK on
+"
+            .into(),
+            Self::Postgresql => "begin isolation level repeatable read read only;
+set local row_security = off; set local search_path = ''; set local lock_timeout = '5s';
+\\set ON_ERROR_ROLLBACK on
+"
+            .into(),
+            Self::Mysql(_) => {
+                "set session lock_wait_timeout = 5; set session transaction isolation level repeatable read;
+start transaction with consistent snapshot, read only; savepoint looked;
+"
+                .into()
+            }
+        }
+    }
+
+    /// Bounds what the next statement may take.
+    pub fn within(self, seconds: u64) -> String {
+        match self {
+            Self::Postgresql => format!("set local statement_timeout = '{seconds}s';\n"),
+            Self::Mysql(mysql::program::Flavour::MariaDb) => {
+                format!("set session max_statement_time = {seconds};\n")
+            }
+            Self::Mysql(mysql::program::Flavour::MySql) => {
+                format!("set session max_execution_time = {};\n", seconds.saturating_mul(1000))
+            }
+        }
+    }
+
+    /// Asks for all tables, the smallest first: of most tables the rows are known then, also where time runs out.
+    pub fn tables(self) -> String {
+        match self {
+            Self::Postgresql => format!(
+                "select pg_catalog.json_build_array(n.nspname, o.relname, o.reltuples::bigint)
+  from pg_catalog.pg_class o join pg_catalog.pg_namespace n on n.oid = o.relnamespace
+  where o.relkind = 'r' and {OWN} and {NO_MEMBER}
+  order by o.relpages, n.nspname collate \"C\", o.relname collate \"C\";\n"
+            ),
+            Self::Mysql(_) => format!(
+                "select hex(table_name), coalesce(table_rows, '') from information_schema.tables where {MYSQL_OWN}
+  and table_type in ('BASE TABLE', 'SYSTEM VERSIONED') order by data_length, hex(table_name);\n"
+            ),
+        }
+    }
+
+    /// A line of the answer.
+    pub fn table(self, line: &str) -> Option<Table> {
+        match self {
+            Self::Postgresql => {
+                let fields: Vec<Value> = serde_json::from_str(line).ok()?;
+                let text = |n: usize| fields.get(n).and_then(Value::as_str).map(str::to_owned);
+                // Below zero it was never looked at.
+                let estimate = fields.get(2).and_then(Value::as_u64);
+                Some(Table { schema: Some(text(0)?), name: text(1)?, estimate })
+            }
+            Self::Mysql(_) => {
+                let (name, rows) = line.split_once('\t')?;
+                Some(Table { schema: None, name: mysql::text(name)?, estimate: rows.parse().ok() })
+            }
+        }
+    }
+
+    /// Asks for the roles that own something in the database or have rights there, where a restore needs them. What the
+    /// first role of a cluster owns is noted nowhere.
+    pub fn roles(self) -> Option<&'static str> {
+        match self {
+            Self::Postgresql => Some(
+                "select pg_catalog.to_json(r.rolname) from pg_catalog.pg_roles r
+  where r.oid in (select d.refobjid from pg_catalog.pg_shdepend d
+      where d.refclassid = 'pg_catalog.pg_authid'::pg_catalog.regclass and d.deptype in ('o', 'a')
+        and d.dbid = (select b.oid from pg_catalog.pg_database b where b.datname = pg_catalog.current_database()))
+    or r.oid = 10 and exists (select from pg_catalog.pg_class c where c.relowner = 10 and c.oid >= 16384)
+  order by r.rolname limit 1000;\n",
+            ),
+            Self::Mysql(_) => None,
+        }
+    }
+
+    /// Counts the rows of a table.
+    pub fn count(self, table: &Table) -> String {
+        match self {
+            Self::Postgresql => {
+                let schema = postgresql::identifier(table.schema.as_deref().unwrap_or("public"));
+                format!(
+                    "select pg_catalog.count(*) from only {schema}.{};\n",
+                    postgresql::identifier(&table.name)
+                )
+            }
+            // Nobody is to wait for us with a change of the table.
+            Self::Mysql(_) => format!(
+                "select count(*) from {}; rollback to savepoint looked;\n",
+                mysql::identifier(&table.name)
+            ),
+        }
+    }
+
+    /// Asks for the schema in lines, in an order of its own: what is written out by the server, and differs when it has
+    /// been read back once, is left out, and so is who owns it.
+    pub fn schema(self) -> String {
+        match self {
+            Self::Postgresql => format!(
+                "select pg_catalog.json_build_array('column', n.nspname, o.relname, o.relkind, a.attname,
+    pg_catalog.format_type(a.atttypid, a.atttypmod), a.attnotnull, a.atthasdef)
+  from pg_catalog.pg_attribute a join pg_catalog.pg_class o on o.oid = a.attrelid
+    join pg_catalog.pg_namespace n on n.oid = o.relnamespace
+  where a.attnum > 0 and not a.attisdropped and o.relkind in ('r', 'p', 'v', 'm', 'f') and {OWN} and {NO_MEMBER}
+  order by n.nspname collate \"C\", o.relname collate \"C\", a.attname collate \"C\";
+select pg_catalog.json_build_array('other', n.nspname, o.relname, o.relkind)
+  from pg_catalog.pg_class o join pg_catalog.pg_namespace n on n.oid = o.relnamespace
+  where o.relkind in ('r', 'p', 'v', 'm', 'f', 'S') and {OWN} and {NO_MEMBER}
+  order by n.nspname collate \"C\", o.relname collate \"C\";
+select pg_catalog.json_build_array('index', n.nspname, o.relname, c.relname, i.indisunique, i.indisprimary, i.indkey::text = '0', i.indnatts)
+  from pg_catalog.pg_index i join pg_catalog.pg_class o on o.oid = i.indrelid
+    join pg_catalog.pg_class c on c.oid = i.indexrelid join pg_catalog.pg_namespace n on n.oid = o.relnamespace
+  where {OWN} and {NO_MEMBER}
+  order by n.nspname collate \"C\", o.relname collate \"C\", c.relname collate \"C\";
+select pg_catalog.json_build_array('constraint', n.nspname, t.relname, o.conname, o.contype)
+  from pg_catalog.pg_constraint o join pg_catalog.pg_class t on t.oid = o.conrelid
+    join pg_catalog.pg_namespace n on n.oid = t.relnamespace
+  where o.contype in ('p', 'u', 'f', 'c', 'x') and {OWN} and {NO_MEMBER}
+    and not exists (select from pg_catalog.pg_depend x where x.deptype = 'e' and x.classid = t.tableoid and x.objid = t.oid)
+  order by n.nspname collate \"C\", t.relname collate \"C\", o.conname collate \"C\";
+select pg_catalog.json_build_array('trigger', n.nspname, t.relname, o.tgname)
+  from pg_catalog.pg_trigger o join pg_catalog.pg_class t on t.oid = o.tgrelid
+    join pg_catalog.pg_namespace n on n.oid = t.relnamespace
+  where not o.tgisinternal and {OWN} and {NO_MEMBER}
+  order by n.nspname collate \"C\", t.relname collate \"C\", o.tgname collate \"C\";
+select pg_catalog.json_build_array('function', n.nspname, o.proname, pg_catalog.oidvectortypes(o.proargtypes))
+  from pg_catalog.pg_proc o join pg_catalog.pg_namespace n on n.oid = o.pronamespace
+  where {OWN} and {NO_MEMBER}
+  order by n.nspname collate \"C\", o.proname collate \"C\", pg_catalog.oidvectortypes(o.proargtypes) collate \"C\";
+"
+            ),
+            Self::Mysql(_) => format!(
+                "select 'column', hex(table_name), hex(column_name), column_type, is_nullable, extra from information_schema.columns
+  where {MYSQL_OWN} order by hex(table_name), hex(column_name);
+select 'index', hex(table_name), hex(index_name), non_unique, seq_in_index, hex(column_name) from information_schema.statistics
+  where {MYSQL_OWN} order by hex(table_name), hex(index_name), seq_in_index;
+select 'constraint', hex(table_name), hex(constraint_name), constraint_type from information_schema.table_constraints
+  where {MYSQL_OWN} order by hex(table_name), hex(constraint_name), constraint_type;
+select 'trigger', hex(event_object_table), hex(trigger_name), action_timing, event_manipulation from information_schema.triggers
+  where trigger_schema = database() and hex(trigger_schema) = hex(database()) order by hex(trigger_name);
+select 'routine', routine_type, hex(routine_name) from information_schema.routines
+  where routine_schema = database() and hex(routine_schema) = hex(database()) order by routine_type, hex(routine_name);
+"
+            ),
+        }
+    }
+}
+
+/// Of MySQL: what is in the database that is asked, but for what a restore keeps in it for itself.
+const MYSQL_OWN: &str = "table_schema = database() and hex(table_schema) = hex(database())
+  and table_name not like 'strongroom\\_filling\\_%' and table_name not like 'strongroom\\_whole\\_%'";
+
+/// Sums up a schema as its lines come.
+#[derive(Default)]
+pub struct SchemaSum(Sha256);
+
+impl SchemaSum {
+    /// A line of it.
+    pub fn add(&mut self, line: &str) {
+        self.0.update(line.as_bytes());
+        self.0.update(b"\n");
+    }
+
+    /// That was all.
+    pub fn finish(self) -> String {
+        hex(&self.0.finalize())
+    }
+}
+
+/// A census of these tables.
+pub fn sum_up(contents: Contents, total: u64, schema_sha256: Option<String>, taken: Taken) -> Counted {
+    let Contents { mut tables, roles } = contents;
+    let counted = || tables.iter().filter(|table| !table.estimated).filter_map(|table| table.rows);
+    let census = Census {
+        tables_total: total,
+        tables_counted: counted().count() as u64,
+        rows_total: counted().sum(),
+        schema_sha256,
+        taken,
+    };
+    tables.truncate(TABLES_LISTED);
+    Counted { census, contents: Contents { tables, roles } }
+}
+
+/// What is in an archive's databases, by the path of each dump.
+pub type Lists = std::collections::BTreeMap<String, Contents>;
+
+/// Takes what is in a dump into what is in its archive, as long as there is room.
+pub fn list(lists: &mut Lists, path: &str, contents: Contents) {
+    let room = TABLES_LISTED_OF_ALL.saturating_sub(lists.values().map(|c| c.tables.len()).sum());
+    if contents != Contents::default() && contents.tables.len() <= room {
+        lists.insert(path.to_owned(), contents);
+    }
+}
+
+/// What was recorded of a dump.
+pub fn recorded(part: &Artefact, lists: &Lists) -> Option<Counted> {
+    let census = part.census.clone()?;
+    Some(Counted { census, contents: lists.get(&part.path).cloned().unwrap_or_default() })
+}
+
+/// Whether two servers write a schema in the same words: those of one series.
+pub fn same_series(dump: &Dump, version: &str) -> bool {
+    let series = |version: &str| {
+        let mut numbers = version.split(|c: char| !c.is_ascii_digit()).filter(|n| !n.is_empty());
+        let first = numbers.next().map(str::to_owned);
+        // PostgreSQL counts its series by one number, MySQL and MariaDB by two.
+        let second = (dump.source == "mysql").then(|| numbers.next().map(str::to_owned));
+        (version.to_ascii_lowercase().contains("mariadb"), first, second)
+    };
+    series(&dump.server_version) == series(version)
+}
+
+/// Compares what was recorded with what is there now.
+pub fn compare(then: &Counted, now: &Counted, same_series: bool) -> (RestoreCheck, Vec<Finding>) {
+    let mut check = RestoreCheck { rows_counted: now.census.rows_total, ..RestoreCheck::default() };
+    let by_name: std::collections::HashMap<_, _> =
+        now.contents.tables.iter().map(|table| ((&table.schema, &table.table), table)).collect();
+    let (mut differing, mut missing) = (Vec::new(), Vec::new());
+    let counted = |table: &TableCount| table.rows.filter(|_| !table.estimated);
+    let all_listed = now.census.tables_total == now.contents.tables.len() as u64;
+    for table in &then.contents.tables {
+        let name = table.schema.iter().map(String::as_str).chain([table.table.as_str()]);
+        let name = name.collect::<Vec<_>>().join(".");
+        match (by_name.get(&(&table.schema, &table.table)), counted(table)) {
+            (None, _) if all_listed => missing.push(name),
+            (Some(there), Some(rows)) => match counted(there) {
+                Some(now) if now == rows => check.tables_equal += 1,
+                Some(now) => differing.push(format!("{name} ({now}, then {rows})")),
+                None => {}
+            },
+            _ => {}
+        }
+    }
+    check.tables_differing = (differing.len() + missing.len()) as u64;
+    check.tables_not_compared =
+        then.census.tables_total.saturating_sub(check.tables_equal + check.tables_differing);
+    let mut findings = Vec::new();
+    let mut add = |severity, message| findings.push(Finding { severity, path: None, message });
+    if !missing.is_empty() {
+        add(Severity::Incomplete, format!("tables that were dumped are not there: {}", named(&missing)));
+    }
+    if !differing.is_empty() {
+        let named = named(&differing);
+        if then.census.taken == Taken::InSnapshot {
+            add(Severity::Incomplete, format!("tables have another number of rows than was dumped: {named}"));
+        } else {
+            let message = format!(
+                "tables have another number of rows than right before they were dumped; what was written meanwhile may be \
+                 why: {named}"
+            );
+            add(Severity::Benign, message);
+        }
+    }
+    if let (Some(then), Some(now)) = (&then.census.schema_sha256, &now.census.schema_sha256) {
+        check.schema_equal = Some(then == now);
+        if then != now {
+            let message = "the schema is not the one that was dumped";
+            if same_series {
+                add(Severity::Incomplete, message.to_owned());
+            } else {
+                let message = format!("{message}; the servers have other versions, which may be why");
+                add(Severity::Benign, message);
+            }
+        }
+    }
+    if check.tables_not_compared > 0 {
+        let message =
+            format!("the rows of {} tables were not counted, then or now", check.tables_not_compared);
+        add(Severity::Benign, message);
+    }
+    (check, findings)
+}
+
+fn named(all: &[String]) -> String {
+    let mut named = all.iter().take(NAMED).cloned().collect::<Vec<_>>().join(", ");
+    if all.len() > NAMED {
+        named.push_str(&format!(" and {} more", all.len() - NAMED));
+    }
+    named
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+    use super::*;
+    use proptest::prelude::*;
+
+    fn table(name: &str, rows: Option<u64>, estimated: bool) -> TableCount {
+        TableCount { schema: Some("public".into()), table: name.into(), rows, estimated }
+    }
+
+    fn counted(tables: Vec<TableCount>, schema: &str) -> Counted {
+        let total = tables.len() as u64;
+        let contents = Contents { tables, roles: Vec::new() };
+        sum_up(contents, total, Some(schema.into()), Taken::InSnapshot)
+    }
+
+    #[test]
+    fn what_is_the_same_is_said_to_be_and_what_is_not_is_named() {
+        let then = counted(
+            vec![table("a", Some(3), false), table("b", Some(7), false), table("c", Some(9), true)],
+            "x",
+        );
+        assert_eq!(
+            (then.census.rows_total, then.census.tables_counted, then.census.tables_total),
+            (10, 2, 3)
+        );
+        let (check, findings) = compare(&then, &then, true);
+        assert_eq!((check.tables_equal, check.tables_differing, check.tables_not_compared), (2, 0, 1));
+        assert_eq!(check.schema_equal, Some(true));
+        assert!(findings.iter().all(|f| f.severity == Severity::Benign), "{findings:?}");
+
+        let now = counted(vec![table("a", Some(3), false), table("b", Some(6), false)], "y");
+        let (check, findings) = compare(&then, &now, true);
+        assert_eq!((check.tables_equal, check.tables_differing, check.schema_equal), (1, 2, Some(false)));
+        let incomplete: Vec<_> = findings.iter().filter(|f| f.severity == Severity::Incomplete).collect();
+        assert_eq!(incomplete.len(), 3, "{findings:?}");
+        assert!(
+            incomplete[0].message.contains("public.c")
+                && incomplete[1].message.contains("public.b (6, then 7)")
+        );
+
+        // What was counted beside the dump is no proof against it, and other servers write schemas in other words.
+        let mut beside = then.clone();
+        beside.census.taken = Taken::Beside;
+        let now = counted(
+            vec![table("a", Some(3), false), table("b", Some(6), false), table("c", None, false)],
+            "y",
+        );
+        let (_, findings) = compare(&beside, &now, false);
+        assert!(findings.iter().all(|f| f.severity == Severity::Benign), "{findings:?}");
+    }
+
+    #[test]
+    fn servers_of_one_series_write_in_the_same_words() {
+        let dump = |source: &str, version: &str| Dump {
+            source: source.into(),
+            server_version: version.into(),
+            tool: String::new(),
+            artefacts: Vec::new(),
+            artefacts_total: 0,
+        };
+        let postgresql = dump("postgresql", "15.18 (Debian 15.18-0+deb12u1)");
+        assert!(same_series(&postgresql, "15.2") && !same_series(&postgresql, "16.18"));
+        let mariadb = dump("mysql", "10.11.6-MariaDB-0+deb12u1");
+        assert!(same_series(&mariadb, "10.11.19-MariaDB") && !same_series(&mariadb, "10.6.1-MariaDB"));
+        assert!(!same_series(&dump("mysql", "10.11.6"), "10.11.6-MariaDB"));
+    }
+
+    #[test]
+    fn names_are_quoted_in_what_is_asked_and_read_back_from_what_is_answered() {
+        let odd = Table { schema: Some("a\"b".into()), name: "c;`\n".into(), estimate: None };
+        assert!(System::Postgresql.count(&odd).contains("only \"a\"\"b\".\"c;`\n\";"));
+        assert!(System::Mysql(mysql::program::Flavour::MySql).count(&odd).contains("from `c;``\n`;"));
+        let read = System::Postgresql.table("[\"a\\\"b\", \"c\\n\", -1]").unwrap();
+        assert_eq!(read, Table { schema: Some("a\"b".into()), name: "c\n".into(), estimate: None });
+        let read = System::Mysql(mysql::program::Flavour::MariaDb).table("610A\t12").unwrap();
+        assert_eq!(read, Table { schema: None, name: "a\n".into(), estimate: Some(12) });
+    }
+
+    #[test]
+    fn an_archive_lists_no_more_tables_than_there_is_room_for() {
+        let mut lists = Lists::new();
+        for n in 0..12 {
+            let tables = vec![table("t", Some(1), false); TABLES_LISTED];
+            list(&mut lists, &n.to_string(), Contents { tables, roles: Vec::new() });
+        }
+        assert_eq!(lists.len(), 10);
+    }
+
+    proptest! {
+        #[test]
+        fn a_census_is_equal_to_itself_and_to_no_other(rows in prop::collection::vec(0_u64..9, 1..20), at in any::<prop::sample::Index>()) {
+            let tables: Vec<_> = rows.iter().enumerate().map(|(n, rows)| table(&n.to_string(), Some(*rows), false)).collect();
+            let then = counted(tables.clone(), "x");
+            let (check, findings) = compare(&then, &then, true);
+            prop_assert!(check.tables_equal == rows.len() as u64 && findings.is_empty());
+            let mut tables = tables;
+            let n = at.index(tables.len());
+            tables[n].rows = tables[n].rows.map(|rows| rows + 1);
+            let (check, findings) = compare(&then, &counted(tables, "x"), true);
+            prop_assert!(check.tables_differing == 1 && findings[0].severity == Severity::Incomplete);
+        }
+    }
+}
