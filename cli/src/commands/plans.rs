@@ -87,6 +87,10 @@ pub struct SetArgs {
     /// Make no copies any more.
     #[arg(long, conflicts_with = "copies")]
     no_copies: bool,
+    /// Protect databases and files together, as one archive: then --path, --sqlite and --postgresql or --mysql add to each
+    /// other. Say it with each change of such a plan.
+    #[arg(long)]
+    application: bool,
     /// An absolute path to protect; give it once for each. The list takes the place of the old one.
     #[arg(long = "path")]
     paths: Vec<String>,
@@ -103,14 +107,14 @@ pub struct SetArgs {
     #[arg(long)]
     exclude_caches: Option<bool>,
     /// An absolute path of an SQLite database to protect; give it once for each. The list takes the place of the old one.
-    #[arg(long = "sqlite", value_name = "PATH", conflicts_with_all = ["paths", "postgresql", "mysql"])]
+    #[arg(long = "sqlite", value_name = "PATH")]
     sqlite: Vec<String>,
     /// Protect the databases of a PostgreSQL server.
-    #[arg(long, conflicts_with = "paths")]
+    #[arg(long)]
     postgresql: bool,
     /// Protect the databases of a MySQL or MariaDB server. With neither host, user nor password, what opens it is found on
     /// the node.
-    #[arg(long, conflicts_with_all = ["paths", "postgresql"])]
+    #[arg(long, conflicts_with = "postgresql")]
     mysql: bool,
     /// A database; give it once for each. All of the server, when absent. The list takes the place of the old one.
     #[arg(long = "database")]
@@ -246,6 +250,7 @@ impl SetArgs {
         match kind {
             _ if !of_a_server => Ok(()),
             Some("postgresql" | "mysql") => Ok(()),
+            Some("application") if self.application && (self.postgresql || self.mysql) => Ok(()),
             Some(other) => Err(ClientError::Usage(format!(
                 "plan '{}' is of the type '{other}', which has no database server; say --postgresql or --mysql for another type",
                 self.name
@@ -278,32 +283,55 @@ impl SetArgs {
             || self.one_file_system.is_some()
             || self.exclude_caches.is_some();
         // What is said of a server does not say of which system it is: a plan that there is keeps its own.
-        let kind = match (self.mysql, self.postgresql, self.sqlite.is_empty()) {
-            (true, _, _) => Some("mysql"),
-            (_, true, _) => Some("postgresql"),
-            (_, _, false) => Some("sqlite"),
-            _ => files.then_some("files"),
+        let kinds: Vec<&str> = [
+            ("mysql", self.mysql),
+            ("postgresql", self.postgresql),
+            ("sqlite", !self.sqlite.is_empty()),
+            ("files", files),
+        ]
+        .into_iter()
+        .filter_map(|(kind, said)| said.then_some(kind))
+        .collect();
+        let kind = match kinds.as_slice() {
+            _ if self.application => Some("application"),
+            [] => None,
+            [one] => Some(*one),
+            several => {
+                let message = format!(
+                    "a plan has one source: {}; --application takes them together",
+                    several.join(" or ")
+                );
+                return Err(ClientError::Usage(message));
+            }
         };
+        // Where each member stands: by itself it is the source, else a part of it.
+        let of = |member: &'static str, fields: &[&'static str]| -> Vec<&'static str> {
+            let inner = self.application.then_some(member);
+            std::iter::once("source").chain(inner).chain(fields.iter().copied()).collect()
+        };
+        let server = if self.mysql { "mysql" } else { "postgresql" };
+        let empty = |wanted: bool| (self.application && wanted).then(|| json!({}));
         let changes = Changes::default()
             .with(&["source", "type"], kind)
-            .with_list_or_none(&["source", "databases"], &self.databases, self.all_databases)
-            .with_list(&["source", "excludes"], &self.excluded)
-            .with(&["source", "connection", "host"], self.host.as_ref())
-            .with(&["source", "connection", "port"], self.port)
-            .with(&["source", "connection", "user"], self.user.as_ref())
-            .with(&["source", "connection", "os_user"], self.os_user.as_ref())
-            .with(&["source", "connection", "tls"], self.tls.as_ref())
-            .with(&["source", "format"], self.format.as_ref())
+            .with(&of(server, &[]), empty(self.mysql || self.postgresql))
+            .with_list_or_none(&of(server, &["databases"]), &self.databases, self.all_databases)
+            .with_list(&of(server, &["excludes"]), &self.excluded)
+            .with(&of(server, &["connection", "host"]), self.host.as_ref())
+            .with(&of(server, &["connection", "port"]), self.port)
+            .with(&of(server, &["connection", "user"]), self.user.as_ref())
+            .with(&of(server, &["connection", "os_user"]), self.os_user.as_ref())
+            .with(&of(server, &["connection", "tls"]), self.tls.as_ref())
+            .with(&of(server, &["format"]), self.format.as_ref())
             .with(&["password"], password)
             .with(&["password"], self.no_password.then_some(Value::Null))
             .with(&["server"], self.server.as_ref())
             .with(&["repository"], self.repository.as_ref())
             .with_list_or_none(&["copies"], &self.copies, self.no_copies)
-            .with_list(&["source", "paths"], &self.paths)
-            .with_list(&["source", "paths"], &self.sqlite)
-            .with_list_or_none(&["source", "excludes"], &self.excludes, self.no_excludes)
-            .with(&["source", "one_file_system"], self.one_file_system)
-            .with(&["source", "exclude_caches"], self.exclude_caches)
+            .with_list(&of("files", &["paths"]), &self.paths)
+            .with_list(&of("sqlite", &["paths"]), &self.sqlite)
+            .with_list_or_none(&of("files", &["excludes"]), &self.excludes, self.no_excludes)
+            .with(&of("files", &["one_file_system"]), self.one_file_system)
+            .with(&of("files", &["exclude_caches"]), self.exclude_caches)
             .with(&["compression"], self.compression.as_ref())
             .with(&["schedule", "cron"], self.cron.as_ref())
             .with(&["schedule", "time_zone"], self.time_zone.as_ref())
@@ -367,6 +395,26 @@ mod tests {
         assert_eq!(said("--db-os-user postgres --postgresql", of("postgresql")).unwrap(), "postgresql");
         assert_eq!(said("--cron @daily", of("files")).unwrap(), "");
         assert_eq!(said("--description x", json!({})).unwrap(), "");
+    }
+
+    #[test]
+    fn sources_go_together_in_an_application_alone() {
+        let changes = |words: &str| {
+            let line = Line::try_parse_from(["set", "p"].into_iter().chain(words.split(' '))).unwrap();
+            line.args.changes().map(|mut changes| changes.remove("source")).map_err(|e| e.to_string())
+        };
+        let told = changes("--path /a --sqlite /b").unwrap_err();
+        assert!(told.contains("--application"), "{told}");
+        assert!(changes("--path /a --postgresql").is_err());
+        let all = "--application --path /a --exclude *.o --sqlite /a/b --postgresql --database d --db-user u";
+        let expected = json!({
+            "type": "application", "files": { "paths": ["/a"], "excludes": ["*.o"] }, "sqlite": { "paths": ["/a/b"] },
+            "postgresql": { "databases": ["d"], "connection": { "user": "u" } },
+        });
+        assert_eq!(changes(all).unwrap(), Some(expected));
+        let found = changes("--application --mysql").unwrap();
+        assert_eq!(found, Some(json!({ "type": "application", "mysql": {} })));
+        assert_eq!(changes("--path /a").unwrap(), Some(json!({ "type": "files", "paths": ["/a"] })));
     }
 
     #[test]

@@ -40,7 +40,7 @@ pub struct Facts {
 /// of a database without it is not whole.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Dump {
-    /// The kind of source: `postgresql`, `mysql`, ...
+    /// The kind of source: `postgresql`, `mysql`, ..., `application`.
     pub source: String,
     /// What the server calls its version.
     pub server_version: String,
@@ -50,6 +50,20 @@ pub struct Dump {
     pub artefacts: Vec<Artefact>,
     /// How many parts there are in all.
     pub artefacts_total: u64,
+    /// The files and folders that were taken together with them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub paths: Vec<String>,
+}
+
+impl Dump {
+    /// Of which system a part is: in an archive of an application, the first folder of its path says it.
+    pub fn system_of<'a>(&'a self, part: &'a Artefact) -> &'a str {
+        if self.source == "application" {
+            part.path.split('/').next().unwrap_or_default()
+        } else {
+            &self.source
+        }
+    }
 }
 
 /// How many parts of a dump an event holds.

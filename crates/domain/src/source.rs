@@ -3,11 +3,13 @@
 //! Files are read by borg itself. Databases are dumped by their own tools, and the dumps flow into the archive as files
 //! without ever lying on a disk. A new kind of source is a file below this one and a line in [`Source`].
 
+mod application;
 mod files;
 pub mod mysql;
 pub mod postgresql;
 mod sqlite;
 
+pub use application::Application;
 pub use files::Files;
 pub use mysql::Mysql;
 pub use postgresql::Postgresql;
@@ -28,6 +30,8 @@ pub enum Source {
     Mysql(Mysql),
     /// SQLite databases, as they are at one moment.
     Sqlite(Sqlite),
+    /// Databases and files together, as one archive.
+    Application(Box<Application>),
 }
 
 impl Source {
@@ -38,6 +42,7 @@ impl Source {
             Self::Postgresql(_) => "postgresql",
             Self::Mysql(_) => "mysql",
             Self::Sqlite(_) => "sqlite",
+            Self::Application(_) => "application",
         }
     }
 
@@ -48,6 +53,16 @@ impl Source {
             Self::Postgresql(postgresql) => postgresql.problems(),
             Self::Mysql(mysql) => mysql.problems(),
             Self::Sqlite(sqlite) => sqlite.problems(),
+            Self::Application(application) => application.problems(),
+        }
+    }
+
+    /// The files that it has.
+    pub fn files(&self) -> Option<&Files> {
+        match self {
+            Self::Files(files) => Some(files),
+            Self::Application(application) => application.files.as_ref(),
+            Self::Postgresql(_) | Self::Mysql(_) | Self::Sqlite(_) => None,
         }
     }
 
@@ -57,6 +72,11 @@ impl Source {
             Self::Files(_) | Self::Sqlite(_) => Vec::new(),
             Self::Postgresql(postgresql) => postgresql.connection.password.iter().collect(),
             Self::Mysql(mysql) => mysql.connection.password.iter().collect(),
+            Self::Application(application) => {
+                let postgresql = application.postgresql.iter().flat_map(|source| &source.connection.password);
+                let mysql = application.mysql.iter().flat_map(|source| &source.connection.password);
+                postgresql.chain(mysql).collect()
+            }
         }
     }
 }

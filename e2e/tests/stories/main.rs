@@ -7,6 +7,7 @@
     reason = "a test that panics is a test that failed"
 )]
 
+mod applications;
 mod backup;
 mod bad_input;
 mod client;

@@ -5,7 +5,7 @@ use crate::problem::Problem;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use strongroom_domain::job::DatabaseTarget;
-use strongroom_domain::source::{Source, mysql, postgresql};
+use strongroom_domain::source::{Application, Source, mysql, postgresql};
 use strongroom_domain::{FieldError, SecretRef};
 
 /// The way to a server, with the reference of its password.
@@ -41,6 +41,11 @@ impl Connection {
         match source {
             Source::Postgresql(source) => Some(Self::Postgresql(source.connection)),
             Source::Mysql(source) => Some(Self::Mysql(source.connection)),
+            Source::Application(source) => {
+                let Application { postgresql, mysql, .. } = *source;
+                let postgresql = postgresql.map(|source| Self::Postgresql(source.connection));
+                postgresql.or_else(|| mysql.map(|source| Self::Mysql(source.connection)))
+            }
             Source::Files(_) | Source::Sqlite(_) => None,
         }
     }
@@ -68,6 +73,14 @@ impl Connection {
         match self {
             Self::Postgresql(connection) => connection.problems(at),
             Self::Mysql(connection) => connection.problems(at),
+        }
+    }
+
+    /// Of which system it is.
+    pub fn system(&self) -> &'static str {
+        match self {
+            Self::Postgresql(_) => "postgresql",
+            Self::Mysql(_) => "mysql",
         }
     }
 

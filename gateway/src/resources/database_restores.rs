@@ -52,10 +52,11 @@ pub async fn restore(app: &App, request: &Request, id: &str) -> Result<Good, Pro
     let wanted: Wanted = body::understand(fields)?;
     let (archive, _) = find_whole(app, request, id).await?;
     let (dump, part) = part(&archive, wanted.database.as_deref())?;
+    let system = dump.system_of(part);
     let database = wanted.name.clone().or_else(|| part.database.clone()).unwrap_or_default();
     let connection = wanted.connection.clone();
-    let connection = connection.map(|fields| Connection::understand(&dump.source, fields)).transpose()?;
-    check(&wanted, &dump.source, part, &database, connection.as_ref())?;
+    let connection = connection.map(|fields| Connection::understand(system, fields)).transpose()?;
+    check(&wanted, system, part, &database, connection.as_ref())?;
     let same = |spec: &JobSpec| {
         let JobSpec::RestoreDatabase(there) = spec else { return false };
         let (into, place) = Connection::of_target(&there.into);
@@ -75,7 +76,7 @@ pub async fn restore(app: &App, request: &Request, id: &str) -> Result<Good, Pro
         return Ok(answer);
     }
     let (access, server, definition) = reach_to_read(app, archive.repository.as_str(), identity).await?;
-    let of_plan = connection_of_plan(app, &archive, &dump.source).await?;
+    let of_plan = connection_of_plan(app, &archive, system).await?;
     let Some(mut connection) = connection.or_else(|| of_plan.clone()) else {
         let message = "is needed: the plan of this archive is gone, or another one by now";
         return Err(Problem::field("connection", message));
@@ -155,18 +156,25 @@ fn part<'a>(archive: &'a Archive, wanted: Option<&str>) -> Result<(&'a Dump, &'a
     let dump = archive.facts.dump.as_ref().ok_or_else(|| {
         Problem::conflict("no_databases", "no database was dumped into this archive; restore its files")
     })?;
-    if dump.source == "sqlite" {
+    let is_of_server = |a: &&Artefact| a.kind == "database" && dump.system_of(a) != "sqlite";
+    if !dump.artefacts.iter().any(|a| is_of_server(&a)) && dump.artefacts.iter().any(|a| a.kind == "database")
+    {
         let detail = "databases of SQLite are files: restore them with POST /api/v1/archives/{id}/restore, by their paths below sqlite/";
         return Err(Problem::conflict("no_databases", detail));
     }
-    let mut databases = dump.artefacts.iter().filter(|a| a.kind == "database");
+    let mut databases = dump.artefacts.iter().filter(is_of_server);
     let found = match wanted {
         Some(name) => databases.find(|a| a.database.as_deref() == Some(name)),
         None => databases.next().filter(|_| databases.next().is_none()),
     };
     found.map(|part| (dump, part)).ok_or_else(|| {
-        let names =
-            dump.artefacts.iter().filter_map(|a| a.database.as_deref()).collect::<Vec<_>>().join(", ");
+        let names = dump
+            .artefacts
+            .iter()
+            .filter(is_of_server)
+            .filter_map(|a| a.database.as_deref())
+            .collect::<Vec<_>>()
+            .join(", ");
         Problem::field("database", format!("must be one that is in the archive: {names}"))
     })
 }
@@ -179,8 +187,8 @@ async fn connection_of_plan(
 ) -> Result<Option<Connection>, Problem> {
     let Some(plan) = &archive.plan else { return Ok(None) };
     match existing::<Plans>(app, plan.as_str()).await {
-        Ok(spec) if spec.server == archive.server && spec.source.kind() == system => {
-            Ok(Connection::of_source(spec.source))
+        Ok(spec) if spec.server == archive.server => {
+            Ok(Connection::of_source(spec.source).filter(|connection| connection.system() == system))
         }
         Ok(_) => Ok(None),
         Err(problem) if problem.status == warp::http::StatusCode::NOT_FOUND => Ok(None),

@@ -27,7 +27,11 @@ impl Resource for Plans {
     const KIND: Kind = Kind::Plan;
     const PLURAL: &'static str = "plans";
     const SINGULAR: &'static str = "plan";
-    const HIDDEN: &'static [&'static str] = &["/source/connection/password"];
+    const HIDDEN: &'static [&'static str] = &[
+        "/source/connection/password",
+        "/source/postgresql/connection/password",
+        "/source/mysql/connection/password",
+    ];
     const SEALED: &'static [&'static str] = &["password"];
 
     fn pick(event: &Event) -> Option<plan::Spec> {
@@ -101,7 +105,7 @@ fn misfits(spec: &plan::Spec, kind: repository::Kind) -> Vec<FieldError> {
     if let Some(problem) = spec.compression.problem_in(kind) {
         problems.push(FieldError::new("compression", problem));
     }
-    if kind == repository::Kind::DumpStore && matches!(spec.source, Source::Files(_)) {
+    if kind == repository::Kind::DumpStore && spec.source.files().is_some() {
         let message = "must be a borg repository for files; a dump store holds dumps of databases";
         problems.push(FieldError::new("repository", message));
     }
@@ -176,6 +180,13 @@ pub async fn with_password(
     match source {
         Source::Postgresql(source) => source.connection.password = sealed,
         Source::Mysql(source) => source.connection.password = sealed,
+        Source::Application(source) => {
+            if let Some(source) = &mut source.postgresql {
+                source.connection.password = sealed;
+            } else if let Some(source) = &mut source.mysql {
+                source.connection.password = sealed;
+            }
+        }
         Source::Files(_) | Source::Sqlite(_) => {}
     }
     Ok(())

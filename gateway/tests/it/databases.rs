@@ -143,6 +143,7 @@ pub async fn with_archive_of(made: Made, databases: &[&str]) -> (Stage, String) 
         tool: "pg_dump".into(),
         artefacts: databases.iter().map(|d| artefact(d)).collect(),
         artefacts_total: databases.len() as u64,
+        paths: Vec::new(),
     };
     let facts = Facts {
         id,

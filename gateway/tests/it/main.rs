@@ -1,6 +1,7 @@
 //! The gateway on a real log, asked over HTTP; the other services are played.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
+mod applications;
 mod archives;
 mod databases;
 mod definitions;

@@ -27,6 +27,7 @@ mod quiesce;
 mod repository;
 mod scratch;
 mod sources;
+mod specials;
 mod state;
 pub mod stores;
 mod streams;

@@ -9,8 +9,8 @@ use crate::core::findings::Findings;
 use crate::jobs::Bench;
 use crate::parts::Part;
 use crate::streams::Streams;
-use serde_json::Value;
-use strongroom_domain::source::Source;
+use serde_json::{Map, Value};
+use strongroom_domain::source::{Application, Source, Sqlite};
 use strongroom_domain::{Failure, FailureCode};
 
 /// A source that was looked at and can be dumped.
@@ -32,11 +32,39 @@ pub async fn prepare(bench: &Bench<'_>, source: &Source, streams: &Streams) -> R
     match source {
         Source::Postgresql(source) => postgresql::prepare(bench, source, streams).await,
         Source::Mysql(source) => mysql::prepare(bench, source, streams).await,
-        Source::Sqlite(source) => {
-            let source = source.clone();
-            let looking = tokio::task::spawn_blocking(move || sqlite::prepare(&source)).await;
-            looking.map_err(|e| Failure::new(FailureCode::Unknown, e.to_string()))?
-        }
+        Source::Sqlite(source) => of_sqlite(source).await,
+        Source::Application(set) => application(bench, set, streams).await,
         Source::Files(_) => Err(Failure::new(FailureCode::Unknown, "files are read and not dumped").into()),
     }
+}
+
+async fn of_sqlite(source: &Sqlite) -> Result<Prepared, NoOutcome> {
+    let source = source.clone();
+    let looking = tokio::task::spawn_blocking(move || sqlite::prepare(&source)).await;
+    looking.map_err(|e| Failure::new(FailureCode::Unknown, e.to_string()))?
+}
+
+/// All databases of an application, one after the other; its files go another way.
+async fn application(bench: &Bench<'_>, set: &Application, streams: &Streams) -> Result<Prepared, NoOutcome> {
+    let mut members = Vec::new();
+    if let Some(source) = &set.postgresql {
+        members.push(("postgresql", Box::pin(postgresql::prepare(bench, source, streams)).await?));
+    }
+    if let Some(source) = &set.mysql {
+        members.push(("mysql", Box::pin(mysql::prepare(bench, source, streams)).await?));
+    }
+    if let Some(source) = &set.sqlite {
+        members.push(("sqlite", of_sqlite(source).await?));
+    }
+    let (mut versions, mut tools) = (Vec::new(), Vec::new());
+    let (mut parts, mut findings, mut properties) = (Vec::new(), Findings::default(), Map::new());
+    for (system, member) in members {
+        versions.push(format!("{system} {}", member.server_version));
+        tools.push(member.tool);
+        parts.extend(member.parts);
+        findings.merge(member.findings);
+        properties.insert(system.to_owned(), member.properties);
+    }
+    let (server_version, tool) = (versions.join("; "), tools.join("; "));
+    Ok(Prepared { server_version, tool, parts, findings, properties: properties.into() })
 }

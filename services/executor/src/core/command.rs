@@ -28,6 +28,40 @@ fn call(command: &str, lock_wait_s: u32) -> Vec<String> {
 /// `borg create` of files.
 pub fn create(spec: &BackupSpec, files: &Files, job: JobId, server: &str) -> Vec<String> {
     let mut line = create_with(spec, job, server);
+    line.extend(of_files(files));
+    line.extend([archive(&spec.access, &spec.archive_name(job)), "--".into()]);
+    line.extend(files.paths.iter().cloned());
+    line
+}
+
+/// `borg create` of what comes through these pipes, one after the other, below the current folder; and of files, which come
+/// before the last of them. These special files are left out: they would be read as well.
+pub fn create_of_streams(
+    spec: &BackupSpec,
+    job: JobId,
+    server: &str,
+    pipes: &[String],
+    files: Option<(&Files, &[String])>,
+) -> Vec<String> {
+    let mut line = create_with(spec, job, server);
+    line.push("--read-special".into());
+    let mut paths = pipes.to_vec();
+    if let Some((files, specials)) = files {
+        // The first pattern that matches counts: no exclude of the plan's leaves out a dump.
+        line.extend(pipes.iter().map(|pipe| format!("--pattern=+ pf:{pipe}")));
+        line.extend(specials.iter().map(|path| format!("--exclude=pf:{path}")));
+        line.extend(of_files(files));
+        let last = paths.len().saturating_sub(1);
+        paths.splice(last..last, files.paths.iter().cloned());
+    }
+    line.extend([archive(&spec.access, &spec.archive_name(job)), "--".into()]);
+    line.extend(paths);
+    line
+}
+
+/// What is left out of files.
+fn of_files(files: &Files) -> Vec<String> {
+    let mut line = Vec::new();
     if files.one_file_system {
         line.push("--one-file-system".into());
     }
@@ -36,16 +70,6 @@ pub fn create(spec: &BackupSpec, files: &Files, job: JobId, server: &str) -> Vec
     }
     // One word each: a pattern that begins with a dash is a pattern.
     line.extend(files.excludes.iter().map(|pattern| format!("--exclude={pattern}")));
-    line.extend([archive(&spec.access, &spec.archive_name(job)), "--".into()]);
-    line.extend(files.paths.iter().cloned());
-    line
-}
-
-/// `borg create` of what comes through these pipes, one after the other, below the current folder.
-pub fn create_of_streams(spec: &BackupSpec, job: JobId, server: &str, pipes: &[String]) -> Vec<String> {
-    let mut line = create_with(spec, job, server);
-    line.extend(["--read-special".into(), archive(&spec.access, &spec.archive_name(job)), "--".into()]);
-    line.extend(pipes.iter().cloned());
     line
 }
 

@@ -113,6 +113,7 @@ mod tests {
             tool: "pg_dump 15".into(),
             artefacts: Vec::new(),
             artefacts_total: 0,
+            paths: Vec::new(),
         };
         let text =
             write(&dump, &json!({ "shop": { "owner": "o" } }), Lists::new(), None, Timestamp::UNIX_EPOCH)

@@ -118,6 +118,10 @@ async fn of_dump(bench: &Bench<'_>, spec: &BackupSpec, name: &str) -> Result<Cre
             }
         }
     }
+    // Before anything is stopped.
+    spec.source
+        .files()
+        .map_or(Ok(()), |files| files.paths.iter().try_for_each(|path| source_is_there(path)))?;
     match quiesce::around(bench, spec, Box::pin(dump::run(bench, spec, server_of(spec)))).await {
         Ok(dump::Dumped { facts, findings, tail }) => {
             found::keep(&bench.state.findings(), bench.job, &findings);
@@ -142,8 +146,7 @@ async fn create(
     match quiesce::around(bench, spec, creating).await {
         Ok(done) => {
             let mut findings = done.findings;
-            findings.named_paths_are_missing(&files.paths, |path| Path::new(path).symlink_metadata().is_ok());
-            links_to_elsewhere(&files.paths).into_iter().for_each(|finding| findings.add(finding));
+            told_of_files(&mut findings, files);
             found::keep(&bench.state.findings(), bench.job, &findings);
             let facts = archive::created(&done.stdout, &spec.access.repository).map_err(unreadable)?;
             Ok(Created::Now { facts: Box::new(facts), findings, tail: done.tail })
@@ -151,6 +154,12 @@ async fn create(
         Err(e) if e.says("Archive.AlreadyExists") => Ok(Created::Before { dump: None }),
         Err(e) => Err(not_created(bench, spec, name, e).await),
     }
+}
+
+/// What borg does not tell, or tells as less than it is, of the paths that are named.
+pub fn told_of_files(findings: &mut Findings, files: &Files) {
+    findings.named_paths_are_missing(&files.paths, |path| Path::new(path).symlink_metadata().is_ok());
+    links_to_elsewhere(&files.paths).into_iter().for_each(|finding| findings.add(finding));
 }
 
 /// Why there is no archive, after what is left of it was seen to.

@@ -4,22 +4,25 @@
 //! Borg gets no end of a pipe whose program has not ended well, the list of what was dumped with its digests is the last
 //! file of the archive, and an archive without it is none.
 
+use super::backup::told_of_files;
 use super::{Bench, unreadable};
 use crate::borg::{Call, NotDone};
 use crate::control::{self, NoOutcome, Stop};
 use crate::core::census::{self, Lists};
 use crate::core::dump::{self as dump_words, bounded};
 use crate::core::findings::Findings;
-use crate::core::manifest::{self, Manifest};
+use crate::core::manifest::{self, About, Manifest};
 use crate::core::{archive, command};
 use crate::parts::{Fed, From, NotFed, Part};
 use crate::sources::{self, Prepared};
+use crate::specials;
 use crate::streams::{Streams, feed};
 use std::io;
 use strongroom_domain::archive::{Artefact, Dump, Facts};
-use strongroom_domain::failure::Finding;
+use strongroom_domain::failure::{Finding, Severity};
 use strongroom_domain::job::BackupSpec;
 use strongroom_domain::repository::Access;
+use strongroom_domain::source::Files;
 use strongroom_domain::{Failure, FailureCode};
 use strongroom_service::clock;
 
@@ -44,6 +47,11 @@ pub async fn run(bench: &Bench<'_>, spec: &BackupSpec, server: &str) -> Result<D
     let streams = bench.streams().map_err(failed)?;
     let Prepared { server_version, tool, parts, findings, properties } =
         sources::prepare(bench, &spec.source, &streams).await.map_err(no)?;
+    let (files, mut findings) = (spec.source.files(), findings);
+    let specials = match files {
+        Some(files) => left_out(files, &mut findings).await.map_err(failed)?,
+        None => Vec::new(),
+    };
     let mut paths: Vec<String> = parts.iter().map(|part| part.path.clone()).collect();
     paths.push(manifest::PATH.to_owned());
     for path in &paths {
@@ -51,10 +59,29 @@ pub async fn run(bench: &Bench<'_>, spec: &BackupSpec, server: &str) -> Result<D
     }
     bench.step("dump");
     let (stopper, control) = control::pair();
-    let arguments = command::create_of_streams(spec, bench.job, server, &paths);
+    let arguments = command::create_of_streams(
+        spec,
+        bench.job,
+        server,
+        &paths,
+        files.map(|files| (files, specials.as_slice())),
+    );
     let call = Call { folder: Some(streams.path()), control, ..bench.call(arguments) };
-    let about = (spec.source.kind(), server_version, tool);
-    let feeding = feed_all(&streams, parts, about, &properties);
+    let empty = Dump {
+        source: spec.source.kind().to_owned(),
+        server_version,
+        tool,
+        artefacts: Vec::new(),
+        artefacts_total: 0,
+        paths: files.map(|files| files.paths.clone()).unwrap_or_default(),
+    };
+    let about = files.map(|_| About {
+        name: spec.archive_name(bench.job),
+        started_at: clock::now(),
+        comment: manifest::comment(spec, bench.job, server),
+        hostname: crate::heartbeat::hostname(),
+    });
+    let feeding = feed_all(&streams, parts, empty, about, &properties);
     let (mut fed, mut broken, mut stopped) = (None, None, None);
     let mut feeding = std::pin::pin!(feeding);
     // The last to be made is the first to be dropped: whatever ends this, borg is killed before a pipe is closed.
@@ -95,17 +122,35 @@ pub async fn run(bench: &Bench<'_>, spec: &BackupSpec, server: &str) -> Result<D
         archive::created(&done.stdout, &spec.access.repository).map_err(|e| failed(unreadable(e)))?;
     facts.dump = Some(dump);
     let mut all = findings;
-    all.merge(done.findings);
+    let mut of_borg = done.findings;
+    if let Some(files) = files {
+        told_of_files(&mut of_borg, files);
+    }
+    all.merge(of_borg);
     gone.into_iter().for_each(|finding| all.add(finding));
     tail.extend(done.tail);
     Ok(Dumped { facts, findings: all, tail })
+}
+
+/// What borg would open among files, and must not: told, because it is not in the archive.
+async fn left_out(files: &Files, findings: &mut Findings) -> Result<Vec<String>, Failure> {
+    let looked_at = files.clone();
+    let looking = tokio::task::spawn_blocking(move || specials::find(&looked_at)).await;
+    let found = looking.map_err(|e| Failure::new(FailureCode::Unknown, e.to_string()))??;
+    for path in &found {
+        let message =
+            "a pipe or a device, or a link to one, was left out: it has no content of its own".into();
+        findings.add(Finding { severity: Severity::Benign, path: Some(path.clone()), message });
+    }
+    Ok(found)
 }
 
 /// Feeds part after part, and the list of them at the end.
 async fn feed_all(
     streams: &Streams,
     parts: Vec<Part>,
-    (source, server_version, tool): (&str, String, String),
+    empty: Dump,
+    about: Option<About>,
     properties: &serde_json::Value,
 ) -> Result<(Dump, Vec<String>, Vec<Finding>), (NotFed, Option<tokio::net::unix::pipe::Sender>)> {
     let mut artefacts: Vec<Artefact> = Vec::new();
@@ -124,8 +169,8 @@ async fn feed_all(
         }
     }
     let artefacts_total = artefacts.len() as u64;
-    let dump = Dump { source: source.to_owned(), server_version, tool, artefacts, artefacts_total };
-    let text = manifest::write(&dump, properties, lists, None, clock::now())
+    let dump = Dump { artefacts, artefacts_total, ..empty };
+    let text = manifest::write(&dump, properties, lists, about, clock::now())
         .map_err(|e| (NotFed::Failed(Failure::new(FailureCode::Unknown, e.to_string())), None))?;
     let (path, kind) = (manifest::PATH.to_owned(), "manifest");
     let last = Part {

@@ -79,7 +79,14 @@ pub async fn run(
         let message = format!("'{}' is no database that was dumped into this archive", spec.path);
         Failure::new(FailureCode::PathNotInArchive, message)
     })?;
-    let properties = part.database.as_ref().and_then(|d| manifest.properties.get(d)).cloned();
+    let system = manifest.dump.system_of(part);
+    // In an archive of an application each system has its own.
+    let all = if manifest.dump.source == system {
+        Some(&manifest.properties)
+    } else {
+        manifest.properties.get(system)
+    };
+    let properties = part.database.as_ref().and_then(|d| all?.get(d)).cloned();
     let events = manifest.dump.artefacts.iter().find(|a| a.kind == "events" && a.database == part.database);
     let dumped = Dumped {
         origin,
@@ -89,11 +96,11 @@ pub async fn run(
         recorded: census::recorded(part, &manifest.tables),
         dump: manifest.dump.clone(),
     };
-    let into = |system: &str| {
-        if manifest.dump.source == system {
+    let into = |wanted: &str| {
+        if system == wanted {
             return Ok(());
         }
-        let message = format!("a dump of {} cannot be restored into {system}", manifest.dump.source);
+        let message = format!("a dump of {system} cannot be restored into {wanted}");
         Err(Failure::new(FailureCode::RestoreFailed, message))
     };
     if spec.dry_run {

@@ -30,15 +30,17 @@ pub async fn source(bench: &Bench<'_>, source: &Source) -> Result<Finished, NoOu
         return of_files(bench, files).await;
     }
     let streams = bench.streams()?;
-    let Prepared { server_version, tool, parts, findings, properties: _ } =
+    let Prepared { server_version, tool, parts, mut findings, properties: _ } =
         sources::prepare(bench, source, &streams).await?;
+    let paths = source.files().map(|files| files.paths.as_slice()).unwrap_or_default();
+    paths.iter().filter_map(unread).for_each(|finding| findings.add(finding));
     let probe = SourceProbe {
         source: source.kind().to_owned(),
         server_version,
         tool,
         size_bytes: parts.iter().filter_map(|part| part.expected_bytes).sum(),
-        parts_total: parts.len() as u64,
-        parts: parts.iter().take(PARTS_TOLD).map(told).collect(),
+        parts_total: (parts.len() + paths.len()) as u64,
+        parts: parts.iter().map(told).chain(paths.iter().map(told_path)).take(PARTS_TOLD).collect(),
     };
     Ok(finished(JobResult::TestSource { probe }, findings, Vec::new()))
 }
@@ -52,17 +54,8 @@ fn told(part: &Part) -> PartProbe {
 async fn of_files(bench: &Bench<'_>, files: &Files) -> Result<Finished, NoOutcome> {
     let tool = format!("borg {}", bench.borg.version().await?);
     let mut findings = Findings::default();
-    for path in &files.paths {
-        if let Err(e) = look(Path::new(path)) {
-            let (path, message) = (Some(path.clone()), format!("cannot be read: {e}"));
-            findings.add(Finding { severity: Severity::Incomplete, path, message });
-        }
-    }
-    let parts = files.paths.iter().take(PARTS_TOLD).map(|path| PartProbe {
-        kind: "path".into(),
-        name: path.clone(),
-        size_bytes: Path::new(path).symlink_metadata().ok().filter(|m| m.is_file()).map(|m| m.len()),
-    });
+    files.paths.iter().filter_map(unread).for_each(|finding| findings.add(finding));
+    let parts = files.paths.iter().take(PARTS_TOLD).map(told_path);
     let probe = SourceProbe {
         source: "files".into(),
         server_version: String::new(),
@@ -72,6 +65,17 @@ async fn of_files(bench: &Bench<'_>, files: &Files) -> Result<Finished, NoOutcom
         size_bytes: 0,
     };
     Ok(finished(JobResult::TestSource { probe }, findings, Vec::new()))
+}
+
+fn told_path(path: &String) -> PartProbe {
+    let size_bytes = Path::new(path).symlink_metadata().ok().filter(|m| m.is_file()).map(|m| m.len());
+    PartProbe { kind: "path".into(), name: path.clone(), size_bytes }
+}
+
+/// Why a path cannot be read.
+fn unread(path: &String) -> Option<Finding> {
+    let message = format!("cannot be read: {}", look(Path::new(path)).err()?);
+    Some(Finding { severity: Severity::Incomplete, path: Some(path.clone()), message })
 }
 
 fn look(path: &Path) -> std::io::Result<()> {

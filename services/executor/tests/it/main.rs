@@ -24,6 +24,7 @@ mod previews;
 mod quiesce;
 mod restores;
 mod secrecy;
+mod sets;
 mod sqlite;
 mod stage;
 mod stores;

@@ -70,7 +70,7 @@ pub async fn postgresql(
     dumped: &Dumped<'_>,
 ) -> Result<DatabasePreview, NoOutcome> {
     let database = wanted.database;
-    let streams = super::streams(bench)?;
+    let streams = bench.streams()?;
     let client = postgresql_client::Client::new(bench, connection, &streams).await?;
     let survey = client.survey().await?;
     let tool = client.tool(restore_postgresql::tool(&dumped.part), survey.major()).await?;
@@ -131,7 +131,7 @@ pub async fn mysql(
     connection: &mysql::Connection,
     dumped: &Dumped<'_>,
 ) -> Result<DatabasePreview, NoOutcome> {
-    let streams = super::streams(bench)?;
+    let streams = bench.streams()?;
     let client = mysql_client::Client::new(bench, connection, &streams)?;
     let survey = client.survey().await?;
     let tool = client.tool(CLIENT, survey.flavour()).await?;

@@ -85,7 +85,7 @@ async fn store_all(
     making::all_are_there(bench, opened, name, &artefacts).await?;
     let artefacts_total = artefacts.len() as u64;
     let source = spec.source.kind().to_owned();
-    let dump = Dump { source, server_version, tool, artefacts, artefacts_total };
+    let dump = Dump { source, server_version, tool, artefacts, artefacts_total, paths: Vec::new() };
     let about = About {
         name: name.to_owned(),
         started_at,
