@@ -418,6 +418,7 @@ mod tests {
             tool: String::new(),
             artefacts: Vec::new(),
             artefacts_total: 0,
+            paths: Vec::new(),
         };
         let postgresql = dump("postgresql", "15.18 (Debian 15.18-0+deb12u1)");
         assert!(same_series(&postgresql, "15.2") && !same_series(&postgresql, "16.18"));
