@@ -156,6 +156,10 @@ fn part<'a>(archive: &'a Archive, wanted: Option<&str>) -> Result<(&'a Dump, &'a
     let dump = archive.facts.dump.as_ref().ok_or_else(|| {
         Problem::conflict("no_databases", "no database was dumped into this archive; restore its files")
     })?;
+    if !dump.artefacts.iter().any(|a| a.kind == "database") {
+        let detail = "no database was dumped into this archive; restore its files";
+        return Err(Problem::conflict("no_databases", detail));
+    }
     let is_of_server = |a: &&Artefact| a.kind == "database" && dump.system_of(a) != "sqlite";
     if !dump.artefacts.iter().any(|a| is_of_server(&a)) && dump.artefacts.iter().any(|a| a.kind == "database")
     {

@@ -105,9 +105,15 @@ fn misfits(spec: &plan::Spec, kind: repository::Kind) -> Vec<FieldError> {
     if let Some(problem) = spec.compression.problem_in(kind) {
         problems.push(FieldError::new("compression", problem));
     }
-    if kind == repository::Kind::DumpStore && spec.source.files().is_some() {
-        let message = "must be a borg repository for files; a dump store holds dumps of databases";
-        problems.push(FieldError::new("repository", message));
+    if let Some(files) = spec.source.files().filter(|_| kind == repository::Kind::DumpStore) {
+        let at = if matches!(spec.source, Source::Files(_)) { "source" } else { "source.files" };
+        // Files are packed by tar there, which knows no others.
+        let is_known = |pattern: &str| !["sh:", "re:"].iter().any(|kind| pattern.starts_with(kind));
+        let unknown = files.excludes.iter().enumerate().filter(|(_, pattern)| !is_known(pattern));
+        problems.extend(unknown.map(|(n, _)| {
+            let message = "must be a glob (fm:), pp: or pf: for a dump store";
+            FieldError::new(format!("{at}.excludes[{n}]"), message)
+        }));
     }
     problems
 }

@@ -137,10 +137,15 @@ async fn each_kind_of_repository_takes_what_it_can() {
 
     let plan = |source: Value, compression: &str| json!({ "server": "web", "repository": "dumps", "source": source, "compression": compression });
     let sqlite = json!({ "type": "sqlite", "paths": ["/x.db"] });
-    let files = json!({ "type": "files", "paths": ["/x"] });
-    for (plan, field) in
-        [(plan(files, "zstd"), "repository"), (plan(sqlite.clone(), "lzma,3"), "compression")]
-    {
+    let files = |exclude: &str| json!({ "paths": ["/x"], "excludes": ["*.o", exclude] });
+    let mut alone = files("sh:/x/**/y");
+    alone["type"] = json!("files");
+    let set = json!({ "type": "application", "files": files("re:x"), "sqlite": { "paths": ["/x.db"] } });
+    for (plan, field) in [
+        (plan(alone, "zstd"), "source.excludes[1]"),
+        (plan(set, "zstd"), "source.files.excludes[1]"),
+        (plan(sqlite.clone(), "lzma,3"), "compression"),
+    ] {
         let refused = stage.client.put("/plans/db", plan.clone()).await.problem(422, "invalid");
         assert_eq!(refused.fields(), [field], "{plan}");
     }

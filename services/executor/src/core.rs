@@ -24,3 +24,4 @@ pub mod ssh;
 pub mod sum;
 pub mod surrogates;
 pub mod tail;
+pub mod tar;

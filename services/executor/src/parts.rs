@@ -3,10 +3,13 @@
 use crate::census::{BESIDE_A_DUMP, Counting, Moment};
 use crate::child::{Input, Plan};
 use crate::core::census::{Contents, Counted};
+use crate::core::findings::Findings;
 use crate::core::sum::{Sum, Summed};
+use crate::core::tar::Told;
 use crate::program;
 use bytes::{Bytes, BytesMut};
 use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
 use strongroom_domain::archive::Artefact;
 use strongroom_domain::census::Taken;
 use strongroom_domain::failure::{Finding, Severity};
@@ -59,6 +62,8 @@ pub struct Program {
     pub words: fn(&[String]) -> String,
     /// How the database is counted meanwhile, when it is one.
     pub counting: Option<Counting>,
+    /// For `tar`, which goes on when a file cannot be read: what it says, line by line, by which its end is judged.
+    pub told: Option<Arc<Mutex<Told>>>,
 }
 
 /// Gives pieces until there are no more, or nobody takes them.
@@ -87,7 +92,7 @@ pub struct Fed {
     /// What was counted in it.
     pub contents: Contents,
     /// What was found on the way.
-    pub finding: Option<Finding>,
+    pub findings: Findings,
 }
 
 /// What came of producing a part.
@@ -97,6 +102,8 @@ struct Produced {
     counted: Option<Counted>,
     /// Why nothing was counted that should have been.
     uncounted: Option<String>,
+    /// What the program itself has found.
+    findings: Findings,
 }
 
 /// Makes a part, and gives it away piece by piece. Whoever takes it learns from the answer alone that it is whole.
@@ -111,22 +118,23 @@ pub async fn produce(part: Part, sink: &mut impl Sink) -> Result<Fed, NotFed> {
     };
     let Summed { bytes, sha256 } = to.sum.finish();
     match produced {
-        Ok(Produced { tail, counted, uncounted }) => {
+        Ok(Produced { tail, counted, uncounted, mut findings }) => {
             let kind = kind.to_owned();
-            let finding = uncounted.map(|why| {
+            if let Some(why) = uncounted {
                 let database = database.as_deref().unwrap_or(&path);
                 let message = format!("the rows of '{database}' were not counted beside its dump: {why}");
-                Finding { severity: Severity::Benign, path: None, message }
-            });
+                findings.add(Finding { severity: Severity::Benign, path: None, message });
+            }
             let (census, contents) = counted.map(|c| (c.census, c.contents)).unzip();
             let artefact =
                 Artefact { path, kind, database, format, size_bytes: bytes, sha256, stored: None, census };
-            Ok(Fed { artefact: Some(artefact), tail, contents: contents.unwrap_or_default(), finding })
+            Ok(Fed { artefact: Some(artefact), tail, contents: contents.unwrap_or_default(), findings })
         }
         Err(NotFed::Failed(failure))
             if may_vanish && bytes == 0 && failure.code == FailureCode::DatabaseMissing =>
         {
-            Ok(Fed { artefact: None, tail: failure.log_tail, contents: Contents::default(), finding: None })
+            let (contents, findings) = (Contents::default(), Findings::default());
+            Ok(Fed { artefact: None, tail: failure.log_tail, contents, findings })
         }
         Err(not_fed) => Err(not_fed),
     }
@@ -162,8 +170,7 @@ async fn read(reader: Reader, to: &mut Summing<'_, impl Sink>) -> Result<Produce
 /// A program, and beside it the counting of what it dumps.
 async fn run(mut program: Program, to: &mut Summing<'_, impl Sink>) -> Result<Produced, NotFed> {
     let Some(counting) = program.counting.take() else {
-        let tail = run_alone(&program, to).await?;
-        return Ok(Produced { tail, ..Produced::default() });
+        return run_alone(&program, to).await;
     };
     let shared = counting.system.shares();
     let began = match counting.begin(shared).await {
@@ -177,19 +184,20 @@ async fn run(mut program: Program, to: &mut Summing<'_, impl Sink>) -> Result<Pr
         Ok(moment) => moment,
         // The dump itself says what is wrong with the server.
         Err(why) => {
-            let tail = run_alone(&program, to).await?;
-            return Ok(Produced { tail, uncounted: Some(why), ..Produced::default() });
+            let produced = run_alone(&program, to).await?;
+            return Ok(Produced { uncounted: Some(why), ..produced });
         }
     };
-    let Program { plan, cause, words, counting: _ } = &program;
-    let mut of_moment = Program { plan: plan.clone(), cause: *cause, words: *words, counting: None };
+    let Program { plan, cause, words, counting: _, told } = &program;
+    let (plan, told) = (plan.clone(), told.clone());
+    let mut of_moment = Program { plan, cause: *cause, words: *words, counting: None, told };
     of_moment.plan.arguments.extend(moment.name.iter().map(|name| format!("--snapshot={name}")));
     let taken = if shared { Taken::InSnapshot } else { Taken::Beside };
     match run_counted(&of_moment, moment, taken, to).await {
         Err(NotFed::Failed(failure)) if shared && to.sum.is_empty() && is_about_snapshots(&failure) => {
             // Some other server of the same name has answered: that is no reason to have no dump.
-            let tail = run_alone(&program, to).await?;
-            Ok(Produced { tail, uncounted: Some(failure.message), ..Produced::default() })
+            let produced = run_alone(&program, to).await?;
+            Ok(Produced { uncounted: Some(failure.message), ..produced })
         }
         done => done,
     }
@@ -214,9 +222,9 @@ async fn run_counted(
     let mut counting = std::pin::pin!(counting);
     let mut running = std::pin::pin!(run_alone(program, to));
     let mut counted = None;
-    let tail = loop {
+    let produced = loop {
         tokio::select! {
-            tail = &mut running => break tail?,
+            produced = &mut running => break produced?,
             done = &mut counting, if counted.is_none() => counted = Some(done),
         }
     };
@@ -225,15 +233,15 @@ async fn run_counted(
         None => counting.await,
     };
     Ok(match counted {
-        Ok(counted) => Produced { tail, counted: Some(counted), uncounted: None },
-        Err(e) => Produced { tail, counted: None, uncounted: Some(e.to_string()) },
+        Ok(counted) => Produced { counted: Some(counted), ..produced },
+        Err(e) => Produced { uncounted: Some(e.to_string()), ..produced },
     })
 }
 
 /// What is printed last is given on when the program has ended well: one that finds out that there is nothing to dump may
 /// have printed how such a dump begins.
-async fn run_alone(program: &Program, to: &mut Summing<'_, impl Sink>) -> Result<Vec<String>, NotFed> {
-    let Program { plan, cause, words, counting: _ } = program;
+async fn run_alone(program: &Program, to: &mut Summing<'_, impl Sink>) -> Result<Produced, NotFed> {
+    let Program { plan, cause, words, counting: _, told } = program;
     debug_assert!(!matches!(plan.input, Input::Stream), "nobody writes to it");
     let name = plan.program.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let (mut stdout, stderr, mut handle) =
@@ -252,7 +260,11 @@ async fn run_alone(program: &Program, to: &mut Summing<'_, impl Sink>) -> Result
         Ok(())
     };
     // When nobody takes it, the program is gone: its handle is dropped, and nobody waits for it.
-    let speaking = program::tail(stderr);
+    let speaking = program::tail_heard(stderr, |line| {
+        if let Some(told) = &told {
+            told.lock().unwrap_or_else(PoisonError::into_inner).take(line);
+        }
+    });
     let (given, tail) = tokio::join!(
         async {
             let given: Result<(), NotFed> = giving.await;
@@ -266,9 +278,16 @@ async fn run_alone(program: &Program, to: &mut Summing<'_, impl Sink>) -> Result
     );
     given?;
     let status = handle.ended().await.map_err(|e| failed(&name, &e))?;
+    if let Some(told) = told {
+        let told = std::mem::take(&mut *told.lock().unwrap_or_else(PoisonError::into_inner));
+        let findings =
+            told.conclude(status.code()).map_err(|failure| NotFed::Failed(failure.with_log(tail.clone())))?;
+        to.give(piece.freeze()).await?;
+        return Ok(Produced { tail, findings, ..Produced::default() });
+    }
     if status.success() {
         to.give(piece.freeze()).await?;
-        return Ok(tail);
+        return Ok(Produced { tail, ..Produced::default() });
     }
     let failure = Failure::new(cause(&tail), format!("{name} ended with {status}: {}", words(&tail)));
     Err(NotFed::Failed(failure.with_log(tail)))

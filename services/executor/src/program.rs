@@ -73,8 +73,23 @@ pub async fn tail(said: impl AsyncRead + Unpin) -> Vec<String> {
     tail.into_inner().unwrap_or_else(PoisonError::into_inner).lines.into()
 }
 
+/// The same, of which each line is heard.
+pub async fn tail_heard(said: impl AsyncRead + Unpin, mut hear: impl FnMut(&str)) -> Vec<String> {
+    let mut tail = Tail::default();
+    lines(said, |line| {
+        hear(line);
+        tail.push(line);
+    })
+    .await;
+    tail.lines.into()
+}
+
 /// The same, kept together with what is said elsewhere.
 pub async fn tail_into(said: impl AsyncRead + Unpin, tail: &Mutex<Tail>) {
+    lines(said, |line| tail.lock().unwrap_or_else(PoisonError::into_inner).push(line)).await;
+}
+
+async fn lines(said: impl AsyncRead + Unpin, mut hear: impl FnMut(&str)) {
     let mut said = BufReader::new(said);
     let mut line = Vec::new();
     loop {
@@ -83,8 +98,7 @@ pub async fn tail_into(said: impl AsyncRead + Unpin, tail: &Mutex<Tail>) {
         match (&mut said).take(LINE_BYTES).read_until(b'\n', &mut line).await {
             Ok(0) | Err(_) => return,
             Ok(_) => {
-                let words = String::from_utf8_lossy(&line);
-                tail.lock().unwrap_or_else(PoisonError::into_inner).push(words.trim_end());
+                hear(String::from_utf8_lossy(&line).trim_end());
             }
         }
     }

@@ -1,5 +1,6 @@
 //! Sources that are dumped: one file each, and one line in [`prepare`].
 
+pub mod files;
 mod mysql;
 mod postgresql;
 mod sqlite;
@@ -25,6 +26,19 @@ pub struct Prepared {
     pub findings: Findings,
     /// What a restore needs to know besides.
     pub properties: Value,
+}
+
+impl Prepared {
+    /// Of files alone nothing is dumped.
+    pub fn nothing() -> Self {
+        Self {
+            server_version: String::new(),
+            tool: String::new(),
+            parts: Vec::new(),
+            findings: Findings::default(),
+            properties: Value::Null,
+        }
+    }
 }
 
 /// Looks at a source.

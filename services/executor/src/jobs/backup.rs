@@ -119,9 +119,7 @@ async fn of_dump(bench: &Bench<'_>, spec: &BackupSpec, name: &str) -> Result<Cre
         }
     }
     // Before anything is stopped.
-    spec.source
-        .files()
-        .map_or(Ok(()), |files| files.paths.iter().try_for_each(|path| source_is_there(path)))?;
+    sources_are_there(spec)?;
     match quiesce::around(bench, spec, Box::pin(dump::run(bench, spec, server_of(spec)))).await {
         Ok(dump::Dumped { facts, findings, tail }) => {
             found::keep(&bench.state.findings(), bench.job, &findings);
@@ -206,6 +204,12 @@ pub fn recalled(bench: &Bench<'_>) -> Findings {
 /// The server, as the repository's place says it: `<destination>/<server>/<repository>`.
 pub fn server_of(spec: &BackupSpec) -> &str {
     spec.access.location.rsplit('/').nth(1).unwrap_or_default()
+}
+
+/// Whether all paths of a plan are there.
+pub fn sources_are_there(spec: &BackupSpec) -> Result<(), Failure> {
+    let paths = spec.source.files().map(|files| files.paths.as_slice()).unwrap_or_default();
+    paths.iter().try_for_each(|path| source_is_there(path))
 }
 
 fn source_is_there(path: &str) -> Result<(), Failure> {

@@ -127,7 +127,7 @@ pub async fn run(bench: &Bench<'_>, spec: &BackupSpec, server: &str) -> Result<D
         told_of_files(&mut of_borg, files);
     }
     all.merge(of_borg);
-    gone.into_iter().for_each(|finding| all.add(finding));
+    all.merge(gone);
     tail.extend(done.tail);
     Ok(Dumped { facts, findings: all, tail })
 }
@@ -152,20 +152,22 @@ async fn feed_all(
     empty: Dump,
     about: Option<About>,
     properties: &serde_json::Value,
-) -> Result<(Dump, Vec<String>, Vec<Finding>), (NotFed, Option<tokio::net::unix::pipe::Sender>)> {
+) -> Result<(Dump, Vec<String>, Findings), (NotFed, Option<tokio::net::unix::pipe::Sender>)> {
     let mut artefacts: Vec<Artefact> = Vec::new();
-    let (mut words, mut gone, mut lists) = (Vec::new(), Vec::new(), Lists::new());
+    let (mut words, mut gone, mut lists) = (Vec::new(), Findings::default(), Lists::new());
     for part in parts {
         let (kind, name) = (part.kind, part.database.clone().unwrap_or_default());
-        let Fed { artefact, tail, contents, finding } = feed(streams, part).await?;
+        let Fed { artefact, tail, contents, findings } = feed(streams, part).await?;
         words.extend(tail);
-        gone.extend(finding);
+        gone.merge(findings);
         if let Some(artefact) = &artefact {
             census::list(&mut lists, &artefact.path, contents);
         }
         match artefact {
             Some(artefact) => artefacts.push(artefact),
-            None => gone.extend(dump_words::gone(kind, &name, &artefacts)),
+            None => {
+                dump_words::gone(kind, &name, &artefacts).into_iter().for_each(|finding| gone.add(finding))
+            }
         }
     }
     let artefacts_total = artefacts.len() as u64;

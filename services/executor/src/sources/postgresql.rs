@@ -62,7 +62,7 @@ pub async fn prepare(
             format: Some("plain".into()),
             expected_bytes: None,
             may_vanish: false,
-            from: From::Program(Box::new(Program { plan, cause, words, counting: None })),
+            from: From::Program(Box::new(Program { plan, cause, words, counting: None, told: None })),
         });
     }
     if source.settings != Wanted::Never {
@@ -95,6 +95,7 @@ pub async fn prepare(
                 cause,
                 words,
                 counting: Some(client.counting(&psql, &database.name)),
+                told: None,
             })),
         });
     }

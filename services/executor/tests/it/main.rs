@@ -10,6 +10,7 @@ mod dump_store;
 mod dump_store_copies;
 mod dump_store_databases;
 mod dump_store_elsewhere;
+mod dump_store_files;
 mod failures;
 mod findings;
 mod hooks;

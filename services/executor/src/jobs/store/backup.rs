@@ -5,8 +5,9 @@ use crate::core::census::{self, Lists};
 use crate::core::dump::gone;
 use crate::core::dump_store as forms;
 use crate::core::manifest::{self, About};
+use crate::core::tar;
 use crate::dump_store::Opened;
-use crate::jobs::backup::{recalled, server_of};
+use crate::jobs::backup::{recalled, server_of, sources_are_there, told_of_files};
 use crate::jobs::store::making::{self, Came, Made};
 use crate::jobs::store::stoppable;
 use crate::jobs::store::storing::{Kept, Storing};
@@ -19,6 +20,7 @@ use serde::Serialize;
 use serde_json::Value;
 use strongroom_domain::archive::{Artefact, Dump};
 use strongroom_domain::job::{BackupSpec, JobResult};
+use strongroom_domain::source::Source;
 use strongroom_domain::{Failure, FailureCode};
 use strongroom_service::clock;
 
@@ -33,9 +35,13 @@ pub async fn run(
     streams: &Streams,
 ) -> Result<Finished, NoOutcome> {
     let name = spec.archive_name(bench.job);
-    // On the heap: it is large, and would be carried along by all that waits for it.
-    let storing = Box::pin(stoppable(bench, store_all(bench, spec, opened, streams, &name)));
-    let storing = quiesce::around(bench, spec, storing);
+    let storing = async {
+        // Before anything is stopped.
+        sources_are_there(spec)?;
+        // On the heap: it is large, and would be carried along by all that waits for it.
+        let storing = Box::pin(stoppable(bench, store_all(bench, spec, opened, streams, &name)));
+        quiesce::around(bench, spec, storing).await
+    };
     let (archive, recovered, findings, tail) = match making::make(bench, opened, &name, storing).await? {
         Came::Now { archive, findings, tail } => (archive, false, findings, tail),
         Came::Before(archive) => (archive, true, recalled(bench), Vec::new()),
@@ -55,7 +61,7 @@ async fn store_all(
     let recipe = opened.recipe(&spec.compression)?;
     bench.step("connect");
     let Prepared { server_version, tool, mut parts, mut findings, properties } =
-        sources::prepare(bench, &spec.source, streams).await?;
+        prepared(bench, spec, streams).await?;
     if !properties.is_null() {
         parts.push(listed(manifest::PROPERTIES, "properties", &properties)?);
     }
@@ -66,9 +72,12 @@ async fn store_all(
     for (n, part) in parts.into_iter().enumerate() {
         let (kind, database) = (part.kind, part.database.clone().unwrap_or_default());
         let fed = store_part(&storing, &recipe, name, n + 1, part, artefacts.len() as u64).await?;
-        let Fed { artefact, tail: words, contents, finding } = fed;
+        let Fed { artefact, tail: words, contents, findings: mut found } = fed;
+        if let Some(files) = spec.source.files().filter(|_| kind == tar::KIND) {
+            told_of_files(&mut found, files);
+        }
+        findings.merge(found);
         tail.extend(words);
-        finding.into_iter().for_each(|finding| findings.add(finding));
         if let Some(artefact) = &artefact {
             census::list(&mut lists, &artefact.path, contents);
         }
@@ -85,7 +94,8 @@ async fn store_all(
     making::all_are_there(bench, opened, name, &artefacts).await?;
     let artefacts_total = artefacts.len() as u64;
     let source = spec.source.kind().to_owned();
-    let dump = Dump { source, server_version, tool, artefacts, artefacts_total, paths: Vec::new() };
+    let paths = spec.source.files().map(|files| files.paths.clone()).unwrap_or_default();
+    let dump = Dump { source, server_version, tool, artefacts, artefacts_total, paths };
     let about = About {
         name: name.to_owned(),
         started_at,
@@ -96,6 +106,18 @@ async fn store_all(
         .map_err(|e| Failure::new(FailureCode::Unknown, e.to_string()))?;
     let tail = tail.split_off(tail.len().saturating_sub(TAIL_LINES));
     Ok(Made { manifest, findings, tail })
+}
+
+/// What is to be dumped: databases, and files as one part behind them.
+async fn prepared(bench: &Bench<'_>, spec: &BackupSpec, streams: &Streams) -> Result<Prepared, NoOutcome> {
+    let mut prepared = match &spec.source {
+        Source::Files(_) => Prepared::nothing(),
+        source => sources::prepare(bench, source, streams).await?,
+    };
+    if let Some(files) = spec.source.files() {
+        sources::files::add(bench, files, streams, &mut prepared).await?;
+    }
+    Ok(prepared)
 }
 
 /// What a restore needs to know besides: encrypted like the rest, for it tells who owns what, and what tables are called.

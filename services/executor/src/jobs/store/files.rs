@@ -1,19 +1,24 @@
 //! The parts of an archive in a dump store, as files.
 
 use super::stoppable;
+use crate::child::{Input, Plan};
 use crate::control::NoOutcome;
 use crate::core::findings::Findings;
-use crate::core::paths;
+use crate::core::{paths, tar};
 use crate::dump_store::Opened;
 use crate::jobs::placing::Placing;
 use crate::jobs::restore::{Part, scratch_of};
 use crate::jobs::{Bench, file_failure};
+use crate::program;
 use crate::scratch::Scratch;
+use crate::sources;
+use crate::streams::Streams;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use strongroom_domain::archive::Artefact;
 use strongroom_domain::job::RestoreSpec;
 use strongroom_domain::{Failure, FailureCode};
+use strongroom_service::file;
 use tokio::io::AsyncWriteExt;
 use tokio::sync::mpsc;
 
@@ -31,24 +36,110 @@ pub async fn extract(
 ) -> Result<(Findings, Vec<String>), NoOutcome> {
     let archive = opened.target(&spec.archive).await?;
     for (n, part) in parts.iter().enumerate() {
-        let chosen = chosen(&archive.manifest.dump.artefacts, &part.paths)?;
+        let Chosen { whole, inside } = chosen(&archive.manifest.dump.artefacts, &part.paths)?;
         let folder = scratch_of(bench, spec, part, n, roots, extracted).await?;
-        for artefact in chosen {
+        for artefact in whole {
             stoppable(bench, async { Ok(write(opened, artefact, &folder).await?) }).await?;
+        }
+        if let Some((artefact, members)) = inside {
+            stoppable(bench, unpack(bench, opened, artefact, &members, &folder)).await?;
         }
     }
     Ok((Findings::default(), Vec::new()))
 }
 
-/// Those at and below these paths; all of them, when there is none.
-fn chosen<'a>(all: &'a [Artefact], paths: &[String]) -> Result<Vec<&'a Artefact>, Failure> {
+/// What of an archive is wanted.
+#[derive(Debug)]
+struct Chosen<'a> {
+    /// Parts, as files.
+    whole: Vec<&'a Artefact>,
+    /// What is in the part with files: these, or all of it when none is named.
+    inside: Option<(&'a Artefact, Vec<String>)>,
+}
+
+/// Those at and below these paths, and what is looked for among the files; all of them, when there is none. The part with
+/// files comes as the files that are in it, unless it is asked for by its own name.
+fn chosen<'a>(all: &'a [Artefact], paths: &[String]) -> Result<Chosen<'a>, Failure> {
     let below = |artefact: &Artefact, path: &str| Path::new(&artefact.path).starts_with(path);
-    if let Some(path) = paths.iter().find(|path| !all.iter().any(|artefact| below(artefact, path))) {
-        let message = format!("'{path}' is not in the archive; nothing was restored");
-        return Err(Failure::new(FailureCode::PathNotInArchive, message));
+    let files = all.iter().find(|artefact| artefact.kind == tar::KIND);
+    let (of_parts, inside): (Vec<&String>, Vec<&String>) =
+        paths.iter().partition(|path| all.iter().any(|artefact| below(artefact, path)));
+    if let (Some(path), None) = (inside.first(), files) {
+        return Err(not_there(path));
     }
-    let is_chosen = |artefact: &&Artefact| paths.is_empty() || paths.iter().any(|path| below(artefact, path));
-    Ok(all.iter().filter(is_chosen).collect())
+    let is_chosen = |artefact: &&Artefact| {
+        let named = of_parts.iter().any(|path| below(artefact, path));
+        named || (paths.is_empty() && artefact.kind != tar::KIND)
+    };
+    let whole = all.iter().filter(is_chosen).collect();
+    let wanted = paths.is_empty() || !inside.is_empty();
+    let inside = files.filter(|_| wanted).map(|files| (files, inside.into_iter().cloned().collect()));
+    Ok(Chosen { whole, inside })
+}
+
+fn not_there(path: &str) -> Failure {
+    let message = format!("'{path}' is not in the archive; nothing was restored");
+    Failure::new(FailureCode::PathNotInArchive, message)
+}
+
+/// Unpacks these of the files, or all. `tar` itself leads nothing out of the folder: it takes neither `..` nor the first slash,
+/// and makes links last.
+async fn unpack(
+    bench: &Bench<'_>,
+    opened: &Opened<'_>,
+    artefact: &Artefact,
+    members: &[String],
+    folder: &Path,
+) -> Result<(), NoOutcome> {
+    let (program, _) = sources::files::find(bench).await?;
+    let private = Streams::make(&bench.state.streams(), bench.job, bench.epoch)
+        .map_err(|e| Failure::new(FailureCode::Unknown, format!("the private folder of the job: {e}")))?;
+    let list = private.path().join("files");
+    file::write_private(&list, &tar::list(members))
+        .map_err(|e| Failure::new(FailureCode::Unknown, format!("the list of paths: {e}")))?;
+    let list = (!members.is_empty()).then(|| list.display().to_string());
+    let plan = Plan {
+        program,
+        arguments: tar::extract(list.as_deref()),
+        environment: program::environment(),
+        folder: Some(folder.to_owned()),
+        input: Input::Stream,
+        user: None,
+        notes: bench.state.children(),
+    };
+    let mut running = program::start(plan).await?;
+    let mut stdin = running.stdin.take();
+    let (stdout, stderr, mut handle) = running.into_parts();
+    let (give, mut come) = mpsc::channel::<Vec<u8>>(PIECES);
+    let writing = async {
+        while let Some(piece) = come.recv().await {
+            let Some(to) = stdin.as_mut() else { continue };
+            if to.write_all(&piece).await.is_err() {
+                // It has ended, and says why; the rest is read for its digest.
+                stdin = None;
+            }
+        }
+        drop(stdin.take());
+        handle.ended().await
+    };
+    let (read, status, tail, _) =
+        tokio::join!(opened.read(artefact, give), writing, program::tail(stderr), program::tail(stdout));
+    // What was stored is not what is there: whatever tar says of it follows from that.
+    read?;
+    let status = status.map_err(|e| Failure::new(FailureCode::Unknown, format!("tar: {e}")))?;
+    if status.success() {
+        return Ok(());
+    }
+    let gone = tail.iter().find_map(|line| line.split_once(": ")?.1.strip_suffix(": Not found in archive"));
+    let failure = match gone {
+        Some(path) => not_there(path),
+        None => {
+            let words =
+                tail.iter().find(|line| !line.contains("previous errors")).cloned().unwrap_or_default();
+            Failure::new(FailureCode::RestoreFailed, format!("tar ended with {status}: {words}"))
+        }
+    };
+    Err(failure.with_log(tail).into())
 }
 
 async fn write(opened: &Opened<'_>, artefact: &Artefact, folder: &Path) -> Result<(), Failure> {
