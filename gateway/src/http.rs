@@ -319,7 +319,8 @@ fn scope(route: &Route<'_>, method: &Method) -> Scope {
         | Route::Retry(_)
         | Route::Index(_)
         | Route::Restore(_)
-        | Route::RestoreDatabase(_) => Scope::Operate,
+        | Route::RestoreDatabase(_)
+        | Route::RestoreDump(_) => Scope::Operate,
         _ => Scope::Admin,
     }
 }
@@ -376,6 +377,7 @@ async fn dispatch(app: &Arc<App>, route: &Route<'_>, request: &Request) -> Resul
         Route::Copy(id) => archives::copy(app, request, id).await,
         Route::Restore(id) => archives::restore(app, request, id).await,
         Route::RestoreDatabase(id) => database_restores::restore(app, request, id).await,
+        Route::RestoreDump(id) => resources::dump_restores::restore(app, request, id).await,
         Route::Nodes => system::nodes(app, request).await,
         Route::Quarantine => system::quarantine(app, request).await,
         Route::Redrive(id) => system::redrive(app, request, id).await,

@@ -76,6 +76,8 @@ pub enum Route<'a> {
     Restore(&'a str),
     /// `/api/v1/archives/{id}/restore-database`
     RestoreDatabase(&'a str),
+    /// `/api/v1/servers/{id}/restore-dump`
+    RestoreDump(&'a str),
     /// `/api/v1/events`
     Events,
     /// `/api/v1/nodes`
@@ -126,6 +128,7 @@ impl<'a> Route<'a> {
             ["archives", id, "copy"] => Self::Copy(id),
             ["archives", id, "restore"] => Self::Restore(id),
             ["archives", id, "restore-database"] => Self::RestoreDatabase(id),
+            ["servers", id, "restore-dump"] => Self::RestoreDump(id),
             ["events"] => Self::Events,
             ["nodes"] => Self::Nodes,
             ["quarantine"] => Self::Quarantine,
@@ -159,6 +162,7 @@ impl<'a> Route<'a> {
             | Self::Index(_)
             | Self::Restore(_)
             | Self::RestoreDatabase(_)
+            | Self::RestoreDump(_)
             | Self::Redrive(_) => ASK,
             _ => READ,
         }
@@ -188,6 +192,7 @@ impl<'a> Route<'a> {
             Self::Copy(_) => "archives.copy",
             Self::Restore(_) => "archives.restore",
             Self::RestoreDatabase(_) => "archives.restore-database",
+            Self::RestoreDump(_) => "servers.restore-dump",
             Self::Events => "events",
             Self::Nodes => "nodes",
             Self::Quarantine | Self::Redrive(_) => "quarantine",

@@ -54,6 +54,7 @@ const FIELDS: &[Column] = &[
     ("restored to", "/result/target|/result/database", Plain),
     ("tables", "/result/tables", Plain),
     ("kept as", "/result/kept", Plain),
+    ("recognised", "/result/recognised", Plain),
     ("tables as dumped", "/result/check/tables_equal", Plain),
     ("tables not as dumped", "/result/check/tables_differing", Plain),
     ("tables not compared", "/result/check/tables_not_compared", Plain),

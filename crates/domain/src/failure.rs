@@ -77,6 +77,12 @@ pub enum FailureCode {
     StillStopped,
     /// The node does not run the programs that the plan names.
     HooksNotAllowed,
+    /// The file that was named is not there, or is not below the allowed folders.
+    FileRefused,
+    /// What is in the file that was named is no dump of a known form, or of another system, or more than one.
+    FormatUnknown,
+    /// The file that was named is cut off or damaged.
+    FileDamaged,
     /// The database could not be restored: what was made of it is removed, and what stood there still stands.
     RestoreFailed,
     /// Borg ended with an error that is none of these.
@@ -170,6 +176,13 @@ impl FailureCode {
             Self::HooksNotAllowed => {
                 "Put the program into a folder of its own on the node, writable by its administrator alone, and start the executor with --allow-hooks <folder>; or take it out of the plan."
             }
+            Self::FileRefused => {
+                "Put the file below one of the server's dump_roots, or extend them; check its path."
+            }
+            Self::FormatUnknown => {
+                "Read what the message says of the file; unpack or convert it on the node, or name the member that is meant."
+            }
+            Self::FileDamaged => "Copy the file again from where it came from, and compare its digest.",
             Self::RestoreFailed => {
                 "Read the log of the job, which ends with the words of the program. Nothing that stood there was changed."
             }

@@ -18,6 +18,9 @@ pub struct Spec {
     /// Folders under which a restore may write. Empty: nothing can be restored onto this server.
     #[serde(default)]
     pub restore_roots: Vec<String>,
+    /// Folders under which dumps of others may be read to be restored into a database. Empty: none can be.
+    #[serde(default)]
+    pub dump_roots: Vec<String>,
 }
 
 impl Validate for Spec {
@@ -30,8 +33,10 @@ impl Validate for Spec {
                 "must be at least 1; pause the plans to stop all jobs",
             ));
         }
-        for (i, root) in self.restore_roots.iter().enumerate() {
-            check_absolute_path(&mut problems, &format!("restore_roots[{i}]"), root);
+        for (field, roots) in [("restore_roots", &self.restore_roots), ("dump_roots", &self.dump_roots)] {
+            for (i, root) in roots.iter().enumerate() {
+                check_absolute_path(&mut problems, &format!("{field}[{i}]"), root);
+            }
         }
         problems
     }

@@ -68,14 +68,41 @@ async fn a_database_that_was_spoilt_comes_back_under_its_name_and_the_spoilt_one
     // What is there is not lost by a slip.
     let (code, _, err) = single.client(&["archives", "restore-database", archive, "shop", "--wait"])?;
     assert!(code != 0 && server.sql("shop", "select count(*) from orders")? == "0", "{err}");
-    let told =
-        run(&["archives", "restore-database", archive, "shop", "--on-conflict", "keep_both", "--wait"])?;
-    assert!(told.contains("complete"), "{told}");
+    // What would be done is told first, and nothing is touched.
+    let keep_both = ["archives", "restore-database", archive, "shop", "--on-conflict", "keep_both"];
+    let told = run(&[&keep_both[..], &["--dry-run"]].concat())?;
+    let told = told.split_whitespace().collect::<Vec<_>>().join(" ");
+    for words in ["would keep_both", "tables in it 1", "rows in it 5000", "connected there 0", "shop_before_"]
+    {
+        assert!(told.contains(words), "{words}: {told}");
+    }
+    assert_eq!(server.sql("shop", "select count(*) from orders")?, "0");
+    let check = ["--check", "select count(*) from orders", "--expect", "5000", "--wait"];
+    let told = run(&[&keep_both[..], &check[..]].concat())?;
+    for words in ["complete", "tables as dumped", "check answered"] {
+        assert!(told.contains(words), "{words}: {told}");
+    }
     assert_eq!(server.sql("shop", "select count(*), max(what) from orders")?, "5000|order 999");
     let kept = server.sql("postgres", "select datname from pg_database where datname like 'shop_before%'")?;
     assert_eq!(server.sql(&kept, "select count(*) from orders")?, "0");
     run(&["archives", "restore-database", archive, "shop", "--as", "copy", "--no-owner", "--wait"])?;
     assert_eq!(server.sql("copy", "select count(*) from orders")?, "5000");
+
+    // A dump that somebody else has made, in a file of a name that says nothing.
+    let dumps = single.folder().join("dumps");
+    std::fs::create_dir(&dumps)?;
+    let dumped = server.tool("pg_dump").args(["-C", "--compress=6"]).env("PGDATABASE", "shop").output()?;
+    std::fs::write(dumps.join("old"), dumped.stdout)?;
+    let (file, root) = (dumps.join("old").display().to_string(), dumps.display().to_string());
+    let restore = ["servers", "restore-dump", "db", &file, "--system", "postgresql", "--as", "old"];
+    let role = ["--db-host", "127.0.0.1", "--db-port", &port, "--db-user", "postgres"];
+    let restore = [&restore[..], &role[..], &["--db-password-file", &password, "--wait"]].concat();
+    let (code, _, err) = single.client(&restore)?;
+    assert!(code != 0 && err.contains("dump_roots"), "{err}");
+    run(&["servers", "set", "db", "--dump-root", &root])?;
+    let told = run(&restore)?;
+    assert!(told.contains("a dump of PostgreSQL as SQL, in gzip"), "{told}");
+    assert_eq!(server.sql("old", "select count(*) from orders")?, "5000");
 
     // Everything that was written anywhere.
     for entry in walkdir::WalkDir::new(single.folder()).into_iter().flatten() {

@@ -182,12 +182,7 @@ fn check(wanted: &RestoreBody, roots: &[String]) -> Result<(), Problem> {
             "nothing can be restored onto this server: it has no restore_roots",
         ));
     }
-    let inside = |path: &str| {
-        roots.iter().any(|root| {
-            let root = root.trim_end_matches('/');
-            path == root || path.strip_prefix(root).is_some_and(|rest| rest.starts_with('/'))
-        })
-    };
+    let inside = |path: &str| is_inside(roots, path);
     match &wanted.target {
         RestoreTarget::Folder { path } => {
             check_absolute_path(&mut problems, "target.path", path);
@@ -240,6 +235,14 @@ pub async fn copy(app: &App, request: &Request, id: &str) -> Result<Good, Proble
     let requested =
         Requested { spec, server, node: definition.node, trigger: Trigger::Manual, deadline_s: None };
     work::ask(app, request, requested).await
+}
+
+/// Whether a path is one of these folders or below one.
+pub fn is_inside(roots: &[String], path: &str) -> bool {
+    roots.iter().any(|root| {
+        let root = root.trim_end_matches('/');
+        path == root || path.strip_prefix(root).is_some_and(|rest| rest.starts_with('/'))
+    })
 }
 
 /// `DELETE /archives/{id}`.

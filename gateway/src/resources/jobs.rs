@@ -2,6 +2,7 @@
 
 use super::definition::key_reused;
 use super::plans;
+use super::servers::Servers;
 use crate::app::App;
 use crate::body;
 use crate::http::{Good, Request};
@@ -173,6 +174,13 @@ async fn again(app: &App, before: Requested, trigger: Trigger) -> Result<Request
         }
     }
     let mut requested = Requested { trigger, ..before };
+    if let JobSpec::RestoreDump(spec) = &mut requested.spec {
+        let definition =
+            super::definition::referred::<Servers>(app, "server", requested.server.as_str()).await?;
+        spec.allowed_roots = definition.dump_roots;
+        requested.node = definition.node;
+        return Ok(requested);
+    }
     let Some(repository) = requested.spec.repository().map(ToString::to_string) else {
         return Ok(requested);
     };

@@ -5,6 +5,7 @@ mod applications;
 mod archives;
 mod databases;
 mod definitions;
+mod dumps;
 mod ending;
 mod events;
 mod mysql;

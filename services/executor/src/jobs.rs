@@ -105,6 +105,7 @@ async fn work(bench: &Bench<'_>, spec: &JobSpec) -> Result<Finished, NoOutcome> 
         JobSpec::Backup(spec) => backup::run(bench, spec).await,
         JobSpec::Restore(spec) => restore::run(bench, spec, None).await,
         JobSpec::RestoreDatabase(spec) => Box::pin(restore_database::run(bench, spec, None)).await,
+        JobSpec::RestoreDump(spec) => Box::pin(restore_database::run_file(bench, spec)).await,
         JobSpec::DeleteArchive { access, archive } => delete::run(bench, access, archive).await,
         JobSpec::ScanRepository { access } => scan::run(bench, access).await,
         JobSpec::IndexArchive { access, archive } => index::run(bench, access, archive).await,

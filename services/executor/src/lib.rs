@@ -11,6 +11,7 @@ mod child;
 mod control;
 pub mod core;
 mod dump_store;
+mod foreign;
 mod found;
 mod heartbeat;
 mod hook;

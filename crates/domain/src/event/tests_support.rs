@@ -104,6 +104,7 @@ pub(crate) fn samples() -> Vec<Event> {
             node: "local".parse().unwrap(),
             description: "d".into(),
             max_concurrent_jobs: Some(2),
+            dump_roots: Vec::new(),
             restore_roots: vec!["/restore".into()],
         }),
         Event::ServerRetired(retired()),

@@ -126,6 +126,9 @@ pub enum JobResult {
         /// What the database that stood there is called now, when it was kept.
         #[serde(default)]
         kept: Option<String>,
+        /// What the dump was found to be, when it was a file that somebody had named.
+        #[serde(default)]
+        recognised: Option<String>,
         /// How it compares with what was recorded when it was dumped; absent in results of before that was done.
         #[serde(default)]
         check: Option<RestoreCheck>,

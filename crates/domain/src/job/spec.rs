@@ -63,6 +63,8 @@ pub enum JobSpec {
     Restore(RestoreSpec),
     /// A dump that is in an archive, back into a database server.
     RestoreDatabase(RestoreDatabaseSpec),
+    /// A dump in a file on the node, of whatever origin, into a database server.
+    RestoreDump(RestoreDumpSpec),
     /// Removes one archive: `borg delete`, then `borg compact`, or its objects.
     DeleteArchive {
         /// Which repository.
@@ -104,6 +106,7 @@ impl JobSpec {
             Self::Backup(_) => "backup",
             Self::Restore(_) => "restore",
             Self::RestoreDatabase(_) => "restore-database",
+            Self::RestoreDump(_) => "restore-dump",
             Self::DeleteArchive { .. } => "delete-archive",
             Self::ScanRepository { .. } => "scan-repository",
             Self::IndexArchive { .. } => "index-archive",
@@ -124,7 +127,7 @@ impl JobSpec {
             | Self::DeleteArchive { access, .. }
             | Self::ScanRepository { access }
             | Self::IndexArchive { access, .. } => Some(access),
-            Self::TestSource { .. } | Self::TestDestination { .. } => None,
+            Self::TestSource { .. } | Self::TestDestination { .. } | Self::RestoreDump(_) => None,
         }
     }
 
@@ -139,7 +142,7 @@ impl JobSpec {
             | Self::DeleteArchive { access, .. }
             | Self::ScanRepository { access }
             | Self::IndexArchive { access, .. } => Some(access),
-            Self::TestSource { .. } | Self::TestDestination { .. } => None,
+            Self::TestSource { .. } | Self::TestDestination { .. } | Self::RestoreDump(_) => None,
         }
     }
 
@@ -158,6 +161,7 @@ impl JobSpec {
         match self {
             Self::Restore(spec) => spec.dry_run,
             Self::RestoreDatabase(spec) => spec.dry_run,
+            Self::RestoreDump(spec) => spec.dry_run,
             _ => false,
         }
     }
@@ -169,6 +173,7 @@ impl JobSpec {
             Self::Backup(spec) => secrets.extend(spec.source.secrets()),
             Self::RestoreDatabase(spec) => secrets.extend(spec.into.secrets()),
             Self::CopyArchive(spec) => secrets.extend(spec.from.secrets()),
+            Self::RestoreDump(spec) => secrets.extend(spec.into.secrets().into_iter().chain(&spec.identity)),
             Self::TestSource { source } => secrets.extend(source.secrets()),
             Self::TestDestination { place } => secrets.extend(place.secret()),
             _ => {}
@@ -198,7 +203,7 @@ impl JobSpec {
             // Somebody waits for the answer.
             test if test.is_test() => 4,
             Self::TestSource { .. } | Self::TestDestination { .. } => 4,
-            Self::Restore(_) | Self::RestoreDatabase(_) => 3,
+            Self::Restore(_) | Self::RestoreDatabase(_) | Self::RestoreDump(_) => 3,
             Self::InitRepository { .. } => 2,
             Self::Backup(_) | Self::DeleteArchive { .. } | Self::CopyArchive(_) => 1,
             Self::ScanRepository { .. } | Self::IndexArchive { .. } => 0,
@@ -303,6 +308,35 @@ pub struct RestoreDatabaseSpec {
     pub dry_run: bool,
 }
 
+/// A restore of a dump out of a file that somebody has named.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RestoreDumpSpec {
+    /// The file, on the node.
+    pub path: String,
+    /// Folders below which it may be read; from the server's definition.
+    pub allowed_roots: Vec<String>,
+    /// Which member, when it holds several; those of nested ones are parted by slashes.
+    #[serde(default)]
+    pub member: Option<String>,
+    /// What opens it, when it is encrypted with age: a secret key, or a passphrase.
+    #[serde(default)]
+    pub identity: Option<SecretRef>,
+    /// Where to.
+    pub into: DatabaseTarget,
+    /// What to do with a database of that name that is not empty.
+    #[serde(default)]
+    pub on_conflict: Conflict,
+    /// Everything belongs to the role that restores.
+    #[serde(default)]
+    pub no_owner: bool,
+    /// What the restored database is asked.
+    #[serde(default)]
+    pub check: Option<CheckQuery>,
+    /// Only say what it would do.
+    #[serde(default)]
+    pub dry_run: bool,
+}
+
 /// Where a database is restored to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
@@ -326,6 +360,21 @@ pub enum DatabaseTarget {
 }
 
 impl DatabaseTarget {
+    /// The database system, in the word for its sources.
+    pub fn system(&self) -> &'static str {
+        match self {
+            Self::Postgresql { .. } => "postgresql",
+            Self::Mysql { .. } => "mysql",
+        }
+    }
+
+    /// What the database is to be called.
+    pub fn database(&self) -> &str {
+        match self {
+            Self::Postgresql { database, .. } | Self::Mysql { database, .. } => database,
+        }
+    }
+
     /// The secrets that a node needs for it.
     pub fn secrets(&self) -> Vec<&SecretRef> {
         match self {

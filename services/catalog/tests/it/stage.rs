@@ -124,6 +124,7 @@ impl Stage {
             node: "local".parse().unwrap(),
             description: String::new(),
             max_concurrent_jobs: None,
+            dump_roots: Vec::new(),
             restore_roots: Vec::new(),
         };
         self.write(&self.gateway, &Aggregate::new(Kind::Server, name), Event::ServerDefined(spec)).await;

@@ -14,14 +14,18 @@ use crate::child::Plan;
 use crate::control::{self, NoOutcome, Stop};
 use crate::core::census::{self, Counted};
 use crate::core::findings::Findings;
+use crate::core::foreign_sql::Ending;
+use crate::core::recognise::Form;
 use crate::core::sum::{Sum, Summed};
 use crate::dump_store::Opened;
+use crate::foreign;
 use crate::program;
 use origin::Origin;
 use serde_json::Value;
 use strongroom_domain::archive::{Artefact, Dump};
-use strongroom_domain::census::RestoreCheck;
-use strongroom_domain::job::{DatabaseTarget, JobResult, RestoreDatabaseSpec};
+use strongroom_domain::census::{CheckQuery, RestoreCheck};
+use strongroom_domain::failure::{Finding, Severity};
+use strongroom_domain::job::{Conflict, DatabaseTarget, JobResult, RestoreDatabaseSpec, RestoreDumpSpec};
 use strongroom_domain::{Failure, FailureCode};
 use tokio::io::AsyncWriteExt;
 use tokio::sync::mpsc;
@@ -43,6 +47,17 @@ struct Dumped<'a> {
     recorded: Option<Counted>,
     /// What was dumped with it, and from where.
     dump: Dump,
+}
+
+/// How it is restored.
+#[derive(Clone, Copy)]
+struct Manner<'a> {
+    /// What becomes of what stands there.
+    on_conflict: Conflict,
+    /// Everything belongs to who restores.
+    no_owner: bool,
+    /// What the restored database is asked.
+    check: Option<&'a CheckQuery>,
 }
 
 /// What came of it.
@@ -103,47 +118,115 @@ pub async fn run(
         let message = format!("a dump of {system} cannot be restored into {wanted}");
         Err(Failure::new(FailureCode::RestoreFailed, message))
     };
+    into(spec.into.system())?;
+    let RestoreDatabaseSpec { on_conflict, no_owner, .. } = *spec;
+    let manner = Manner { on_conflict, no_owner, check: spec.check.as_ref() };
     if spec.dry_run {
-        return preview(bench, spec, &dumped, into).await;
+        return preview(bench, manner, &spec.into, &dumped).await;
     }
-    let (restored, database) = match &spec.into {
-        DatabaseTarget::Postgresql { connection, database } => {
-            into("postgresql")?;
-            (postgresql::run(bench, spec, connection, database, &dumped).await?, database)
-        }
-        DatabaseTarget::Mysql { connection, database } => {
-            into("mysql")?;
-            (mysql::run(bench, spec, connection, database, &dumped).await?, database)
-        }
-    };
+    let restored = restore(bench, manner, &spec.into, &dumped).await?;
     let result = JobResult::RestoreDatabase {
-        database: database.clone(),
+        database: spec.into.database().to_owned(),
         size_bytes: dumped.part.size_bytes,
         sha256: dumped.part.sha256,
         tables: restored.tables,
         kept: restored.kept,
+        recognised: None,
         check: Some(restored.check),
     };
     Ok(finished(result, restored.findings, Vec::new()))
 }
 
+/// Restores out of a file that somebody has named.
+pub async fn run_file(bench: &Bench<'_>, spec: &RestoreDumpSpec) -> Result<Finished, NoOutcome> {
+    bench.step("look");
+    let system = spec.into.system();
+    let foreign = foreign::open(bench, spec, system).await?;
+    let form = foreign.dump.form;
+    if spec.no_owner && form == Form::PostgresqlPlain {
+        let message =
+            "no_owner is for dumps in the custom or tar format: a plain one names its owners in its text";
+        return Err(Failure::new(FailureCode::RestoreFailed, message).into());
+    }
+    let recognised = foreign.dump.words();
+    let format = if form.is_sql() { "plain" } else { "custom" };
+    let part = Artefact {
+        path: spec.path.clone(),
+        kind: "database".into(),
+        database: None,
+        format: Some(format.into()),
+        size_bytes: 0,
+        sha256: String::new(),
+        stored: None,
+        census: None,
+    };
+    let dump = Dump {
+        source: system.into(),
+        server_version: String::new(),
+        tool: String::new(),
+        artefacts: Vec::new(),
+        artefacts_total: 0,
+        paths: Vec::new(),
+    };
+    let origin = Origin::File(&foreign);
+    let dumped = Dumped { origin, part, events: None, properties: Value::Null, recorded: None, dump };
+    let RestoreDumpSpec { on_conflict, no_owner, .. } = *spec;
+    let manner = Manner { on_conflict, no_owner, check: spec.check.as_ref() };
+    if spec.dry_run {
+        let mut finished = preview(bench, manner, &spec.into, &dumped).await?;
+        if let JobResult::PreviewRestoreDatabase { preview } = &mut finished.outcome.result {
+            preview.dumped_from = recognised;
+        }
+        return Ok(finished);
+    }
+    let mut restored = restore(bench, manner, &spec.into, &dumped).await?;
+    let ended = foreign.ended();
+    if ended.as_ref().is_some_and(|ended| ended.ending == Some(Ending::CutOff)) {
+        let message = foreign::CUT_OFF.to_owned();
+        restored.findings.add(Finding { severity: Severity::Incomplete, path: None, message });
+    }
+    let Summed { bytes, sha256 } = ended.map(|ended| ended.sum).unwrap_or_else(|| Sum::default().finish());
+    let result = JobResult::RestoreDatabase {
+        database: spec.into.database().to_owned(),
+        size_bytes: bytes,
+        sha256,
+        tables: restored.tables,
+        kept: restored.kept,
+        recognised: Some(recognised),
+        check: Some(restored.check),
+    };
+    Ok(finished(result, restored.findings, Vec::new()))
+}
+
+async fn restore(
+    bench: &Bench<'_>,
+    manner: Manner<'_>,
+    into: &DatabaseTarget,
+    dumped: &Dumped<'_>,
+) -> Result<Restored, NoOutcome> {
+    match into {
+        DatabaseTarget::Postgresql { connection, database } => {
+            postgresql::run(bench, manner, connection, database, dumped).await
+        }
+        DatabaseTarget::Mysql { connection, database } => {
+            mysql::run(bench, manner, connection, database, dumped).await
+        }
+    }
+}
+
 /// Says what it would do.
 async fn preview(
     bench: &Bench<'_>,
-    spec: &RestoreDatabaseSpec,
+    manner: Manner<'_>,
+    into: &DatabaseTarget,
     dumped: &Dumped<'_>,
-    into: impl Fn(&str) -> Result<(), Failure>,
 ) -> Result<Finished, NoOutcome> {
-    let RestoreDatabaseSpec { on_conflict, no_owner, .. } = *spec;
-    let wanted = |database| preview::Wanted { database, on_conflict, no_owner };
-    let preview = match &spec.into {
+    let preview = match into {
         DatabaseTarget::Postgresql { connection, database } => {
-            into("postgresql")?;
-            preview::postgresql(bench, &wanted(database), connection, dumped).await?
+            preview::postgresql(bench, &preview::Wanted { database, manner }, connection, dumped).await?
         }
         DatabaseTarget::Mysql { connection, database } => {
-            into("mysql")?;
-            preview::mysql(bench, &wanted(database), connection, dumped).await?
+            preview::mysql(bench, &preview::Wanted { database, manner }, connection, dumped).await?
         }
     };
     Ok(finished(JobResult::PreviewRestoreDatabase { preview }, Findings::default(), Vec::new()))
@@ -173,8 +256,7 @@ async fn pour(
                 stopper.stop(Stop::SourceFailed);
             }
         }
-        let Summed { bytes, sha256 } = sum.finish();
-        let whole = bytes == part.size_bytes && sha256 == part.sha256;
+        let whole = origin.is_whole(part, &sum.finish());
         if !broken && !whole {
             // It must not take this for the end.
             handle.signal(rustix::process::Signal::KILL);

@@ -37,7 +37,10 @@ pub async fn run(
     let opening = async { Ok(found.open(bench, bench.borg_repository_id).await?) };
     let opened = stoppable(bench, opening).await?;
     match spec {
-        JobSpec::InitRepository { .. } | JobSpec::TestSource { .. } | JobSpec::TestDestination { .. } => {
+        JobSpec::InitRepository { .. }
+        | JobSpec::RestoreDump(_)
+        | JobSpec::TestSource { .. }
+        | JobSpec::TestDestination { .. } => {
             Err(Failure::new(FailureCode::Unknown, "this is not done in a store that is open").into())
         }
         JobSpec::Backup(spec) => backup::run(bench, spec, &opened, &streams).await,

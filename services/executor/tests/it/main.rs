@@ -14,6 +14,7 @@ mod dump_store_files;
 mod failures;
 mod findings;
 mod hooks;
+mod foreign;
 mod leftovers;
 mod lives;
 mod look;

@@ -236,6 +236,7 @@ impl Log {
                     node: "local".parse().unwrap(),
                     description: String::new(),
                     max_concurrent_jobs: None,
+                    dump_roots: Vec::new(),
                     restore_roots: Vec::new(),
                 }),
             ),

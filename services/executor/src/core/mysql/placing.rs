@@ -33,6 +33,10 @@ pub const COUNT_TABLES: &str = "select count(*) from information_schema.tables
   where table_schema = database() and hex(table_schema) = hex(database())
     and table_type in ('BASE TABLE', 'SYSTEM VERSIONED');";
 
+/// Asks for the events in the database that is asked.
+pub const EVENTS: &str = "select hex(event_name) from information_schema.events
+  where event_schema = database() and hex(event_schema) = hex(database());";
+
 /// Asks for what can be moved to another database: tables of all kinds, and sequences. A table that is made of others
 /// would go on to look for them where they were.
 pub const MOVABLE: &str = "select hex(table_name) from information_schema.tables
@@ -90,6 +94,11 @@ pub fn names(said: &str) -> Option<Vec<String>> {
 /// Makes the table that says that a database is being filled.
 pub fn mark(table: &str) -> String {
     format!("create table if not exists {} (n int);", identifier(table))
+}
+
+/// Removes events.
+pub fn without_events(events: &[String]) -> String {
+    events.iter().map(|event| format!("drop event if exists {};\n", identifier(event))).collect()
 }
 
 /// Removes a table.

@@ -34,6 +34,11 @@ impl Checked {
         )
     }
 
+    /// Something of the dump is not there.
+    pub fn lacks(&mut self, message: String) {
+        self.add(Severity::Incomplete, message);
+    }
+
     fn add(&mut self, severity: Severity, message: String) {
         self.findings.add(Finding { severity, path: None, message });
     }

@@ -7,7 +7,7 @@
 mod replace;
 
 use super::check::{self, Checked};
-use super::{Dumped, Restored, pour, restore_failed};
+use super::{Dumped, Manner, Restored, pour, restore_failed};
 use crate::child::Input;
 use crate::control::{NoOutcome, Stop};
 use crate::core::census::System;
@@ -17,11 +17,12 @@ use crate::core::mysql::placing::{self, Standing};
 use crate::core::mysql::program::{What, dump};
 use crate::core::restoring::scratch_name;
 use crate::jobs::Bench;
+use crate::jobs::restore_database::origin::Origin;
 use crate::mysql::{CLIENT, Client, DUMP, Tool};
 use replace::Replacement;
 use serde_json::{Value, json};
 use strongroom_domain::census::RestoreCheck;
-use strongroom_domain::job::{Conflict, RestoreDatabaseSpec};
+use strongroom_domain::job::Conflict;
 use strongroom_domain::source::mysql::Connection;
 use strongroom_domain::{Failure, FailureCode};
 
@@ -31,7 +32,7 @@ const QUERY_WITHIN_S: u64 = 300;
 /// Restores.
 pub async fn run(
     bench: &Bench<'_>,
-    spec: &RestoreDatabaseSpec,
+    manner: Manner<'_>,
     connection: &Connection,
     database: &str,
     dumped: &Dumped<'_>,
@@ -43,7 +44,7 @@ pub async fn run(
     let dump = client.tool(DUMP, survey.flavour()).await?;
     let scratch = scratch_name(bench.job);
     let events = events(bench, dumped).await?;
-    Restore { bench, spec, client: &client, survey, tool, dump, database, scratch, dumped, events }
+    Restore { bench, manner, client: &client, survey, tool, dump, database, scratch, dumped, events }
         .run()
         .await
 }
@@ -60,7 +61,7 @@ async fn events(bench: &Bench<'_>, dumped: &Dumped<'_>) -> Result<Vec<u8>, NoOut
 pub struct Restore<'a> {
     /// With what.
     pub bench: &'a Bench<'a>,
-    spec: &'a RestoreDatabaseSpec,
+    manner: Manner<'a>,
     /// Into which server.
     pub client: &'a Client<'a>,
     survey: Survey,
@@ -93,7 +94,7 @@ impl Restore<'_> {
                 self.ask(None, &placing::remove(self.database)).await?;
                 self.place(Some(properties)).await
             }
-            Standing::Full if self.spec.on_conflict == Conflict::Overwrite => {
+            Standing::Full if self.manner.on_conflict == Conflict::Overwrite => {
                 let (code, checked) = self.prove().await?;
                 let restored = Replacement { of: self, code, untouched: true }.run().await?;
                 Ok(restored.checked(checked))
@@ -176,7 +177,7 @@ impl Restore<'_> {
         let flavour = self.survey.flavour();
         let counting = self.client.counting(&self.tool, flavour, database);
         let mut checked = check::run(self.bench, self.dumped, counting, &self.survey.version).await?;
-        if let Some(query) = &self.spec.check {
+        if let Some(query) = self.manner.check {
             let within = System::Mysql(flavour).within(QUERY_WITHIN_S);
             let sql = format!("{within}set session transaction read only;\n{}\n;", query.statement());
             checked.take(query, self.ask(Some(database), &sql).await)?;
@@ -190,7 +191,20 @@ impl Restore<'_> {
         self.ask(None, &placing::remove(&self.scratch)).await?;
         let proving = async {
             self.fill(&self.scratch).await?;
-            let checked = self.check(&self.scratch).await?;
+            let mut checked = self.check(&self.scratch).await?;
+            if let Origin::File(_) = self.dumped.origin {
+                // In a dump of ours they are apart; in one of others they are in it, and cannot be moved.
+                let at = Some(self.scratch.as_str());
+                let events = placing::names(&self.ask(at, placing::EVENTS).await?);
+                let events = events.ok_or_else(|| unreadable(&self.scratch))?;
+                if !events.is_empty() {
+                    self.ask(at, &placing::without_events(&events)).await?;
+                    checked.lacks(format!(
+                        "{} events of the dump are not restored where another database is replaced; restore it under another name to have them",
+                        events.len()
+                    ));
+                }
+            }
             Ok((self.keep_code().await?, checked))
         };
         let proven: Result<_, NoOutcome> = proving.await;

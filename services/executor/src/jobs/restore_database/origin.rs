@@ -3,8 +3,10 @@
 use crate::borg::{Call, NotDone};
 use crate::control::{Control, NoOutcome};
 use crate::core::manifest::{self, Manifest};
+use crate::core::sum::Summed;
 use crate::core::{command, sum};
 use crate::dump_store::Opened;
+use crate::foreign::Foreign;
 use crate::jobs::dump::manifest_of;
 use crate::jobs::{Bench, index};
 use serde::de::DeserializeOwned;
@@ -28,6 +30,8 @@ pub enum Origin<'a> {
     },
     /// A dump store.
     Store(&'a Opened<'a>),
+    /// A file that somebody has named.
+    File(&'a Foreign),
 }
 
 impl<'a> Origin<'a> {
@@ -81,6 +85,12 @@ impl<'a> Origin<'a> {
                 let failure = self.other(part).with_log(done.tail);
                 Err(NotDone::Failed(failure, Box::default()))
             }
+            Self::File(foreign) => {
+                foreign.pieces(bench, control, give).await.map(|()| Vec::new()).map_err(|why| match why {
+                    NoOutcome::Failed(failure) => NotDone::Failed(failure, Box::default()),
+                    NoOutcome::Stopped(why) => NotDone::Stopped(why),
+                })
+            }
             Self::Store(opened) => {
                 let read = tokio::select! {
                     read = opened.read(part, give) => read,
@@ -109,11 +119,21 @@ impl<'a> Origin<'a> {
         Ok(bytes)
     }
 
+    /// Whether what was passed on is all of the part, and the right thing. Of a file that somebody names nobody knows its
+    /// digest: it is whole when all that it is wrapped in is.
+    pub fn is_whole(&self, part: &Artefact, passed: &Summed) -> bool {
+        match self {
+            Self::File(foreign) => foreign.ended().is_some(),
+            _ => (passed.bytes, &passed.sha256) == (part.size_bytes, &part.sha256),
+        }
+    }
+
     /// A part that is not what was dumped.
     pub fn other(&self, part: &Artefact) -> Failure {
         let code = match self {
             Self::Borg { .. } => FailureCode::RepositoryDamaged,
             Self::Store(_) => FailureCode::ArchiveDamaged,
+            Self::File(_) => FailureCode::FileDamaged,
         };
         Failure::new(code, format!("{} is not what was dumped: its digest is another one", part.path))
     }

@@ -4,7 +4,7 @@
 //! it was dumped, the two change names, in one transaction.
 
 use super::check::{self, Checked};
-use super::{Dumped, Restored, pour, restore_failed};
+use super::{Dumped, Manner, Restored, pour, restore_failed};
 use crate::child::Input;
 use crate::control::NoOutcome;
 use crate::core::findings::Findings;
@@ -16,7 +16,7 @@ use std::time::Duration;
 use strongroom_domain::archive::Artefact;
 use strongroom_domain::census::RestoreCheck;
 use strongroom_domain::failure::{Finding, Severity};
-use strongroom_domain::job::{Conflict, RestoreDatabaseSpec};
+use strongroom_domain::job::Conflict;
 use strongroom_domain::source::postgresql::Connection;
 use strongroom_domain::{Failure, FailureCode};
 
@@ -28,7 +28,7 @@ const BETWEEN_SWAPS: Duration = Duration::from_millis(200);
 /// Restores.
 pub async fn run(
     bench: &Bench<'_>,
-    spec: &RestoreDatabaseSpec,
+    manner: Manner<'_>,
     connection: &Connection,
     database: &str,
     dumped: &Dumped<'_>,
@@ -37,7 +37,7 @@ pub async fn run(
     let client = Client::new(bench, connection, &streams).await?;
     let restore = Restore {
         bench,
-        spec,
+        manner,
         client: &client,
         asked: asked(connection, database),
         database,
@@ -74,7 +74,7 @@ pub fn asked<'a>(connection: &'a Connection, database: &str) -> &'a str {
 
 struct Restore<'a> {
     bench: &'a Bench<'a>,
-    spec: &'a RestoreDatabaseSpec,
+    manner: Manner<'a>,
     client: &'a Client<'a>,
     /// The database in which what is about others is asked.
     asked: &'a str,
@@ -92,7 +92,7 @@ impl Restore<'_> {
             return self.finish_earlier(&survey).await;
         }
         let standing = standing(self.client, self.asked, self.database).await?;
-        restoring::may_replace(self.database, &standing, self.spec.on_conflict)?;
+        restoring::may_replace(self.database, &standing, self.manner.on_conflict)?;
         let tool = self.client.tool(tool(&self.dumped.part), survey.major()).await?;
         self.bench.step("restore");
         // What an earlier attempt has left under this name is nobody's.
@@ -125,7 +125,7 @@ impl Restore<'_> {
         let aside = restoring::aside_name(self.database, self.bench.job);
         let is_there = !self.client.ask(self.asked, &restoring::look(&aside)).await?.is_empty();
         let mut findings = Findings::default();
-        if is_there && self.spec.on_conflict != Conflict::KeepBoth {
+        if is_there && self.manner.on_conflict != Conflict::KeepBoth {
             let message = format!(
                 "what stood there is kept as '{aside}': an earlier attempt was cut off before it could be dropped"
             );
@@ -168,7 +168,7 @@ impl Restore<'_> {
         let plain =
             ["-X", "-q", "-w", "-v", "ON_ERROR_STOP=1", "-o", "/dev/null", "-f", "-", dbname.as_str()];
         let mut custom = vec!["--exit-on-error", "--no-password", dbname.as_str()];
-        if self.spec.no_owner {
+        if self.manner.no_owner {
             custom.extend(["--no-owner", "--no-privileges"]);
         }
         let is_plain = self.dumped.part.format.as_deref() == Some("plain");
@@ -187,7 +187,7 @@ impl Restore<'_> {
         let checked = check::run(self.bench, self.dumped, counting, &survey.version).await?;
         let checked = self.ask_query(&self.scratch, survey, checked).await?;
         let tables = self.client.ask(&self.scratch, restoring::COUNT_TABLES).await?.parse().unwrap_or(0);
-        let settle = restoring::settle(&self.scratch, &self.dumped.properties, self.spec.no_owner);
+        let settle = restoring::settle(&self.scratch, &self.dumped.properties, self.manner.no_owner);
         if !settle.is_empty() {
             self.client
                 .ask(self.asked, &settle)
@@ -218,7 +218,7 @@ impl Restore<'_> {
         survey: &Survey,
         mut checked: Checked,
     ) -> Result<Checked, NoOutcome> {
-        if let Some(query) = &self.spec.check {
+        if let Some(query) = self.manner.check {
             let said = self.client.query(database, query.statement(), survey).await;
             checked.take(query, said)?;
         }
@@ -231,7 +231,7 @@ impl Restore<'_> {
         if *standing == Standing::Nothing {
             return (None, findings);
         }
-        if restoring::keeps(standing, self.spec.on_conflict) {
+        if restoring::keeps(standing, self.manner.on_conflict) {
             return (Some(aside), findings);
         }
         let Err(why) = self.drop_aside(&aside, standing).await else { return (None, findings) };
@@ -247,7 +247,7 @@ impl Restore<'_> {
             NoOutcome::Failed(failure) => failure.message,
             NoOutcome::Stopped(_) => "the restore was stopped".to_owned(),
         };
-        if *standing == Standing::Empty && self.spec.on_conflict != Conflict::Overwrite {
+        if *standing == Standing::Empty && self.manner.on_conflict != Conflict::Overwrite {
             let objects = self.client.ask_anyway(aside, restoring::COUNT_OBJECTS).await.map_err(told)?;
             if objects != "0" {
                 return Err("it was empty when the restore began, and is not any more".to_owned());

@@ -1,6 +1,6 @@
 //! What a restore of a database would do: what stands at its name is looked at, and nothing is touched.
 
-use super::{Dumped, postgresql as restore_postgresql};
+use super::{Dumped, Manner, postgresql as restore_postgresql};
 use crate::control::NoOutcome;
 use crate::core::mysql::placing;
 use crate::core::mysql::program::Flavour;
@@ -18,10 +18,8 @@ use strongroom_domain::source::{mysql, postgresql};
 pub struct Wanted<'a> {
     /// What it is to be called.
     pub database: &'a str,
-    /// What becomes of what stands there.
-    pub on_conflict: Conflict,
-    /// Without owners and rights.
-    pub no_owner: bool,
+    /// How.
+    pub manner: Manner<'a>,
 }
 
 impl Wanted<'_> {
@@ -49,7 +47,7 @@ impl Wanted<'_> {
     /// What becomes of what stands there.
     fn settle(&self, preview: &mut DatabasePreview) {
         let Some(standing) = &preview.standing else { return };
-        preview.action = match self.on_conflict {
+        preview.action = match self.manner.on_conflict {
             _ if standing.empty => Action::ReplaceEmpty,
             Conflict::Fail => Action::Refuse,
             Conflict::KeepBoth => Action::KeepBoth,
@@ -107,7 +105,7 @@ pub async fn postgresql(
             preview.roles_missing.push(role);
         }
     }
-    if !preview.roles_missing.is_empty() && !wanted.no_owner {
+    if !preview.roles_missing.is_empty() && !wanted.manner.no_owner {
         let why = format!(
             "these roles are not there: {}; restore them first (postgresql/globals.sql of the archive), or leave owners out with no_owner",
             preview.roles_missing.join(", ")

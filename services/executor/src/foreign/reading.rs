@@ -1,0 +1,165 @@
+//! Reading a file from its beginning, in a thread where that may take its time, or through a program that unpacks it.
+
+use super::blocking;
+use super::layers::{Goal, PIECE_BYTES, Place, Walk, drain, head_of};
+use crate::child::{Input, Plan};
+use crate::control::{Control, NoOutcome};
+use crate::core::recognise::{Content, Wrapper, recognise};
+use crate::jobs::Bench;
+use crate::program;
+use std::fs::File;
+use std::io::{self, Cursor, Read, Seek};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use strongroom_domain::{Failure, FailureCode};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::sync::mpsc;
+
+/// Pieces that wait to be read.
+const PIECES: usize = 4;
+
+/// Tells a reader in another thread that nobody waits for it any more.
+struct Watch(Arc<AtomicBool>);
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Reads until it is told to stop.
+struct Watched<R>(R, Arc<AtomicBool>);
+
+impl<R: Read> Read for Watched<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.1.load(Ordering::Relaxed) {
+            return Err(io::Error::other("nobody waits for it any more"));
+        }
+        self.0.read(buffer)
+    }
+}
+
+/// Goes through a file from its beginning. What only programs unpack is unpacked only where it is the outermost.
+pub async fn walk(
+    bench: &Bench<'_>,
+    mut control: Control,
+    file: &File,
+    mut walk: Walk,
+) -> Result<Walk, NoOutcome> {
+    let failed =
+        |e: io::Error| Failure::new(FailureCode::PermissionDenied, format!("it cannot be read: {e}"));
+    let mut file = file.try_clone().map_err(failed)?;
+    let stop = Arc::new(AtomicBool::new(false));
+    let _watch = Watch(stop.clone());
+    let (mut file, head) = blocking(move || {
+        file.rewind().map_err(failed)?;
+        let head = head_of(&mut file).map_err(failed)?;
+        file.rewind().map_err(failed)?;
+        Ok((file, recognise(&head)))
+    })
+    .await?;
+    let walking = async {
+        let Content::Wrapped(wrapper @ (Wrapper::Xz | Wrapper::Bzip2)) = head else {
+            return Ok(blocking(move || {
+                walk.one(&mut Watched(&mut file, stop), &Place::default())?;
+                Ok(walk)
+            })
+            .await?);
+        };
+        let (give, come) = mpsc::channel(PIECES);
+        let unpacking = unpack_by_program(bench, wrapper, file, give);
+        let walking = blocking(move || {
+            let mut reader = Watched(Pieces { come, piece: Cursor::default() }, stop);
+            walk.one(&mut reader, &Place::default().inside(wrapper))?;
+            // A looker has seen enough before the end; who gives something away must know that it was whole.
+            if matches!(walk.goal, Goal::Give { .. }) {
+                drain(&mut reader)?;
+            }
+            Ok(walk)
+        });
+        let (unpacked, walked) = tokio::join!(unpacking, walking);
+        // That it could not be begun is why there was nothing to read.
+        unpacked?;
+        Ok(walked?)
+    };
+    tokio::select! {
+        walked = walking => walked,
+        why = control.stopped() => Err(NoOutcome::Stopped(why)),
+    }
+}
+
+/// Gives what a program makes of a file.
+async fn unpack_by_program(
+    bench: &Bench<'_>,
+    wrapper: Wrapper,
+    file: File,
+    give: mpsc::Sender<io::Result<Vec<u8>>>,
+) -> Result<(), Failure> {
+    let name = wrapper.name();
+    let program = program::find(name, &[]).into_iter().next().ok_or_else(|| {
+        let package = if wrapper == Wrapper::Xz { "xz-utils" } else { "bzip2" };
+        let message = format!("there is no {name} on this node; install the package {package}");
+        Failure::new(FailureCode::ToolMissing, message)
+    })?;
+    let plan = Plan {
+        program,
+        arguments: vec!["--decompress".into(), "--stdout".into(), "--quiet".into()],
+        environment: program::environment(),
+        folder: Some("/".into()),
+        input: Input::Stream,
+        user: None,
+        notes: bench.state.children(),
+    };
+    let mut running = program::start(plan).await?;
+    let stdin = running.stdin.take();
+    let (mut stdout, stderr, mut handle) = running.into_parts();
+    let feeding = async {
+        if let Some(mut stdin) = stdin {
+            let mut file = tokio::fs::File::from_std(file);
+            // Who does not want to know it has ended, and says why.
+            let _ = tokio::io::copy(&mut file, &mut stdin).await;
+            let _ = stdin.shutdown().await;
+        }
+    };
+    let reading = async {
+        loop {
+            let mut piece = Vec::with_capacity(PIECE_BYTES);
+            match stdout.read_buf(&mut piece).await {
+                Ok(0) | Err(_) => break,
+                Ok(_) => {
+                    if give.send(Ok(piece)).await.is_err() {
+                        handle.signal(rustix::process::Signal::KILL);
+                        return;
+                    }
+                }
+            }
+        }
+        if !handle.ended().await.is_ok_and(|status| status.success()) {
+            let _ = give.send(Err(io::Error::other(format!("{name} says that it is damaged")))).await;
+        }
+        drop(give);
+    };
+    let ((), (), _) = tokio::join!(feeding, reading, program::tail(stderr));
+    Ok(())
+}
+
+/// What comes in pieces, to be read.
+struct Pieces {
+    come: mpsc::Receiver<io::Result<Vec<u8>>>,
+    piece: Cursor<Vec<u8>>,
+}
+
+impl Read for Pieces {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            let n = Read::read(&mut self.piece, buffer)?;
+            if n > 0 || buffer.is_empty() {
+                return Ok(n);
+            }
+            match self.come.blocking_recv() {
+                Some(piece) => self.piece = Cursor::new(piece?),
+                None => return Ok(0),
+            }
+        }
+    }
+}
