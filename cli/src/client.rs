@@ -294,6 +294,28 @@ impl Client {
         Ok((ready, response.json().await.map_err(|e| self.unreachable(&e))?))
     }
 
+    /// Opens what takes its time to begin, and may be of any length.
+    pub async fn open_slow(
+        &self,
+        request: reqwest::RequestBuilder,
+    ) -> Result<reqwest::Response, ClientError> {
+        tokio::time::timeout(ANSWER, self.open(request)).await.map_err(|_| self.silent())?
+    }
+
+    /// The next bytes of it; nothing at its end. One that breaks off before is an error.
+    pub async fn next_bytes(
+        &self,
+        response: &mut reqwest::Response,
+    ) -> Result<Option<impl AsRef<[u8]> + use<>>, ClientError> {
+        let next = tokio::time::timeout(ANSWER, response.chunk()).await.map_err(|_| self.silent())?;
+        next.map_err(|e| self.unreachable(&e))
+    }
+
+    fn silent(&self) -> ClientError {
+        let problem = format!("nothing came for {} s", ANSWER.as_secs());
+        ClientError::Unreachable { url: self.url.clone(), problem }
+    }
+
     /// Opens a stream, which has no end of its own; only its beginning is waited for.
     pub async fn open_stream(
         &self,

@@ -5,6 +5,7 @@ mod archives;
 mod channels;
 mod definitions;
 mod destinations;
+mod download;
 mod jobs;
 mod plans;
 mod repositories;

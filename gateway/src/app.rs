@@ -15,6 +15,8 @@ use tokio::sync::Semaphore;
 const AT_ONCE: usize = 256;
 /// Streams of events that are open at once; more are refused.
 pub const STREAMS: usize = 64;
+/// Downloads that are under way at once; more are refused. Each keeps a few MiB of pieces.
+pub const DOWNLOADS: usize = 16;
 
 /// How long a service may take to be started again before a question to it fails.
 const RESTARTING: Duration = Duration::from_secs(3);
@@ -39,6 +41,8 @@ pub struct App {
     pub room: std::sync::Arc<Semaphore>,
     /// Room for streams.
     pub streams: std::sync::Arc<Semaphore>,
+    /// Room for downloads.
+    pub downloads: std::sync::Arc<Semaphore>,
     /// When it ends.
     pub shutdown: Shutdown,
 }
@@ -53,6 +57,7 @@ impl App {
             metrics: Metrics::install(),
             room: std::sync::Arc::new(Semaphore::new(AT_ONCE)),
             streams: std::sync::Arc::new(Semaphore::new(STREAMS)),
+            downloads: std::sync::Arc::new(Semaphore::new(DOWNLOADS)),
             bus,
             shutdown,
         }

@@ -6,6 +6,7 @@ pub mod database_connection;
 pub mod database_restores;
 pub mod definition;
 pub mod destinations;
+pub mod downloads;
 pub mod dump_restores;
 pub mod jobs;
 pub mod plans;

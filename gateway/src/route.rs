@@ -70,6 +70,8 @@ pub enum Route<'a> {
     Archive(&'a str),
     /// `/api/v1/archives/{id}/files`
     Files(&'a str),
+    /// `/api/v1/archives/{id}/download`
+    Download(&'a str),
     /// `/api/v1/archives/{id}/index`
     Index(&'a str),
     /// `/api/v1/archives/{id}/restore`
@@ -124,6 +126,7 @@ impl<'a> Route<'a> {
             ["archives"] => Self::Archives,
             ["archives", id] => Self::Archive(id),
             ["archives", id, "files"] => Self::Files(id),
+            ["archives", id, "download"] => Self::Download(id),
             ["archives", id, "index"] => Self::Index(id),
             ["archives", id, "copy"] => Self::Copy(id),
             ["archives", id, "restore"] => Self::Restore(id),
@@ -145,6 +148,8 @@ impl<'a> Route<'a> {
         const READ: &[Method] = &[Method::GET, Method::HEAD];
         const ASK: &[Method] = &[Method::POST];
         match self {
+            // What it would say without the body is said by no less than the whole work.
+            Self::Download(_) => &[Method::GET],
             Self::List(_) | Self::Tokens => &[Method::GET, Method::HEAD, Method::POST],
             Self::One(..) => &[Method::GET, Method::HEAD, Method::PUT, Method::DELETE],
             Self::Token(_) | Self::Archive(_) => &[Method::GET, Method::HEAD, Method::DELETE],
@@ -188,6 +193,7 @@ impl<'a> Route<'a> {
             Self::Retry(_) => "jobs.retry",
             Self::Archives | Self::Archive(_) => "archives",
             Self::Files(_) => "archives.files",
+            Self::Download(_) => "archives.download",
             Self::Index(_) => "archives.index",
             Self::Copy(_) => "archives.copy",
             Self::Restore(_) => "archives.restore",

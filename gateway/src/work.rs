@@ -177,7 +177,8 @@ async fn wait_for_end(
     }
 }
 
-async fn hear_of_end(
+/// The end of a job that was asked for at this sequence; nothing when it does not come in time.
+pub async fn hear_of_end(
     app: &App,
     job: JobId,
     sequence: u64,

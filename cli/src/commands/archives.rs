@@ -1,7 +1,7 @@
 //! `strongroom archives`.
 
 use super::definitions::{Changes, escape};
-use super::{Outcome, Session, jobs};
+use super::{Outcome, Session, download, jobs};
 use crate::args::Output;
 use crate::client::ClientError;
 use crate::output::Format::{Bytes, Duration, Plain, Rate, Time};
@@ -100,6 +100,25 @@ pub enum Command {
         /// How many entries at most.
         #[arg(long, default_value_t = 1000)]
         limit: usize,
+    },
+    /// Download a file or a dump out of it, or paths as a tar or a zip, without anything being restored on its server.
+    Download {
+        /// Its id.
+        id: String,
+        /// A path in the archive. One alone comes as the file that it is, several as a tar; all of it, when absent.
+        paths: Vec<String>,
+        /// In which form.
+        #[arg(long, value_parser = ["raw", "tar", "zip"])]
+        format: Option<String>,
+        /// Into this file, or `-` for the standard output; as the server calls it, when absent.
+        #[arg(long, value_name = "FILE")]
+        to: Option<PathBuf>,
+        /// Replace a file that is there.
+        #[arg(long)]
+        force: bool,
+        /// File with the secret key of age that opens the archive, when its repository keeps none.
+        #[arg(long, value_name = "FILE")]
+        identity_file: Option<PathBuf>,
     },
     /// Bring files back. Nothing that stands there is overwritten unless `--on-conflict overwrite` says so.
     Restore {
@@ -232,6 +251,18 @@ pub async fn run(command: Command, session: &Session) -> Outcome {
         Command::Browse { id, path, limit } => {
             let items = session.client.browse(&escape(&id), &escape(&path), limit).await?;
             output::list(session.output, &items, ENTRIES);
+            Ok(None)
+        }
+        Command::Download { id, paths, format, to, force, identity_file } => {
+            let mut query: Vec<(&str, String)> =
+                paths.iter().map(|path| ("path", path.trim_start_matches('/').to_owned())).collect();
+            query.extend(format.map(|format| ("format", format)));
+            let mut request =
+                session.client.request(reqwest::Method::GET, &format!("{}/download", at(&id))).query(&query);
+            if let Some(file) = &identity_file {
+                request = request.header("strongroom-identity", secret::read(file)?);
+            }
+            download::run(session, request, to.as_deref(), force).await?;
             Ok(None)
         }
         Command::Restore { id, paths, to, original, on_conflict, identity_file, dry_run, wait } => {

@@ -52,6 +52,11 @@ pub fn lease(node: &str) -> String {
     format!("strongroom.lease.{node}")
 }
 
+/// Where a node sends the pieces of a download.
+pub fn piece(node: &str, job: &str) -> String {
+    format!("strongroom.piece.{node}.{job}")
+}
+
 /// Where a node says how it is: `what` is `heartbeat` or a job's id.
 pub fn status(node: &str, what: &str) -> String {
     format!("strongroom.status.{node}.{what}")

@@ -142,6 +142,10 @@ impl NodeBus {
         Ok(Self { nats: Connection::open(settings).await?, node, twice: Twice::from_environment() })
     }
 
+    pub(crate) fn connection(&self) -> &Connection {
+        &self.nats
+    }
+
     /// Which node this is.
     pub fn node(&self) -> &NodeId {
         &self.node

@@ -83,6 +83,10 @@ pub enum FailureCode {
     FormatUnknown,
     /// The file that was named is cut off or damaged.
     FileDamaged,
+    /// What is downloaded does not come in the form that was asked for.
+    WrongForm,
+    /// Nobody takes the download any more.
+    ReaderGone,
     /// The database could not be restored: what was made of it is removed, and what stood there still stands.
     RestoreFailed,
     /// Borg ended with an error that is none of these.
@@ -181,6 +185,10 @@ impl FailureCode {
             }
             Self::FormatUnknown => {
                 "Read what the message says of the file; unpack or convert it on the node, or name the member that is meant."
+            }
+            Self::WrongForm => "Ask for another form, as the message says.",
+            Self::ReaderGone => {
+                "Ask for the download again. A reader that takes nothing for some minutes is given up."
             }
             Self::FileDamaged => "Copy the file again from where it came from, and compare its digest.",
             Self::RestoreFailed => {

@@ -102,6 +102,45 @@ pub enum LeaseAnswer {
     Stale,
 }
 
+/// A piece of a download, on its way from the node to the gateway that passes it on. It is nowhere stored.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Piece {
+    /// The fencing token of the attempt: what two attempts send is never put together.
+    pub epoch: u64,
+    /// 0, 1, ...
+    pub n: u64,
+    /// At most [`PIECE_BYTES`].
+    #[serde(with = "serde_bytes_vec")]
+    pub bytes: Vec<u8>,
+    /// With the last piece, which has no bytes: all of it. Without it, what came is not all.
+    #[serde(default)]
+    pub whole: Option<Whole>,
+}
+
+/// The largest piece of a download: what one message may carry is 1 MB.
+pub const PIECE_BYTES: usize = 512 << 10;
+
+/// All bytes of a download.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Whole {
+    /// How many.
+    pub size_bytes: u64,
+    /// SHA-256 of them, hex.
+    pub sha256: String,
+}
+
+/// The gateway's answer to a piece.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PieceAnswer {
+    /// It was passed on.
+    Taken,
+    /// Its reader is slow: send it again.
+    Wait,
+    /// Nobody takes the rest.
+    Stop,
+}
+
 /// Status: the newest word about something, kept an hour, lost without harm.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "status", rename_all = "kebab-case")]

@@ -135,5 +135,20 @@ async fn a_second_copy_is_made_by_itself_and_is_enough_when_the_first_place_burn
     let path = format!("sqlite{}", file.display());
     run(&format!("archives restore {copy} --path {path} --to {} --wait", roots.display()))?;
     assert_eq!(std::fs::read(roots.join(&path))?, include_bytes!("app.db"));
+
+    // And to whoever asks, without a server that it is restored on.
+    let (one, all) = (single.folder().join("one.db"), single.folder().join("all.zip"));
+    run(&format!("archives download {copy} {path} --to {}", one.display()))?;
+    assert_eq!(std::fs::read(&one)?, include_bytes!("app.db"));
+    let again = format!("archives download {copy} {path} --to {}", one.display());
+    let (code, _, err) = single.client(&again.split(' ').collect::<Vec<_>>())?;
+    assert!(code != 0 && err.contains("--force"), "{err}");
+    run(&format!("archives download {copy} --format zip --to {}", all.display()))?;
+    let listed = Command::new("python3").args(["-m", "zipfile", "-l"]).arg(&all).output()?;
+    assert!(String::from_utf8_lossy(&listed.stdout).contains(&path), "{listed:?}");
+    let none = format!("archives download {copy} not/there --to {}/none", single.folder().display());
+    let (code, _, err) = single.client(&none.split(' ').collect::<Vec<_>>())?;
+    assert!(code != 0 && err.contains("path_not_in_archive"), "{err}");
+    assert!(!single.folder().join("none").exists());
     Ok(())
 }

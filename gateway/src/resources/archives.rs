@@ -164,18 +164,23 @@ pub async fn restore(app: &App, request: &Request, id: &str) -> Result<Good, Pro
     work::ask(app, request, requested).await
 }
 
-/// What can be seen without looking at the server: the node looks again, with links resolved.
-fn check(wanted: &RestoreBody, roots: &[String]) -> Result<(), Problem> {
-    let mut problems = Vec::new();
-    for (n, path) in wanted.paths.iter().enumerate() {
+/// Whether paths can be those of an archive.
+pub fn check_paths(problems: &mut Vec<FieldError>, field: &str, paths: &[String]) {
+    for (n, path) in paths.iter().enumerate() {
         let normal = !path.is_empty()
             && !path.starts_with('/')
             && path.split('/').all(|p| !matches!(p, "" | "." | ".."));
         if !normal {
             let message = "must be a path as the archive has it: without a leading slash and without '..'";
-            problems.push(FieldError::new(format!("paths[{n}]"), message));
+            problems.push(FieldError::new(format!("{field}[{n}]"), message));
         }
     }
+}
+
+/// What can be seen without looking at the server: the node looks again, with links resolved.
+fn check(wanted: &RestoreBody, roots: &[String]) -> Result<(), Problem> {
+    let mut problems = Vec::new();
+    check_paths(&mut problems, "paths", &wanted.paths);
     if roots.is_empty() {
         problems.push(FieldError::new(
             "target",

@@ -10,7 +10,7 @@ use crate::problem::Problem;
 use crate::work::{self, job_id};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use strongroom_bus::{NewEvent, Position};
+use strongroom_bus::{History, NewEvent, Position};
 use strongroom_domain::admission::Waiting;
 use strongroom_domain::definition::check_text;
 use strongroom_domain::job::{CancelRequested, JobSpec, Phase, Requested, State, Trigger};
@@ -101,6 +101,14 @@ async fn progress(app: &App, job: &Job) -> Option<Progress> {
     }
 }
 
+/// A job as the log itself has it.
+pub fn state_of(history: &History) -> Option<State> {
+    let mut events = history.events.iter();
+    let mut state = events.next().and_then(|e| State::begin(&e.event, e.at))?;
+    events.for_each(|e| state.evolve(&e.event, e.at));
+    Some(state)
+}
+
 /// `POST /jobs/{id}/cancel`.
 pub async fn cancel(app: &App, request: &Request, id: &str) -> Result<Good, Problem> {
     let CancelBody { reason } = body::read(request)?;
@@ -114,10 +122,8 @@ pub async fn cancel(app: &App, request: &Request, id: &str) -> Result<Good, Prob
     let (event_id, at) = (super::definition::event_id(request), clock::now());
     let context = request.context(Some(job.to_string()));
     let decided = app.bus.journal().decide(&aggregate, &context, |history| {
-        let mut events = history.events.iter();
-        let first = events.next().and_then(|e| State::begin(&e.event, e.at));
-        let mut state = first.ok_or_else(|| Rejection::NotFound { kind: "job".into(), id: id.into() })?;
-        events.for_each(|e| state.evolve(&e.event, e.at));
+        let state =
+            state_of(history).ok_or_else(|| Rejection::NotFound { kind: "job".into(), id: id.into() })?;
         if let Some(there) = history.events.iter().find(|e| e.id == event_id) {
             let wanted = Event::JobCancelRequested(CancelRequested { reason: reason.clone() });
             return if there.event == wanted {
@@ -146,16 +152,17 @@ pub async fn retry(app: &App, request: &Request, id: &str) -> Result<Good, Probl
     }
     // The log itself says how it ended: a view may be behind.
     let history = app.bus.journal().load(&Aggregate::new(Kind::Job, job_id(id)?)).await?;
-    let mut events = history.events.iter();
-    let first = events.next().and_then(|e| State::begin(&e.event, e.at));
-    let mut state = first.ok_or_else(|| Problem::not_found("job", id))?;
-    events.for_each(|e| state.evolve(&e.event, e.at));
+    let state = state_of(&history).ok_or_else(|| Problem::not_found("job", id))?;
     match state.phase {
         Phase::Waiting | Phase::Running => {
             return Err(Problem::conflict("not_retryable", "the job has not ended; cancel it first"));
         }
         Phase::Complete => {
             return Err(Problem::conflict("not_retryable", "the job is complete; ask for a new one instead"));
+        }
+        _ if matches!(state.requested.spec, JobSpec::Download(_)) => {
+            let detail = "who waited for the download has gone; GET it again instead";
+            return Err(Problem::conflict("not_retryable", detail));
         }
         _ => {}
     }

@@ -10,7 +10,7 @@ use strongroom_domain::{ArchiveId, Event, Kind};
 use uuid::Uuid;
 
 /// A stage with one archive; its id.
-async fn stage() -> (Stage, String) {
+pub async fn stage() -> (Stage, String) {
     let stage = Stage::new().await;
     stage.define().await;
     let id = ArchiveId(Uuid::now_v7());

@@ -5,6 +5,7 @@ mod applications;
 mod archives;
 mod databases;
 mod definitions;
+mod downloads;
 mod dumps;
 mod ending;
 mod events;

@@ -11,7 +11,7 @@ use strongroom_domain::view::{
     Archive, Browse, BrowseQuestion, Capabilities, ChannelTest, Definition, Entry, Health, Job, ListQuestion,
     Node, Page, Quarantined,
 };
-use strongroom_domain::{ArchiveId, ChannelId, Event, JobId, Kind, Rejection};
+use strongroom_domain::{ArchiveId, ChannelId, Event, Failure, JobId, Kind, Rejection};
 
 /// What the players know besides the log.
 #[derive(Default)]
@@ -208,15 +208,20 @@ fn definitions(log: &[Recorded], kind: Kind) -> BTreeMap<String, Definition<Valu
 }
 
 fn jobs(log: &[Recorded]) -> Vec<Job> {
-    let mut all: Vec<(JobId, State, Option<Job>)> = Vec::new();
+    let mut all: Vec<(JobId, State, Option<Failure>)> = Vec::new();
     for recorded in log.iter().filter(|r| r.aggregate.kind == Kind::Job) {
         let id: JobId = recorded.aggregate.id.parse().unwrap();
         match all.iter_mut().find(|(known, _, _)| *known == id) {
-            Some((_, state, _)) => state.evolve(&recorded.event, recorded.at),
+            Some((_, state, failure)) => {
+                state.evolve(&recorded.event, recorded.at);
+                if let Event::JobFailed(failed) = &recorded.event {
+                    *failure = Some(failed.failure.clone());
+                }
+            }
             None => all.push((id, State::begin(&recorded.event, recorded.at).unwrap(), None)),
         }
     }
-    let shown = all.into_iter().map(|(id, state, _)| Job {
+    let shown = all.into_iter().map(|(id, state, failure)| Job {
         id,
         kind: state.requested.spec.kind().to_owned(),
         phase: state.phase,
@@ -229,7 +234,7 @@ fn jobs(log: &[Recorded]) -> Vec<Job> {
         findings: Vec::new(),
         incomplete_total: 0,
         benign_total: 0,
-        failure: None,
+        failure,
         notes: Vec::new(),
         log_tail: Vec::new(),
         traceparent: None,

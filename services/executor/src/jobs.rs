@@ -2,6 +2,7 @@
 
 mod backup;
 mod delete;
+mod download;
 mod dump;
 mod entries;
 pub mod ground;
@@ -109,6 +110,7 @@ async fn work(bench: &Bench<'_>, spec: &JobSpec) -> Result<Finished, NoOutcome> 
         JobSpec::DeleteArchive { access, archive } => delete::run(bench, access, archive).await,
         JobSpec::ScanRepository { access } => scan::run(bench, access).await,
         JobSpec::IndexArchive { access, archive } => index::run(bench, access, archive).await,
+        JobSpec::Download(spec) => Box::pin(download::run(bench, spec, None)).await,
         JobSpec::CopyArchive(spec) => {
             let message = format!("repository '{}' is no dump store", spec.access.repository);
             Err(Failure::new(FailureCode::Unknown, message).into())

@@ -16,8 +16,20 @@ const POLICY_ASIDE: &str = "/usr/sbin/policy-rc.d.before-strongroom-tests";
 
 /// Finds them, and installs what is missing.
 pub fn ensure() -> Result<()> {
+    ensure_unpackers()?;
     ensure_postgresql()?;
     ensure_mariadb()
+}
+
+/// What people unpack with, to see that what they get can be unpacked.
+fn ensure_unpackers() -> Result<()> {
+    if on_path("unzip").is_some() {
+        return Ok(());
+    }
+    println!(
+        "installing unzip: the tests unpack what was downloaded (package unzip, from this distribution through apt-get)"
+    );
+    apt::install(&["unzip"])
 }
 
 fn ensure_mariadb() -> Result<()> {

@@ -55,7 +55,7 @@ pub const SERVICES: &[Service] = &[
             "$JS.API.STREAM.MSG.GET.STRONGROOM_SECRETS",
             "$JS.API.DIRECT.GET.STRONGROOM_QUARANTINE",
         ],
-        hears: &[subjects::STORED_STATUSES],
+        hears: &[subjects::STORED_STATUSES, PIECES],
     },
     Service {
         user: "scheduler",
@@ -101,6 +101,12 @@ const COMMON: &[&str] = &[
 
 /// Where nodes ask whether their attempts still stand; the scheduler hears it and answers.
 const LEASES: &str = "strongroom.lease.*";
+
+/// Where nodes send the pieces of downloads; the gateway that waits for one hears it and answers.
+const PIECES: &str = "strongroom.piece.*.*";
+
+/// What of nodes a service answers besides, when it hears it.
+const OF_NODES: [&str; 2] = [LEASES, PIECES];
 
 /// Imported by every account and allowed to nobody. Without it the server gives an account that has no streams an import
 /// of the whole JetStream API, which then answers "not enabled" before the store has answered at all.
@@ -238,8 +244,8 @@ impl Service {
             imports.push(Import::Service { account, subject });
         }
         let mut exports = vec![Export::Service(subjects::query(self.user, ">"), Answers::One)];
-        if self.hears.contains(&LEASES) {
-            exports.push(Export::Service(LEASES.into(), Answers::One));
+        for subject in OF_NODES.into_iter().filter(|subject| self.hears.contains(subject)) {
+            exports.push(Export::Service(subject.into(), Answers::One));
         }
         let mut publish = reached;
         publish.push(subjects::query("*", ">"));
@@ -259,7 +265,8 @@ impl Service {
     }
 }
 
-/// A node pulls its own work, acks it, reports, says how it is, stores indexes, and asks for its lease. Nothing else.
+/// A node pulls its own work, acks it, reports, says how it is, stores indexes, asks for its lease, and sends the pieces of
+/// downloads of its own jobs. Nothing else.
 fn node(node: &NodeId) -> Account {
     let name = node.as_str();
     let stored = [
@@ -269,15 +276,18 @@ fn node(node: &NodeId) -> Account {
         subjects::status(name, "*"),
         format!("strongroom.index.{name}.*.*"),
     ];
-    let lease = subjects::lease(name);
+    let answered = [(LEASES, subjects::lease(name)), (PIECES, subjects::piece(name, "*"))];
     let mut imports = from_store(&stored);
-    let answering = SERVICES.iter().filter(|s| s.hears.contains(&LEASES));
-    imports.extend(answering.map(|s| Import::Service { account: s.user.into(), subject: lease.clone() }));
+    for (heard, subject) in &answered {
+        let answering = SERVICES.iter().filter(|s| s.hears.contains(heard));
+        imports
+            .extend(answering.map(|s| Import::Service { account: s.user.into(), subject: subject.clone() }));
+    }
     let user = node_user(node);
     Account {
         name: user.clone(),
         rights: Rights {
-            publish: stored.into_iter().chain([lease]).collect(),
+            publish: stored.into_iter().chain(answered.map(|(_, subject)| subject)).collect(),
             subscribe: vec![inbox(&user)],
         },
         user,

@@ -82,6 +82,7 @@ const NODE_REQUESTS: &[(&str, &str)] = &[
     ("strongroom.status.a.x", "x"),
     ("strongroom.index.a.x.0", "x"),
     ("strongroom.lease.a", "x"),
+    ("strongroom.piece.a.x", "x"),
     ("$JS.API.CONSUMER.MSG.NEXT.STRONGROOM_WORK.a", PULL),
 ];
 
@@ -90,6 +91,7 @@ async fn a_node_can_neither_write_nor_read_the_log_in_any_way() {
     on_both(async |nats: &Nats| {
         let bus = nats.bus("gateway").await.unwrap();
         answer_all(nats, "scheduler", "strongroom.lease.*").await;
+        answer_all(nats, "gateway", "strongroom.piece.*.*").await;
         let node = connect(nats, "node-a").await;
         let mut heard = Vec::new();
         for subject in [">", "strongroom.>", "strongroom.evt.>", "strongroom.stored.>", "_INBOX_gateway.>"] {
@@ -136,6 +138,7 @@ async fn a_node_can_neither_write_nor_read_the_log_in_any_way() {
 async fn a_node_cannot_touch_what_is_anothers() {
     on_both(async |nats: &Nats| {
         answer_all(nats, "scheduler", "strongroom.lease.*").await;
+        answer_all(nats, "gateway", "strongroom.piece.*.*").await;
         let scheduler = connect(nats, "scheduler").await;
         let (a, b) = (connect(nats, "node-a").await, connect(nats, "node-b").await);
         for text in ["first for b", "second for b"] {
@@ -151,6 +154,7 @@ async fn a_node_cannot_touch_what_is_anothers() {
             "strongroom.status.b.heartbeat",
             "strongroom.index.b.x.0",
             "strongroom.lease.b",
+            "strongroom.piece.b.x",
             "$JS.API.CONSUMER.MSG.NEXT.STRONGROOM_WORK.b",
         ];
         refused(&a, others.map(ToOwned::to_owned)).await;
@@ -182,6 +186,7 @@ async fn a_node_cannot_touch_what_is_anothers() {
 async fn a_node_does_all_of_its_work_through_its_own_account() {
     on_both(async |nats: &Nats| {
         answer_all(nats, "scheduler", "strongroom.lease.*").await;
+        answer_all(nats, "gateway", "strongroom.piece.*.*").await;
         let (scheduler, a) = (connect(nats, "scheduler").await, connect(nats, "node-a").await);
         // A pull that waits is answered when the work comes.
         let waiting = tokio::spawn({
@@ -207,8 +212,10 @@ async fn a_node_does_all_of_its_work_through_its_own_account() {
         let index =
             connect(nats, "catalog").await.newest("STRONGROOM_INDEXES", "strongroom.index.a.x.0").await;
         assert_eq!(index.unwrap().unwrap().1.len(), 512 * 1024);
-        let lease = a.request("strongroom.lease.a", "x".into(), WAIT).await.unwrap();
-        assert_eq!(&lease.payload[..], b"an answer");
+        for answered in ["strongroom.lease.a", "strongroom.piece.a.x"] {
+            let answer = a.request(answered, "x".into(), WAIT).await.unwrap();
+            assert_eq!(&answer.payload[..], b"an answer");
+        }
     })
     .await;
 }
@@ -307,9 +314,13 @@ async fn nobody_hears_questions_to_another_or_answers_in_its_name() {
     let nats = Nats::one(&["a"]).await.unwrap();
     let (notifier, gateway) = (connect(&nats, "notifier").await, connect(&nats, "gateway").await);
     let mut heard = Vec::new();
-    for subject in
-        ["strongroom.query.catalog.>", "strongroom.lease.*", "strongroom.evt.>", "_INBOX_gateway.>"]
-    {
+    for subject in [
+        "strongroom.query.catalog.>",
+        "strongroom.lease.*",
+        "strongroom.piece.*.*",
+        "strongroom.evt.>",
+        "_INBOX_gateway.>",
+    ] {
         heard.push(notifier.client_for_tests().subscribe(subject).await.unwrap());
     }
     notifier.client_for_tests().flush().await.unwrap();

@@ -167,6 +167,13 @@ pub enum JobResult {
         #[serde(default)]
         recovered: bool,
     },
+    /// Who waited for it has it.
+    Download {
+        /// Bytes of it.
+        size_bytes: u64,
+        /// SHA-256 of them, hex.
+        sha256: String,
+    },
     /// The source was looked at.
     TestSource {
         /// What was found.

@@ -86,6 +86,8 @@ pub enum JobSpec {
     },
     /// Copies an archive of a dump store into another one.
     CopyArchive(CopySpec),
+    /// What is in an archive, to who waits for it at the gateway.
+    Download(DownloadSpec),
     /// Looks at a source as a backup would, and goes no further.
     TestSource {
         /// What.
@@ -111,6 +113,7 @@ impl JobSpec {
             Self::ScanRepository { .. } => "scan-repository",
             Self::IndexArchive { .. } => "index-archive",
             Self::CopyArchive(_) => "copy-archive",
+            Self::Download(_) => "download",
             Self::TestSource { .. } => "test-source",
             Self::TestDestination { .. } => "test-destination",
         }
@@ -123,6 +126,7 @@ impl JobSpec {
             Self::Restore(spec) => Some(&spec.access),
             Self::RestoreDatabase(spec) => Some(&spec.access),
             Self::CopyArchive(spec) => Some(&spec.access),
+            Self::Download(spec) => Some(&spec.access),
             Self::InitRepository { access }
             | Self::DeleteArchive { access, .. }
             | Self::ScanRepository { access }
@@ -138,6 +142,7 @@ impl JobSpec {
             Self::Restore(spec) => Some(&mut spec.access),
             Self::RestoreDatabase(spec) => Some(&mut spec.access),
             Self::CopyArchive(spec) => Some(&mut spec.access),
+            Self::Download(spec) => Some(&mut spec.access),
             Self::InitRepository { access }
             | Self::DeleteArchive { access, .. }
             | Self::ScanRepository { access }
@@ -202,7 +207,7 @@ impl JobSpec {
         match self {
             // Somebody waits for the answer.
             test if test.is_test() => 4,
-            Self::TestSource { .. } | Self::TestDestination { .. } => 4,
+            Self::TestSource { .. } | Self::TestDestination { .. } | Self::Download(_) => 4,
             Self::Restore(_) | Self::RestoreDatabase(_) | Self::RestoreDump(_) => 3,
             Self::InitRepository { .. } => 2,
             Self::Backup(_) | Self::DeleteArchive { .. } | Self::CopyArchive(_) => 1,
@@ -335,6 +340,33 @@ pub struct RestoreDumpSpec {
     /// Only say what it would do.
     #[serde(default)]
     pub dry_run: bool,
+}
+
+/// A download out of an archive.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DownloadSpec {
+    /// From where.
+    pub access: Access,
+    /// Which archive.
+    pub archive: Target,
+    /// Which paths, as they stand in the archive (without the leading slash); all, when empty.
+    #[serde(default)]
+    pub paths: Vec<String>,
+    /// In which form.
+    pub form: DownloadForm,
+}
+
+/// In which form something is downloaded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, strum::Display)]
+#[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
+pub enum DownloadForm {
+    /// The bytes of one file.
+    Raw,
+    /// A tar of the paths.
+    Tar,
+    /// A zip of the paths.
+    Zip,
 }
 
 /// Where a database is restored to.

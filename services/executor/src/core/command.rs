@@ -154,6 +154,14 @@ pub fn extract_to_stdout(access: &Access, name: &str, path: &str) -> Vec<String>
     line
 }
 
+/// `borg export-tar` of these paths, all of them when there is none, to the standard output.
+pub fn export_tar(access: &Access, name: &str, paths: &[String]) -> Vec<String> {
+    let mut line = call("export-tar", LOCK_WAIT_S);
+    line.extend([archive(access, name), "-".into(), "--".into()]);
+    line.extend(literal(paths));
+    line
+}
+
 /// `pp:` is a literal prefix: a star in a name is a star.
 fn literal(paths: &[String]) -> impl Iterator<Item = String> {
     paths.iter().map(|path| format!("pp:{path}"))

@@ -7,7 +7,7 @@ pub mod files;
 mod making;
 mod storing;
 
-use super::{Bench, Finished, finished, restore, restore_database};
+use super::{Bench, Finished, download, finished, restore, restore_database};
 use crate::control::NoOutcome;
 use crate::core::findings::Findings;
 use crate::dump_store;
@@ -45,6 +45,7 @@ pub async fn run(
         }
         JobSpec::Backup(spec) => backup::run(bench, spec, &opened, &streams).await,
         JobSpec::CopyArchive(spec) => copy::run(bench, spec, &opened, &streams).await,
+        JobSpec::Download(spec) => Box::pin(download::run(bench, spec, Some(&opened))).await,
         JobSpec::DeleteArchive { archive, .. } => contents::delete(bench, &opened, archive).await,
         JobSpec::ScanRepository { .. } => contents::scan(bench, &opened).await,
         JobSpec::IndexArchive { archive, .. } => contents::index(bench, &opened, archive).await,

@@ -132,6 +132,11 @@ impl Stage {
         self.emit_attempt(JobId(Uuid::now_v7()), 1, spec, Some(PASSPHRASE)).await
     }
 
+    /// The same for a job whose id somebody knows already.
+    pub async fn emit_as(&self, job: JobId, spec: Value) -> Result<u64> {
+        Ok(self.emit_attempt(job, 1, spec, Some(PASSPHRASE)).await?.1)
+    }
+
     pub async fn emit_attempt(
         &self,
         job: JobId,

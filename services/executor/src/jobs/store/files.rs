@@ -38,11 +38,11 @@ pub async fn extract(
     for (n, part) in parts.iter().enumerate() {
         let Chosen { whole, inside } = chosen(&archive.manifest.dump.artefacts, &part.paths)?;
         let folder = scratch_of(bench, spec, part, n, roots, extracted).await?;
-        for artefact in whole {
+        for artefact in &whole {
             stoppable(bench, async { Ok(write(opened, artefact, &folder).await?) }).await?;
         }
         if let Some((artefact, members)) = inside {
-            stoppable(bench, unpack(bench, opened, artefact, &members, &folder)).await?;
+            stoppable(bench, unpack(bench, opened, &artefact, &members, &folder)).await?;
         }
     }
     Ok((Findings::default(), Vec::new()))
@@ -50,16 +50,16 @@ pub async fn extract(
 
 /// What of an archive is wanted.
 #[derive(Debug)]
-struct Chosen<'a> {
+pub struct Chosen {
     /// Parts, as files.
-    whole: Vec<&'a Artefact>,
+    pub whole: Vec<Artefact>,
     /// What is in the part with files: these, or all of it when none is named.
-    inside: Option<(&'a Artefact, Vec<String>)>,
+    pub inside: Option<(Artefact, Vec<String>)>,
 }
 
 /// Those at and below these paths, and what is looked for among the files; all of them, when there is none. The part with
 /// files comes as the files that are in it, unless it is asked for by its own name.
-fn chosen<'a>(all: &'a [Artefact], paths: &[String]) -> Result<Chosen<'a>, Failure> {
+pub fn chosen(all: &[Artefact], paths: &[String]) -> Result<Chosen, Failure> {
     let below = |artefact: &Artefact, path: &str| Path::new(&artefact.path).starts_with(path);
     let files = all.iter().find(|artefact| artefact.kind == tar::KIND);
     let (of_parts, inside): (Vec<&String>, Vec<&String>) =
@@ -71,9 +71,9 @@ fn chosen<'a>(all: &'a [Artefact], paths: &[String]) -> Result<Chosen<'a>, Failu
         let named = of_parts.iter().any(|path| below(artefact, path));
         named || (paths.is_empty() && artefact.kind != tar::KIND)
     };
-    let whole = all.iter().filter(is_chosen).collect();
+    let whole = all.iter().filter(is_chosen).cloned().collect();
     let wanted = paths.is_empty() || !inside.is_empty();
-    let inside = files.filter(|_| wanted).map(|files| (files, inside.into_iter().cloned().collect()));
+    let inside = files.filter(|_| wanted).map(|files| (files.clone(), inside.into_iter().cloned().collect()));
     Ok(Chosen { whole, inside })
 }
 

@@ -1,0 +1,111 @@
+//! What is downloaded, into a file that has its name only when it is whole.
+
+use super::Session;
+use crate::args::Output;
+use crate::client::{Client, ClientError};
+use crate::output;
+use serde_json::json;
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+/// Asks for it and writes it.
+pub async fn run(
+    session: &Session,
+    request: reqwest::RequestBuilder,
+    to: Option<&Path>,
+    force: bool,
+) -> Result<(), ClientError> {
+    if let Some(path) = to.filter(|path| *path != Path::new("-")) {
+        is_free(path, force)?;
+    }
+    let mut response = session.client.open_slow(request).await?;
+    if to == Some(Path::new("-")) {
+        pour(&session.client, &mut response, &mut std::io::stdout()).await?;
+        return Ok(());
+    }
+    let told = response.headers().get("content-disposition").and_then(|v| v.to_str().ok());
+    let path = match to {
+        Some(path) => path.to_owned(),
+        None => told.and_then(name_in).ok_or_else(|| {
+            ClientError::Usage("the server gave it no name that can be a file's: give one with --to".into())
+        })?,
+    };
+    is_free(&path, force)?;
+    let part = part_of(&path);
+    let failed = |e: std::io::Error| ClientError::Other(format!("{}: {e}", part.display()));
+    let mut file = File::options().write(true).create_new(true).open(&part).map_err(failed)?;
+    let written = async {
+        let bytes = pour(&session.client, &mut response, &mut file).await?;
+        file.sync_all().map_err(failed)?;
+        // It may have come to be there meanwhile.
+        is_free(&path, force)?;
+        fs::rename(&part, &path).map_err(failed)?;
+        Ok(bytes)
+    };
+    let bytes = written.await.inspect_err(|_| {
+        // Half of it is of no use to anybody.
+        let _ = fs::remove_file(&part);
+    })?;
+    match session.output {
+        Output::Json => output::one(session.output, &json!({ "file": path, "size_bytes": bytes }), &[]),
+        Output::Table => say!("{} ({bytes} bytes)", path.display()),
+    }
+    Ok(())
+}
+
+fn is_free(path: &Path, force: bool) -> Result<(), ClientError> {
+    if !force && path.symlink_metadata().is_ok() {
+        let message = format!("{} is there already; --force replaces it", path.display());
+        return Err(ClientError::Usage(message));
+    }
+    Ok(())
+}
+
+async fn pour(
+    client: &Client,
+    response: &mut reqwest::Response,
+    to: &mut impl Write,
+) -> Result<u64, ClientError> {
+    let mut bytes = 0;
+    while let Some(piece) = client.next_bytes(response).await? {
+        let piece = piece.as_ref();
+        to.write_all(piece).map_err(|e| ClientError::Other(format!("it cannot be written: {e}")))?;
+        bytes += piece.len() as u64;
+    }
+    to.flush().map_err(|e| ClientError::Other(format!("it cannot be written: {e}")))?;
+    Ok(bytes)
+}
+
+fn part_of(path: &Path) -> PathBuf {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    path.with_file_name(format!(".{name}.{}.part", std::process::id()))
+}
+
+/// The plain name in a `Content-Disposition`, when it can be that of a file here.
+fn name_in(disposition: &str) -> Option<PathBuf> {
+    let (_, rest) = disposition.split_once("filename=\"")?;
+    let (name, _) = rest.split_once('"')?;
+    let usable = !name.is_empty() && !name.starts_with('.') && !name.contains(['/', '\\']);
+    usable.then(|| PathBuf::from(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_cannot_choose_where_a_file_goes() {
+        assert_eq!(name_in("attachment; filename=\"a.tar\"; filename*=UTF-8''a.tar"), Some("a.tar".into()));
+        for bad in [
+            "attachment",
+            "attachment; filename=\"\"",
+            "a; filename=\"../x\"",
+            "a; filename=\".bashrc\"",
+            "a; filename=\"/x\"",
+        ] {
+            assert_eq!(name_in(bad), None, "{bad}");
+        }
+        assert!(part_of(Path::new("/a/b.tar")).starts_with("/a"));
+    }
+}
