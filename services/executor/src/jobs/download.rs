@@ -95,7 +95,8 @@ impl<'a> Source<'a> {
         if let Some(opened) = store {
             let archive = opened.target(&spec.archive).await?;
             let chosen = chosen(&archive.manifest.dump.artefacts, &spec.paths)?;
-            if raw && (chosen.whole.len() != 1 || chosen.inside.is_some()) {
+            let one = matches!((chosen.whole.len(), &chosen.inside), (1, None) | (0, Some(_)));
+            if raw && !(one && spec.paths.len() == 1) {
                 return Err(no_file(&spec.paths).into());
             }
             let at_s = u64::try_from(archive.facts.started_at.as_second()).unwrap_or_default();
@@ -126,7 +127,7 @@ impl<'a> Source<'a> {
         give: mpsc::Sender<Vec<u8>>,
     ) -> Result<(), NoOutcome> {
         if spec.form != DownloadForm::Zip {
-            return self.give_plain(bench, spec, control, give).await;
+            return Box::pin(self.give_plain(bench, spec, control, give)).await;
         }
         let (give_tar, come_tar) = mpsc::channel(PIECES);
         let reading = self.give_plain(bench, spec, control, give_tar);
@@ -162,8 +163,20 @@ impl<'a> Source<'a> {
                 Err(Failure::new(FailureCode::RepositoryDamaged, message).with_log(done.tail).into())
             }
             Self::Store { opened, chosen, .. } if spec.form == DownloadForm::Raw => {
-                let [part] = chosen.whole.as_slice() else { return Err(no_file(&spec.paths).into()) };
-                read(opened.read(part, give), control).await
+                match (chosen.whole.as_slice(), &chosen.inside, spec.paths.as_slice()) {
+                    ([part], None, _) => read(opened.read(part, give), control).await,
+                    ([], Some((part, _)), [member]) => {
+                        let (give_tar, come_tar) = mpsc::channel(PIECES);
+                        let taking = packing::member(come_tar, give, member);
+                        let all = async {
+                            let (read, taken) = tokio::join!(opened.read(part, give_tar), taking);
+                            // What is damaged is not there either.
+                            read.and(taken)
+                        };
+                        Box::pin(read(all, control)).await
+                    }
+                    _ => Err(no_file(&spec.paths).into()),
+                }
             }
             Self::Store { opened, chosen, at_s } => {
                 let mut tar = Tar::new(give);

@@ -68,6 +68,18 @@ async fn failure(stage: &Stage, spec: Value) -> Result<Code> {
     }
 }
 
+const UNZIP: &str = "
+import os, stat, sys, zipfile
+packed = zipfile.ZipFile(sys.argv[1])
+for entry in packed.infolist():
+    path = os.path.join(sys.argv[2], entry.filename)
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    if stat.S_ISLNK(entry.external_attr >> 16):
+        os.symlink(packed.read(entry), path)
+    elif not entry.is_dir():
+        open(path, 'wb').write(packed.read(entry))
+";
+
 /// Unpacks with the programs that people have.
 fn unpacked(folder: &Path, form: &str, bytes: &[u8]) -> Result<()> {
     std::fs::create_dir_all(folder)?;
@@ -75,7 +87,12 @@ fn unpacked(folder: &Path, form: &str, bytes: &[u8]) -> Result<()> {
     std::fs::write(&file, bytes)?;
     let done = match form {
         "tar" => Command::new("tar").arg("-xf").arg(&file).arg("-C").arg(folder).output()?,
-        _ => Command::new("unzip").arg("-q").arg(&file).arg("-d").arg(folder).output()?,
+        _ => {
+            let tested = Command::new("unzip").arg("-tq").arg(&file).output()?;
+            assert!(tested.status.success(), "{}", String::from_utf8_lossy(&tested.stdout));
+            // It writes line breaks in names otherwise, and would not say so.
+            Command::new("python3").args(["-c", UNZIP]).arg(&file).arg(folder).output()?
+        }
     };
     assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
     Ok(())
@@ -159,6 +176,11 @@ async fn files_of_a_dump_store_come_in_the_same_forms() -> Result<()> {
         unpacked(&part, form, &bytes(&stage, download(&access, &archive, form, &[&small])).await?)?;
         assert_eq!(std::fs::read_to_string(part.join(&small))?, "small");
         assert!(!part.join(&inside).join("a b").exists());
+    }
+    let file = format!("{inside}/a b/é\nx.sql");
+    assert!(bytes(&stage, download(&access, &archive, "raw", &[&file])).await? == vec![9; 1_300_000]);
+    for none in [format!("{inside}/a b"), format!("{inside}/link")] {
+        assert_eq!(failure(&stage, download(&access, &archive, "raw", &[&none])).await?, Code::WrongForm);
     }
     let packed = stage.path("packed");
     unpacked(&packed, "tar", &bytes(&stage, download(&access, &archive, "raw", &["files.tar"])).await?)?;

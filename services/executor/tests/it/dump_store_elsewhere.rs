@@ -174,7 +174,7 @@ async fn an_executor_that_dies_in_the_middle_of_an_upload_leaves_nothing_for_lon
     }
     assert_eq!(s3.parts(), Vec::<String>::new());
     let left: Vec<_> = crate::dump_store::files(&sshd.root()).into_iter().map(|(name, _)| name).collect();
-    assert_eq!(left.len(), 4, "key, description, manifest, object: {left:?}");
+    assert_eq!(left.len(), 5, "key, description, manifest, database, tables: {left:?}");
     assert_eq!(std::fs::read_dir(stage.path("state/uploads"))?.count(), 0);
     Ok(())
 }

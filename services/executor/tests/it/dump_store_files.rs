@@ -153,7 +153,7 @@ async fn an_application_comes_into_a_dump_store_as_a_whole() -> Result<()> {
     });
     let archive = archive_of(&stage, backup(&access, source.clone())).await?;
     let dump = &archive["dump"];
-    assert_eq!((&dump["source"], &dump["artefacts_total"]), (&json!("application"), &json!(3)), "{dump}");
+    assert_eq!((&dump["source"], &dump["artefacts_total"]), (&json!("application"), &json!(4)), "{dump}");
     let back = folder(&stage, "back")?;
     stage.success(restore(&access, &archive, &back, &[])).await?;
     assert_eq!(sum(&back.join("sqlite").join(database.strip_prefix("/")?))?, (20000, 2_000_000, "ok".into()));

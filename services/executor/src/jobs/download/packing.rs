@@ -177,6 +177,51 @@ impl Tar {
     }
 }
 
+/// Gives the content of one member of a tar; the rest is read for the digest of all.
+pub async fn member(
+    come: mpsc::Receiver<Vec<u8>>,
+    give: mpsc::Sender<Vec<u8>>,
+    wanted: &str,
+) -> Result<(), Failure> {
+    let broken = |e: io::Error| failed("the files of the archive", &e);
+    let mut tar = reader(come);
+    let mut archive = Archive::new(&mut tar);
+    let mut entries = archive.entries().map_err(broken)?;
+    let mut found = None;
+    while let Some(entry) = entries.next().await {
+        let mut entry = entry.map_err(broken)?;
+        if found.is_some() || entry.path().map_err(broken)? != Path::new(wanted) {
+            continue;
+        }
+        found = Some(entry.header().entry_type());
+        if found == Some(EntryType::Regular) {
+            loop {
+                let mut piece = vec![0_u8; PIECE_BYTES];
+                let n = entry.read(&mut piece).await.map_err(broken)?;
+                piece.truncate(n);
+                // Nobody who goes away is told: he knows.
+                if n == 0 || give.send(piece).await.is_err() {
+                    break;
+                }
+            }
+        }
+    }
+    drop(entries);
+    drop(archive);
+    tokio::io::copy(&mut tar, &mut tokio::io::sink()).await.map_err(broken)?;
+    match found {
+        Some(EntryType::Regular) => Ok(()),
+        Some(_) => {
+            let message = format!("'{wanted}' is no file with content: ask for a tar or a zip");
+            Err(Failure::new(FailureCode::WrongForm, message))
+        }
+        None => {
+            let message = format!("'{wanted}' is not in the archive");
+            Err(Failure::new(FailureCode::PathNotInArchive, message))
+        }
+    }
+}
+
 /// Makes a zip of a tar. Links to files that are in it and devices have no form that all programs read: a file in the zip tells which
 /// were left out.
 pub async fn zip(
