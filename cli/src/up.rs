@@ -143,7 +143,8 @@ impl Up {
     }
 
     fn start_node(&mut self, args: &UpArgs) {
-        let (node, borg, allow_hooks) = (args.node.clone(), args.borg.clone(), args.allow_hooks.clone());
+        let (node, borg) = (args.node.clone(), args.borg.clone());
+        let (allow_hooks, programs) = (args.allow_hooks.clone(), args.programs.clone());
         let settings = self.log_server.node_settings(&node);
         let state_dir = self.data.of("executor");
         host::keep(&mut self.services, "executor", &self.shutdown, move |shutdown| {
@@ -151,6 +152,7 @@ impl Up {
             let config = strongroom_executor::Config {
                 borg: borg.clone(),
                 allow_hooks: allow_hooks.clone(),
+                programs: programs.clone(),
                 ..strongroom_executor::Config::new(node.clone(), state_dir.clone())
             };
             async move {

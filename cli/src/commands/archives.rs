@@ -147,7 +147,7 @@ pub enum Command {
         wait: bool,
     },
     /// Restore a database that was dumped into it. What stands at its name is not touched before all of the dump has been
-    /// restored beside it.
+    /// restored beside it; MongoDB cannot do that: there each collection is dropped and made anew.
     RestoreDatabase {
         /// Its id.
         id: String,
@@ -174,7 +174,7 @@ pub enum Command {
         /// File with the role's password.
         #[arg(long = "db-password-file", value_name = "FILE")]
         password_file: Option<PathBuf>,
-        /// When a database of that name is there and not empty. MySQL cannot keep both.
+        /// When a database of that name is there and not empty. MySQL and MongoDB cannot keep both.
         #[arg(long, default_value = "fail", value_parser = ["fail", "keep_both", "overwrite"])]
         on_conflict: String,
         /// Everything belongs to the role that restores: for a PostgreSQL server without the roles of the old one.

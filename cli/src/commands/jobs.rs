@@ -101,6 +101,7 @@ const DATABASE_PREVIEW: &[Column] = &[
     ("tables there", "/standing/tables", Plain),
     ("connected there", "/standing/clients", Plain),
     ("would be kept as", "/kept_as", Plain),
+    ("how", "/note", Plain),
     ("would be refused", "/refusal", Plain),
 ];
 

@@ -116,6 +116,9 @@ pub struct SetArgs {
     /// the node.
     #[arg(long, conflicts_with = "postgresql")]
     mysql: bool,
+    /// Protect the databases of a MongoDB server.
+    #[arg(long, conflicts_with_all = ["postgresql", "mysql", "application"])]
+    mongodb: bool,
     /// A database; give it once for each. All of the server, when absent. The list takes the place of the old one.
     #[arg(long = "database")]
     databases: Vec<String>,
@@ -143,6 +146,12 @@ pub struct SetArgs {
     /// The system user that dumps, for peer authentication of PostgreSQL.
     #[arg(long = "db-os-user", value_name = "USER")]
     os_user: Option<String>,
+    /// The database of MongoDB that knows the user; `admin` when absent.
+    #[arg(long = "db-auth-database", value_name = "DATABASE")]
+    auth_database: Option<String>,
+    /// The name of MongoDB's replica set.
+    #[arg(long = "db-replica-set", value_name = "NAME")]
+    replica_set: Option<String>,
     /// Whether TLS is used for the database, and what is checked.
     #[arg(long = "db-tls", value_parser = ["disable", "prefer", "require", "verify-ca", "verify-full"])]
     tls: Option<String>,
@@ -243,20 +252,30 @@ impl SetArgs {
         let of_a_server = !self.databases.is_empty()
             || !self.excluded.is_empty()
             || self.all_databases
-            || [&self.host, &self.user, &self.os_user, &self.tls, &self.format].iter().any(|o| o.is_some())
+            || [
+                &self.host,
+                &self.user,
+                &self.os_user,
+                &self.auth_database,
+                &self.replica_set,
+                &self.tls,
+                &self.format,
+            ]
+            .iter()
+            .any(|o| o.is_some())
             || self.port.is_some()
             || self.password_file.is_some();
         let kind = spec.get("source").and_then(|source| source.get("type")).and_then(Value::as_str);
         match kind {
             _ if !of_a_server => Ok(()),
-            Some("postgresql" | "mysql") => Ok(()),
+            Some("postgresql" | "mysql" | "mongodb") => Ok(()),
             Some("application") if self.application && (self.postgresql || self.mysql) => Ok(()),
             Some(other) => Err(ClientError::Usage(format!(
-                "plan '{}' is of the type '{other}', which has no database server; say --postgresql or --mysql for another type",
+                "plan '{}' is of the type '{other}', which has no database server; say --postgresql, --mysql or --mongodb for another type",
                 self.name
             ))),
             None => Err(ClientError::Usage(
-                "say of which system the database server is: --postgresql or --mysql".to_owned(),
+                "say of which system the database server is: --postgresql, --mysql or --mongodb".to_owned(),
             )),
         }
     }
@@ -285,6 +304,7 @@ impl SetArgs {
         // What is said of a server does not say of which system it is: a plan that there is keeps its own.
         let kinds: Vec<&str> = [
             ("mysql", self.mysql),
+            ("mongodb", self.mongodb),
             ("postgresql", self.postgresql),
             ("sqlite", !self.sqlite.is_empty()),
             ("files", files),
@@ -320,6 +340,8 @@ impl SetArgs {
             .with(&of(server, &["connection", "port"]), self.port)
             .with(&of(server, &["connection", "user"]), self.user.as_ref())
             .with(&of(server, &["connection", "os_user"]), self.os_user.as_ref())
+            .with(&of(server, &["connection", "auth_database"]), self.auth_database.as_ref())
+            .with(&of(server, &["connection", "replica_set"]), self.replica_set.as_ref())
             .with(&of(server, &["connection", "tls"]), self.tls.as_ref())
             .with(&of(server, &["format"]), self.format.as_ref())
             .with(&["password"], password)
@@ -383,11 +405,11 @@ mod tests {
             "--dump-format plain",
         ] {
             // The plan says of which.
-            for kind in ["postgresql", "mysql"] {
+            for kind in ["postgresql", "mysql", "mongodb"] {
                 assert_eq!(said(words, of(kind)).unwrap(), "", "{words}");
             }
             let told = said(words, json!({})).unwrap_err();
-            assert!(told.contains("--postgresql or --mysql"), "{told}");
+            assert!(told.contains("--postgresql, --mysql or --mongodb"), "{told}");
             let told = said(words, of("files")).unwrap_err();
             assert!(told.contains("is of the type 'files'"), "{told}");
         }

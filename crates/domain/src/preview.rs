@@ -94,6 +94,9 @@ pub struct DatabasePreview {
     /// Why the restore would be refused or fail, as far as that can be seen.
     #[serde(default)]
     pub refusal: Option<String>,
+    /// What else is to be known of how it would be done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
 }
 
 /// What becomes of the name of a database.

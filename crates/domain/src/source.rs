@@ -5,12 +5,14 @@
 
 mod application;
 mod files;
+pub mod mongodb;
 pub mod mysql;
 pub mod postgresql;
 mod sqlite;
 
 pub use application::Application;
 pub use files::Files;
+pub use mongodb::Mongodb;
 pub use mysql::Mysql;
 pub use postgresql::Postgresql;
 pub use sqlite::Sqlite;
@@ -28,6 +30,8 @@ pub enum Source {
     Postgresql(Postgresql),
     /// Databases of a MySQL or MariaDB server, by its own dump programs.
     Mysql(Mysql),
+    /// Databases of a MongoDB server, by its own dump program.
+    Mongodb(Mongodb),
     /// SQLite databases, as they are at one moment.
     Sqlite(Sqlite),
     /// Databases and files together, as one archive.
@@ -41,6 +45,7 @@ impl Source {
             Self::Files(_) => "files",
             Self::Postgresql(_) => "postgresql",
             Self::Mysql(_) => "mysql",
+            Self::Mongodb(_) => "mongodb",
             Self::Sqlite(_) => "sqlite",
             Self::Application(_) => "application",
         }
@@ -52,6 +57,7 @@ impl Source {
             Self::Files(files) => files.problems(),
             Self::Postgresql(postgresql) => postgresql.problems(),
             Self::Mysql(mysql) => mysql.problems(),
+            Self::Mongodb(mongodb) => mongodb.problems(),
             Self::Sqlite(sqlite) => sqlite.problems(),
             Self::Application(application) => application.problems(),
         }
@@ -62,7 +68,7 @@ impl Source {
         match self {
             Self::Files(files) => Some(files),
             Self::Application(application) => application.files.as_ref(),
-            Self::Postgresql(_) | Self::Mysql(_) | Self::Sqlite(_) => None,
+            Self::Postgresql(_) | Self::Mysql(_) | Self::Mongodb(_) | Self::Sqlite(_) => None,
         }
     }
 
@@ -72,6 +78,7 @@ impl Source {
             Self::Files(_) | Self::Sqlite(_) => Vec::new(),
             Self::Postgresql(postgresql) => postgresql.connection.password.iter().collect(),
             Self::Mysql(mysql) => mysql.connection.password.iter().collect(),
+            Self::Mongodb(mongodb) => mongodb.connection.password.iter().collect(),
             Self::Application(application) => {
                 let postgresql = application.postgresql.iter().flat_map(|source| &source.connection.password);
                 let mysql = application.mysql.iter().flat_map(|source| &source.connection.password);

@@ -5,7 +5,7 @@ use crate::problem::Problem;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use strongroom_domain::job::DatabaseTarget;
-use strongroom_domain::source::{Application, Source, mysql, postgresql};
+use strongroom_domain::source::{Application, Source, mongodb, mysql, postgresql};
 use strongroom_domain::{FieldError, SecretRef};
 
 /// The way to a server, with the reference of its password.
@@ -15,6 +15,8 @@ pub enum Connection {
     Postgresql(postgresql::Connection),
     /// Of MySQL or MariaDB.
     Mysql(mysql::Connection),
+    /// Of MongoDB.
+    Mongodb(mongodb::Connection),
 }
 
 /// As it stands in a body, so that what is wrong is named with the whole path of its field.
@@ -29,10 +31,10 @@ impl Connection {
         let Value::Object(fields) = json!({ "connection": fields }) else {
             return Err(Problem::field("connection", "must be an object"));
         };
-        Ok(if system == "mysql" {
-            Self::Mysql(body::understand::<Written<_>>(fields)?.connection)
-        } else {
-            Self::Postgresql(body::understand::<Written<_>>(fields)?.connection)
+        Ok(match system {
+            "mysql" => Self::Mysql(body::understand::<Written<_>>(fields)?.connection),
+            "mongodb" => Self::Mongodb(body::understand::<Written<_>>(fields)?.connection),
+            _ => Self::Postgresql(body::understand::<Written<_>>(fields)?.connection),
         })
     }
 
@@ -41,6 +43,7 @@ impl Connection {
         match source {
             Source::Postgresql(source) => Some(Self::Postgresql(source.connection)),
             Source::Mysql(source) => Some(Self::Mysql(source.connection)),
+            Source::Mongodb(source) => Some(Self::Mongodb(source.connection)),
             Source::Application(source) => {
                 let Application { postgresql, mysql, .. } = *source;
                 let postgresql = postgresql.map(|source| Self::Postgresql(source.connection));
@@ -57,14 +60,18 @@ impl Connection {
                 (database, Self::Postgresql(connection.clone()))
             }
             DatabaseTarget::Mysql { connection, database } => (database, Self::Mysql(connection.clone())),
+            DatabaseTarget::Mongodb { connection, database, .. } => {
+                (database, Self::Mongodb(connection.clone()))
+            }
         }
     }
 
-    /// A database there, as a target.
-    pub fn target(self, database: String) -> DatabaseTarget {
+    /// A database there, as a target of the one that was called `from`.
+    pub fn target(self, database: String, from: String) -> DatabaseTarget {
         match self {
             Self::Postgresql(connection) => DatabaseTarget::Postgresql { connection, database },
             Self::Mysql(connection) => DatabaseTarget::Mysql { connection, database },
+            Self::Mongodb(connection) => DatabaseTarget::Mongodb { connection, database, from },
         }
     }
 
@@ -73,6 +80,7 @@ impl Connection {
         match self {
             Self::Postgresql(connection) => connection.problems(at),
             Self::Mysql(connection) => connection.problems(at),
+            Self::Mongodb(connection) => connection.problems(at),
         }
     }
 
@@ -81,6 +89,7 @@ impl Connection {
         match self {
             Self::Postgresql(_) => "postgresql",
             Self::Mysql(_) => "mysql",
+            Self::Mongodb(_) => "mongodb",
         }
     }
 
@@ -89,6 +98,7 @@ impl Connection {
         match (self, other) {
             (Self::Postgresql(one), Self::Postgresql(other)) => one.is_where(other),
             (Self::Mysql(one), Self::Mysql(other)) => one.is_where(other),
+            (Self::Mongodb(one), Self::Mongodb(other)) => one.is_where(other),
             _ => false,
         }
     }
@@ -103,6 +113,7 @@ impl Connection {
         match self {
             Self::Postgresql(connection) => &connection.password,
             Self::Mysql(connection) => &connection.password,
+            Self::Mongodb(connection) => &connection.password,
         }
     }
 
@@ -111,6 +122,7 @@ impl Connection {
         match self {
             Self::Postgresql(connection) => connection.password = password,
             Self::Mysql(connection) => connection.password = password,
+            Self::Mongodb(connection) => connection.password = password,
         }
     }
 }

@@ -15,8 +15,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use strongroom_domain::archive::{Artefact, Dump};
 use strongroom_domain::census::CheckQuery;
-use strongroom_domain::job::{Conflict, JobSpec, Requested, RestoreDatabaseSpec, Trigger};
-use strongroom_domain::source::{mysql, postgresql};
+use strongroom_domain::job::{Conflict, DatabaseTarget, JobSpec, Requested, RestoreDatabaseSpec, Trigger};
+use strongroom_domain::source::{mongodb, mysql, postgresql};
 use strongroom_domain::view::Archive;
 use strongroom_domain::{FieldError, Rejection};
 
@@ -53,13 +53,19 @@ pub async fn restore(app: &App, request: &Request, id: &str) -> Result<Good, Pro
     let (archive, _) = find_whole(app, request, id).await?;
     let (dump, part) = part(&archive, wanted.database.as_deref())?;
     let system = dump.system_of(part);
-    let database = wanted.name.clone().or_else(|| part.database.clone()).unwrap_or_default();
+    // A dump of all databases of MongoDB is one part: which of them is asked for is looked up in it by the node.
+    let from = part.database.clone().or_else(|| wanted.database.clone()).unwrap_or_default();
+    let database = wanted.name.clone().unwrap_or_else(|| from.clone());
     let connection = wanted.connection.clone();
     let connection = connection.map(|fields| Connection::understand(system, fields)).transpose()?;
     check(&wanted, system, part, &database, connection.as_ref())?;
     let same = |spec: &JobSpec| {
         let JobSpec::RestoreDatabase(there) = spec else { return false };
         let (into, place) = Connection::of_target(&there.into);
+        let from_there = match &there.into {
+            DatabaseTarget::Mongodb { from, .. } => from,
+            _ => &from,
+        };
         (&there.path, into, there.on_conflict, there.no_owner, there.archive.id, &there.check, there.dry_run)
             == (
                 &part.path,
@@ -70,6 +76,7 @@ pub async fn restore(app: &App, request: &Request, id: &str) -> Result<Good, Pro
                 &wanted.check,
                 wanted.dry_run,
             )
+            && *from_there == from
             && connection.as_ref().is_none_or(|wanted| place.is_where(wanted))
     };
     if let Some(answer) = work::asked_before(app, request, same).await? {
@@ -100,7 +107,7 @@ pub async fn restore(app: &App, request: &Request, id: &str) -> Result<Good, Pro
         access,
         archive: target_of(&archive),
         path: part.path.clone(),
-        into: connection.target(database),
+        into: connection.target(database, from),
         on_conflict: wanted.on_conflict,
         no_owner: wanted.no_owner,
         check: wanted.check,
@@ -133,6 +140,8 @@ fn check(
             let message = "must be absent: databases of MySQL have no owner, and who defines views, triggers and procedures is part of the dump";
             problems.push(FieldError::new("no_owner", message));
         }
+    } else if system == "mongodb" {
+        of_mongodb(wanted, part, database, &mut problems);
     } else {
         postgresql::check_name(&mut problems, "as", database);
         if ["template0", "template1"].contains(&database) {
@@ -149,6 +158,32 @@ fn check(
     }
     problems.extend(connection.iter().flat_map(|connection| connection.problems("connection")));
     if problems.is_empty() { Ok(()) } else { Err(Rejection::Invalid { fields: problems }.into()) }
+}
+
+/// What MongoDB cannot do.
+fn of_mongodb(wanted: &Wanted, part: &Artefact, database: &str, problems: &mut Vec<FieldError>) {
+    let all = part.database.is_none() && wanted.database.is_none();
+    if all && wanted.name.is_some() {
+        let message = "must be absent when all databases are restored: each has its own name";
+        problems.push(FieldError::new("as", message));
+    }
+    if !all {
+        mongodb::check_name(problems, "as", database);
+        if mongodb::is_system(database) {
+            problems.push(FieldError::new("as", "must not be a database of the server itself"));
+        }
+    }
+    if wanted.on_conflict == Conflict::KeepBoth {
+        let message = "must be 'fail' or 'overwrite': MongoDB cannot rename a database; restore under another name with 'as'";
+        problems.push(FieldError::new("on_conflict", message));
+    }
+    if wanted.no_owner {
+        problems.push(FieldError::new("no_owner", "must be absent: databases of MongoDB have no owner"));
+    }
+    if wanted.check.is_some() {
+        let message = "must be absent: it is SQL; the documents of each collection are counted and compared by themselves";
+        problems.push(FieldError::new("check", message));
+    }
 }
 
 /// The database in an archive.
@@ -168,7 +203,7 @@ fn part<'a>(archive: &'a Archive, wanted: Option<&str>) -> Result<(&'a Dump, &'a
     }
     let mut databases = dump.artefacts.iter().filter(is_of_server);
     let found = match wanted {
-        Some(name) => databases.find(|a| a.database.as_deref() == Some(name)),
+        Some(name) => databases.find(|a| a.database.as_deref() == Some(name) || a.database.is_none()),
         None => databases.next().filter(|_| databases.next().is_none()),
     };
     found.map(|part| (dump, part)).ok_or_else(|| {

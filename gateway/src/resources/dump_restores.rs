@@ -104,7 +104,7 @@ pub async fn restore(app: &App, request: &Request, id: &str) -> Result<Good, Pro
         allowed_roots: definition.dump_roots,
         member: wanted.member,
         identity,
-        into: connection.target(wanted.name),
+        into: connection.target(wanted.name, String::new()),
         on_conflict: wanted.on_conflict,
         no_owner: wanted.no_owner,
         check: wanted.check,

@@ -186,6 +186,7 @@ pub async fn with_password(
     match source {
         Source::Postgresql(source) => source.connection.password = sealed,
         Source::Mysql(source) => source.connection.password = sealed,
+        Source::Mongodb(source) => source.connection.password = sealed,
         Source::Application(source) => {
             if let Some(source) = &mut source.postgresql {
                 source.connection.password = sealed;

@@ -9,6 +9,7 @@ mod downloads;
 mod dumps;
 mod ending;
 mod events;
+mod mongodb;
 mod mysql;
 mod players;
 mod probes;

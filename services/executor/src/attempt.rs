@@ -133,6 +133,7 @@ async fn conclude(
                 bus: &worker.bus,
                 state: &worker.state,
                 allow_hooks: &worker.config.allow_hooks,
+                programs: &worker.config.programs,
                 job: item.job,
                 epoch: item.epoch,
                 attempt: item.attempt,

@@ -17,6 +17,7 @@ pub mod lines;
 pub mod manifest;
 pub mod members;
 pub mod messages;
+pub mod mongodb;
 pub mod mysql;
 pub mod paths;
 pub mod postgresql;

@@ -54,6 +54,8 @@ pub struct Bench<'a> {
     pub state: &'a State,
     /// Folders of programs that plans may run.
     pub allow_hooks: &'a [PathBuf],
+    /// Folders of programs of database systems.
+    pub programs: &'a [PathBuf],
     /// Which job.
     pub job: JobId,
     /// Its fencing token.

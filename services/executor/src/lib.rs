@@ -16,6 +16,7 @@ mod found;
 mod heartbeat;
 mod hook;
 mod jobs;
+mod mongodb;
 mod mounts;
 mod mysql;
 mod names;
@@ -56,6 +57,8 @@ pub struct Config {
     pub borg: PathBuf,
     /// Folders in which programs lie that plans may run as hooks; none, when empty.
     pub allow_hooks: Vec<PathBuf>,
+    /// Folders in which programs of database systems are looked for before the `PATH`.
+    pub programs: Vec<PathBuf>,
     /// How often it asks whether an attempt still stands.
     pub lease_every: Duration,
     /// How often it says that it lives.
@@ -71,6 +74,7 @@ impl Config {
             capacity: 8,
             borg: PathBuf::from("borg"),
             allow_hooks: Vec::new(),
+            programs: Vec::new(),
             lease_every: Duration::from_secs(2),
             heartbeat_every: Duration::from_secs(5),
         }

@@ -23,6 +23,9 @@ struct Args {
     /// A folder with programs that plans may run as hooks; give it once for each. None runs without it.
     #[arg(long, env = "STRONGROOM_ALLOW_HOOKS", value_delimiter = ':', value_name = "FOLDER")]
     allow_hooks: Vec<PathBuf>,
+    /// A folder in which programs of MongoDB are looked for before the PATH; give it once for each.
+    #[arg(long, env = "STRONGROOM_PROGRAMS", value_delimiter = ':', value_name = "FOLDER")]
+    programs: Vec<PathBuf>,
     /// How many jobs are done at once.
     #[arg(long, env = "STRONGROOM_CAPACITY", default_value_t = 8)]
     capacity: usize,
@@ -36,6 +39,7 @@ fn main() -> ExitCode {
         let config = Config {
             borg: args.borg,
             allow_hooks: args.allow_hooks,
+            programs: args.programs,
             capacity: args.capacity,
             ..Config::new(args.node, args.service.state_dir.clone())
         };

@@ -2,8 +2,9 @@
 
 use crate::census::{BESIDE_A_DUMP, Counting, Moment};
 use crate::child::{Input, Plan};
-use crate::core::census::{Contents, Counted};
+use crate::core::census::{Contents, Counted, of_archive};
 use crate::core::findings::Findings;
+use crate::core::mongodb::archive::{Archive, Wrong};
 use crate::core::sum::{Sum, Summed};
 use crate::core::tar::Told;
 use crate::program;
@@ -46,6 +47,8 @@ pub struct Part {
 pub enum From {
     /// What a program prints.
     Program(Box<Program>),
+    /// What mongodump prints: read along, to know that it is whole and what is in it.
+    MongoArchive(Box<Program>),
     /// These.
     Bytes(Vec<u8>),
     /// What this gives, in a thread where it may take its time.
@@ -109,12 +112,13 @@ struct Produced {
 /// Makes a part, and gives it away piece by piece. Whoever takes it learns from the answer alone that it is whole.
 pub async fn produce(part: Part, sink: &mut impl Sink) -> Result<Fed, NotFed> {
     let Part { path, kind, database, format, may_vanish, from, expected_bytes: _ } = part;
-    let mut to = Summing { sink, sum: Sum::default() };
+    let mut to = Summing { sink, sum: Sum::default(), reader: None };
     let produced = match from {
         From::Bytes(bytes) => to.give(bytes.into()).await.map(|()| Produced::default()),
         From::Reader(reader) => read(reader, &mut to).await,
         // On the heap: it is large, and every job would carry it along.
         From::Program(program) => Box::pin(run(*program, &mut to)).await,
+        From::MongoArchive(program) => Box::pin(run_read_along(&program, &mut to, database.as_deref())).await,
     };
     let Summed { bytes, sha256 } = to.sum.finish();
     match produced {
@@ -144,11 +148,16 @@ pub async fn produce(part: Part, sink: &mut impl Sink) -> Result<Fed, NotFed> {
 struct Summing<'a, S> {
     sink: &'a mut S,
     sum: Sum,
+    /// Who reads along.
+    reader: Option<Archive>,
 }
 
 impl<S: Sink> Summing<'_, S> {
     async fn give(&mut self, piece: Bytes) -> Result<(), NotFed> {
         self.sum.add(&piece);
+        if let Some(reader) = &mut self.reader {
+            reader.take(&piece).map_err(no_archive)?;
+        }
         if piece.is_empty() {
             return Ok(());
         }
@@ -201,6 +210,32 @@ async fn run(mut program: Program, to: &mut Summing<'_, impl Sink>) -> Result<Pr
         }
         done => done,
     }
+}
+
+/// mongodump, and whether what it printed is an archive to its end, and of what it was asked for: it ends well, too, when
+/// there is nothing to dump.
+async fn run_read_along(
+    program: &Program,
+    to: &mut Summing<'_, impl Sink>,
+    database: Option<&str>,
+) -> Result<Produced, NotFed> {
+    to.reader = Some(Archive::default());
+    let produced = run_alone(program, to).await?;
+    let held = to.reader.take().unwrap_or_default().finish().map_err(no_archive)?;
+    if let Some(name) = database
+        && !held.collections.iter().any(|c| c.database == name)
+    {
+        let message = format!("there is no database '{name}', or nothing in it that the user may see");
+        return Err(NotFed::Failed(
+            Failure::new(FailureCode::DatabaseMissing, message).with_log(produced.tail),
+        ));
+    }
+    Ok(Produced { counted: Some(of_archive(held)), ..produced })
+}
+
+fn no_archive(wrong: Wrong) -> NotFed {
+    let message = format!("what mongodump printed is no whole archive: {wrong}");
+    NotFed::Failed(Failure::new(FailureCode::DumpFailed, message))
 }
 
 fn is_about_snapshots(failure: &Failure) -> bool {

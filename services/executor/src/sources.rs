@@ -1,6 +1,7 @@
 //! Sources that are dumped: one file each, and one line in [`prepare`].
 
 pub mod files;
+mod mongodb;
 mod mysql;
 mod postgresql;
 mod sqlite;
@@ -10,6 +11,7 @@ use crate::core::findings::Findings;
 use crate::jobs::Bench;
 use crate::parts::Part;
 use crate::streams::Streams;
+pub use mongodb::WITH_OPLOG;
 use serde_json::{Map, Value};
 use strongroom_domain::source::{Application, Source, Sqlite};
 use strongroom_domain::{Failure, FailureCode};
@@ -46,6 +48,7 @@ pub async fn prepare(bench: &Bench<'_>, source: &Source, streams: &Streams) -> R
     match source {
         Source::Postgresql(source) => postgresql::prepare(bench, source, streams).await,
         Source::Mysql(source) => mysql::prepare(bench, source, streams).await,
+        Source::Mongodb(source) => mongodb::prepare(bench, source, streams).await,
         Source::Sqlite(source) => of_sqlite(source).await,
         Source::Application(set) => application(bench, set, streams).await,
         Source::Files(_) => Err(Failure::new(FailureCode::Unknown, "files are read and not dumped").into()),

@@ -7,7 +7,7 @@ use crate::hook::Hooks;
 use crate::plan::{Compression, Limits};
 use crate::quiesce::Quiesce;
 use crate::repository::Access;
-use crate::source::{Source, mysql, postgresql};
+use crate::source::{Source, mongodb, mysql, postgresql};
 use crate::{JobId, NodeId, PlanId, RepositoryId, SecretRef, ServerId};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -298,7 +298,8 @@ pub struct RestoreDatabaseSpec {
     pub path: String,
     /// Where to.
     pub into: DatabaseTarget,
-    /// What to do with a database of that name that is not empty. With `keep_both` it is renamed, which MySQL cannot.
+    /// What to do with a database of that name that is not empty. With `keep_both` it is renamed, which MySQL and
+    /// MongoDB cannot.
     #[serde(default)]
     pub on_conflict: Conflict,
     /// Everything belongs to the role that restores, and nobody has other rights: for a server without the roles of the
@@ -389,6 +390,18 @@ pub enum DatabaseTarget {
         /// Which database; it is made.
         database: String,
     },
+    /// Into a MongoDB server.
+    Mongodb {
+        /// Which one, and as whom.
+        #[serde(default)]
+        connection: mongodb::Connection,
+        /// What the database is to be called; empty, when all are restored, each under its own name.
+        #[serde(default)]
+        database: String,
+        /// Which database of the dump; empty, when all are restored.
+        #[serde(default)]
+        from: String,
+    },
 }
 
 impl DatabaseTarget {
@@ -397,13 +410,17 @@ impl DatabaseTarget {
         match self {
             Self::Postgresql { .. } => "postgresql",
             Self::Mysql { .. } => "mysql",
+            Self::Mongodb { .. } => "mongodb",
         }
     }
 
-    /// What the database is to be called.
+    /// What the database is to be called, as people read it.
     pub fn database(&self) -> &str {
         match self {
-            Self::Postgresql { database, .. } | Self::Mysql { database, .. } => database,
+            Self::Mongodb { database, .. } if database.is_empty() => "all databases",
+            Self::Postgresql { database, .. }
+            | Self::Mysql { database, .. }
+            | Self::Mongodb { database, .. } => database,
         }
     }
 
@@ -412,6 +429,7 @@ impl DatabaseTarget {
         match self {
             Self::Postgresql { connection, .. } => connection.password.iter().collect(),
             Self::Mysql { connection, .. } => connection.password.iter().collect(),
+            Self::Mongodb { connection, .. } => connection.password.iter().collect(),
         }
     }
 }

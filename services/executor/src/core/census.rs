@@ -1,6 +1,7 @@
 //! What is asked of a database to take its census, what its answers mean, and how two of them compare.
 
 use super::hex::hex;
+use super::mongodb::archive::Held;
 use super::{mysql, postgresql};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -258,6 +259,20 @@ pub fn sum_up(contents: Contents, total: u64, schema_sha256: Option<String>, tak
     };
     tables.truncate(TABLES_LISTED);
     Counted { census, contents: Contents { tables, roles } }
+}
+
+/// A census of what mongodump has printed: exact, for it is the dump itself that was counted.
+pub fn of_archive(held: Held) -> Counted {
+    let total = held.collections.iter().filter(|c| c.documents.is_some()).count() as u64;
+    let tables =
+        held.collections.into_iter().filter(|c| c.documents.is_some()).map(|collection| TableCount {
+            schema: Some(collection.database),
+            table: collection.name,
+            rows: collection.documents,
+            estimated: false,
+        });
+    let contents = Contents { tables: tables.collect(), roles: Vec::new() };
+    sum_up(contents, total, None, Taken::InSnapshot)
 }
 
 /// What is in an archive's databases, by the path of each dump.

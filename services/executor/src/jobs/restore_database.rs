@@ -4,6 +4,7 @@
 //! that people still had.
 
 mod check;
+mod mongodb;
 mod mysql;
 mod origin;
 mod postgresql;
@@ -211,6 +212,10 @@ async fn restore(
         DatabaseTarget::Mysql { connection, database } => {
             mysql::run(bench, manner, connection, database, dumped).await
         }
+        DatabaseTarget::Mongodb { connection, database, from } => {
+            let wanted = mongodb::Wanted { database, from };
+            mongodb::run(bench, manner, connection, wanted, dumped).await
+        }
     }
 }
 
@@ -228,6 +233,10 @@ async fn preview(
         DatabaseTarget::Mysql { connection, database } => {
             preview::mysql(bench, &preview::Wanted { database, manner }, connection, dumped).await?
         }
+        DatabaseTarget::Mongodb { connection, database, from } => {
+            let wanted = preview::Wanted { database, manner };
+            preview::mongodb(bench, &wanted, from, connection, dumped).await?
+        }
     };
     Ok(finished(JobResult::PreviewRestoreDatabase { preview }, Findings::default(), Vec::new()))
 }
@@ -235,10 +244,20 @@ async fn preview(
 /// The dump flows into the program that restores it, and is summed up on the way.
 async fn pour(
     bench: &Bench<'_>,
-    Dumped { origin, part, .. }: &Dumped<'_>,
+    dumped: &Dumped<'_>,
     into: Plan,
     failed: impl Fn(&[String]) -> Failure,
 ) -> Result<(), NoOutcome> {
+    pour_heard(bench, dumped, into, failed).await.map(|_| ())
+}
+
+/// The same; the last lines of the program.
+async fn pour_heard(
+    bench: &Bench<'_>,
+    Dumped { origin, part, .. }: &Dumped<'_>,
+    into: Plan,
+    failed: impl Fn(&[String]) -> Failure,
+) -> Result<Vec<String>, NoOutcome> {
     let mut running = program::start(into).await?;
     let mut stdin = running.stdin.take();
     let (stdout, stderr, mut handle) = running.into_parts();
@@ -284,8 +303,8 @@ async fn pour(
         return Err(Failure::new(code, failure.message).with_log(tail).into());
     }
     match read {
-        Ok(tail) if !whole => Err(origin.other(part).with_log(tail).into()),
-        Ok(_) => Ok(()),
+        Ok(of_origin) if !whole => Err(origin.other(part).with_log(of_origin).into()),
+        Ok(_) => Ok(tail),
         Err(not_done) => Err(not_done.into()),
     }
 }

@@ -19,6 +19,7 @@ mod hooks;
 mod leftovers;
 mod lives;
 mod look;
+mod mongodb;
 mod mysql;
 mod mysql_connections;
 mod mysql_restores;

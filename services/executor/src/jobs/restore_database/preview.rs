@@ -1,18 +1,20 @@
 //! What a restore of a database would do: what stands at its name is looked at, and nothing is touched.
 
-use super::{Dumped, Manner, postgresql as restore_postgresql};
+use super::{Dumped, Manner, mongodb as restore_mongodb, postgresql as restore_postgresql};
 use crate::control::NoOutcome;
+use crate::core::mongodb::shell::{self, Collection};
 use crate::core::mysql::placing;
 use crate::core::mysql::program::Flavour;
 use crate::core::postgresql::literal;
 use crate::core::restoring::{self, Standing};
 use crate::jobs::Bench;
+use crate::mongodb::{Client as MongodbClient, RESTORE};
 use crate::mysql::{self as mysql_client, CLIENT};
 use crate::postgresql as postgresql_client;
 use strongroom_domain::FailureCode;
 use strongroom_domain::job::Conflict;
 use strongroom_domain::preview::{Action, DatabasePreview, ROLES_NAMED, StandingDatabase};
-use strongroom_domain::source::{mysql, postgresql};
+use strongroom_domain::source::{mongodb, mysql, postgresql};
 
 /// What is asked for.
 pub struct Wanted<'a> {
@@ -41,6 +43,7 @@ impl Wanted<'_> {
             roles_missing: Vec::new(),
             roles_known: false,
             refusal: None,
+            note: None,
         }
     }
 
@@ -163,6 +166,56 @@ pub async fn mysql(
     if survey.flavour() != Flavour::of(&dumped.dump.server_version) && !dumped.dump.server_version.is_empty()
     {
         preview.dumped_from.push_str(" (of another kind than this server)");
+    }
+    Ok(preview)
+}
+
+/// What `overwrite` is on MongoDB.
+const BY_DROPPING: &str = "each collection that is in the dump is dropped and restored (mongorestore --drop), one after the other; \
+                           collections that are only in the database stay as they are, and a restore that breaks off leaves a part of it";
+
+/// Looks at a MongoDB server.
+pub async fn mongodb(
+    bench: &Bench<'_>,
+    wanted: &Wanted<'_>,
+    from: &str,
+    connection: &mongodb::Connection,
+    dumped: &Dumped<'_>,
+) -> Result<DatabasePreview, NoOutcome> {
+    let of = restore_mongodb::Wanted { database: wanted.database, from };
+    restore_mongodb::is_in(dumped, &of)?;
+    let streams = bench.streams()?;
+    let client = MongodbClient::new(bench, connection, &streams)?;
+    let tool = client.tool(RESTORE).await?;
+    let shell = client.shell().ok_or_else(|| MongodbClient::no_shell("what stands there cannot be seen"))?;
+    let survey = client.survey(&shell).await?;
+    let mut preview = wanted.begin(dumped, connection.shown(), survey.version.clone(), tool.said);
+    if from.is_empty() {
+        preview.database = "all databases".into();
+    }
+    // Nobody owns a collection there.
+    preview.roles_known = true;
+    for (name, _) in of.names(dumped) {
+        let Some(there) = survey.databases.iter().find(|d| d.name == name) else { continue };
+        let collections: Vec<Collection> = client.ask(&shell, &shell::collections(&name)).await?;
+        let standing = preview.standing.get_or_insert(StandingDatabase {
+            size_bytes: Some(0),
+            tables: 0,
+            empty: true,
+            clients: 0,
+        });
+        standing.size_bytes = standing.size_bytes.zip(there.bytes).map(|(all, more)| all + more);
+        standing.tables += collections.len() as u64;
+        if !collections.is_empty() {
+            standing.empty = false;
+            if wanted.manner.on_conflict == Conflict::Fail {
+                preview.refusal.get_or_insert(format!("database '{name}' is there and not empty"));
+            }
+        }
+    }
+    wanted.settle(&mut preview);
+    if preview.action == Action::Overwrite {
+        preview.note = Some(BY_DROPPING.to_owned());
     }
     Ok(preview)
 }
