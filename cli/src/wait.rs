@@ -129,14 +129,27 @@ fn show_progress(bar: &ProgressBar, progress: &Value) {
     let number = |field: &str| progress.get(field).and_then(Value::as_u64).unwrap_or(0);
     let text = |field: &str| progress.get(field).and_then(Value::as_str).unwrap_or_default();
     bar.set_prefix(printable(text("step")));
+    let of = progress.get("expected_bytes").and_then(Value::as_u64);
+    let left = progress.get("remaining_s").and_then(Value::as_u64);
     bar.set_message(format!(
-        "{} files, {} read, {} new, {}/s  {}",
+        "{} files, {}{} read, {} new, {}/s{}  {}",
         number("files"),
         bytes(number("original_size_bytes")),
+        of.map(|of| format!(" of about {}", bytes(of))).unwrap_or_default(),
         bytes(number("deduplicated_size_bytes")),
         bytes(number("rate_bytes_per_s")),
+        left.map(|left| format!(", about {} left", span(left))).unwrap_or_default(),
         printable(text("path")),
     ));
+}
+
+/// Seconds for people.
+fn span(seconds: u64) -> String {
+    match seconds {
+        0..60 => format!("{seconds} s"),
+        60..3600 => format!("{} min", seconds.div_ceil(60)),
+        _ => format!("{} h {} min", seconds / 3600, seconds % 3600 / 60),
+    }
 }
 
 #[cfg(test)]
@@ -144,6 +157,11 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
     use super::*;
     use crate::fake_server::{Answer, FakeServer};
+
+    #[test]
+    fn how_long_it_will_take_is_told_as_people_do() {
+        assert_eq!([9, 61, 3600, 7325].map(span), ["9 s", "2 min", "1 h 0 min", "2 h 2 min"]);
+    }
 
     async fn wait_on(server: &FakeServer) -> Result<Value, ClientError> {
         let client = Client::with(&server.url, "srt_x").unwrap();

@@ -136,7 +136,7 @@ pub enum Command {
         /// When something else stands there.
         #[arg(long, default_value = "fail", value_parser = ["fail", "keep_both", "overwrite"])]
         on_conflict: String,
-        /// File with the secret key of age that opens the archive, when its repository keeps none.
+        /// File with the secret key, of age or OpenPGP, that opens the archive, when its repository keeps none.
         #[arg(long, value_name = "FILE")]
         identity_file: Option<PathBuf>,
         /// Only say what it would do, and touch nothing.
@@ -277,7 +277,7 @@ pub async fn run(command: Command, session: &Session) -> Outcome {
                 .with(&["target"], Some(target))
                 .with(&["on_conflict"], Some(on_conflict))
                 .with(&["dry_run"], Some(dry_run))
-                .with(&["identity"], identity_file.as_deref().map(secret::read).transpose()?)
+                .with(&["identity"], identity_file.as_deref().map(secret::read_lines).transpose()?)
                 .done();
             let answer = session.client.post(&format!("{}/restore", at(&id)), &Value::Object(body)).await?;
             jobs::asked(session, &answer, wait || dry_run).await
@@ -314,7 +314,7 @@ pub async fn run(command: Command, session: &Session) -> Outcome {
                 .with(&["check", "query"], check)
                 .with(&["check", "expected"], expect)
                 .with(&["dry_run"], Some(dry_run))
-                .with(&["identity"], identity_file.as_deref().map(secret::read).transpose()?)
+                .with(&["identity"], identity_file.as_deref().map(secret::read_lines).transpose()?)
                 .done();
             let path = format!("{}/restore-database", at(&id));
             let answer = session.client.post(&path, &Value::Object(body)).await?;

@@ -3,7 +3,7 @@
 use super::definitions::{Changes, Kind, escape};
 use super::{Outcome, Session, jobs};
 use crate::args::Output;
-use crate::client::Answer;
+use crate::client::{Answer, ClientError};
 use crate::exit::Exit;
 use crate::output::Format::Plain;
 use crate::{secret, wait};
@@ -25,8 +25,16 @@ pub const KIND: Kind = Kind {
 };
 
 const KINDS: [&str; 2] = ["borg", "dump-store"];
-const ENCRYPTIONS: [&str; 7] =
-    ["none", "authenticated", "authenticated-blake2", "repokey", "repokey-blake2", "passphrase", "age"];
+const ENCRYPTIONS: [&str; 8] = [
+    "none",
+    "authenticated",
+    "authenticated-blake2",
+    "repokey",
+    "repokey-blake2",
+    "passphrase",
+    "age",
+    "gpg",
+];
 
 /// What can be done with them.
 #[derive(Debug, Subcommand)]
@@ -47,7 +55,11 @@ pub enum Command {
         /// A public key of age to which a dump store encrypts from now on; may be repeated, and takes the place of all.
         #[arg(long, value_name = "AGE1...")]
         recipient: Vec<String>,
-        /// File with a secret key of age that opens what is encrypted to one of them.
+        /// File with a public key of OpenPGP, as `gpg --armor --export` prints it, to which a dump store encrypts from now on;
+        /// may be repeated, and takes the place of all.
+        #[arg(long, value_name = "FILE", conflicts_with = "recipient")]
+        recipient_file: Vec<PathBuf>,
+        /// File with a secret key, of age or OpenPGP, that opens what is encrypted to one of them.
         #[arg(long, conflicts_with = "no_identity")]
         identity_file: Option<PathBuf>,
         /// Keep no secret key from now on: whoever restores gives one.
@@ -102,14 +114,17 @@ pub struct CreateArgs {
     /// A borg repository, or a store of dumps that common tools can read.
     #[arg(long, default_value = "borg", value_parser = KINDS)]
     kind: String,
-    /// How it is encrypted. Borg's modes, repokey-blake2 when absent; of a dump store 'none', 'passphrase' or, with
-    /// --recipient, 'age'.
+    /// How it is encrypted. Borg's modes, repokey-blake2 when absent; of a dump store 'none', 'passphrase', with
+    /// --recipient 'age', or with --recipient-file 'gpg'.
     #[arg(long, value_parser = ENCRYPTIONS)]
     encryption: Option<String>,
     /// A public key of age to which a dump store encrypts; may be repeated.
     #[arg(long, value_name = "AGE1...")]
     recipient: Vec<String>,
-    /// File with a secret key of age that opens what is encrypted to one of them; without it, whoever restores gives one.
+    /// File with a public key of OpenPGP, as `gpg --armor --export` prints it, to which a dump store encrypts; may be repeated.
+    #[arg(long, value_name = "FILE", conflicts_with = "recipient")]
+    recipient_file: Vec<PathBuf>,
+    /// File with a secret key, of age or OpenPGP, that opens what is encrypted to one of them; without it, whoever restores gives one.
     #[arg(long)]
     identity_file: Option<PathBuf>,
     /// File with the passphrase; without it, one is generated and shown once.
@@ -129,6 +144,7 @@ impl CreateArgs {
         match (&self.encryption, self.kind.as_str()) {
             (Some(encryption), _) => encryption,
             (None, "borg") => "repokey-blake2",
+            (None, _) if !self.recipient_file.is_empty() => "gpg",
             (None, _) if self.recipient.is_empty() => "passphrase",
             (None, _) => "age",
         }
@@ -142,8 +158,9 @@ pub async fn run(command: Command, session: &Session) -> Outcome {
         Command::Show { name } => KIND.show(session, &name).await,
         Command::Delete { name } => KIND.delete(session, &name).await,
         Command::Create(create) => self::create(session, &create).await,
-        Command::Set { name, recipient, identity_file, no_identity, description } => {
-            let identity = identity_file.as_deref().map(secret::read).transpose()?;
+        Command::Set { name, mut recipient, recipient_file, identity_file, no_identity, description } => {
+            let identity = identity_file.as_deref().map(secret::read_lines).transpose()?;
+            recipient.extend(keys(&recipient_file)?);
             let changes = Changes::default()
                 .with_list(&["recipients"], &recipient)
                 .with(&["identity"], identity)
@@ -163,9 +180,11 @@ pub async fn run(command: Command, session: &Session) -> Outcome {
 
 async fn create(session: &Session, create: &CreateArgs) -> Outcome {
     let passphrase = create.passphrase_file.as_deref().map(secret::read).transpose()?;
-    let identity = create.identity_file.as_deref().map(secret::read).transpose()?;
+    let identity = create.identity_file.as_deref().map(secret::read_lines).transpose()?;
     let encryption = create.encryption();
-    let needs_one = !matches!(encryption, "none" | "age");
+    let recipients: Vec<String> =
+        create.recipient.iter().cloned().chain(keys(&create.recipient_file)?).collect();
+    let needs_one = !matches!(encryption, "none" | "age" | "gpg");
     let drawn = (passphrase.is_none() && needs_one).then(secret::draw_passphrase);
     let body = Changes::default()
         .with(&["id"], Some(&create.name))
@@ -173,7 +192,7 @@ async fn create(session: &Session, create: &CreateArgs) -> Outcome {
         .with(&["destination"], Some(&create.destination))
         .with(&["kind"], Some(&create.kind))
         .with(&["encryption"], Some(encryption))
-        .with_list(&["recipients"], &create.recipient)
+        .with_list(&["recipients"], &recipients)
         .with(&["identity"], identity)
         .with(&["passphrase"], passphrase.or_else(|| drawn.clone()))
         .with(&["description"], create.description.as_ref());
@@ -184,6 +203,11 @@ async fn create(session: &Session, create: &CreateArgs) -> Outcome {
         fields.insert("passphrase".into(), json!(drawn));
     }
     tell_created(session, &create.name, &mut answer, create.wait).await
+}
+
+/// Public keys out of files.
+fn keys(files: &[PathBuf]) -> Result<Vec<String>, ClientError> {
+    files.iter().map(|file| secret::read_lines(file)).collect()
 }
 
 async fn ask(session: &Session, name: &str, what: &str, wait: bool) -> Outcome {

@@ -36,6 +36,23 @@ pub struct Facts {
     pub dump: Option<Dump>,
 }
 
+impl Facts {
+    /// Bytes of what was backed up, as far as it is known.
+    pub fn original_bytes(&self) -> Option<u64> {
+        let of_parts = |dump: &Dump| dump.artefacts.iter().map(|part| part.size_bytes).sum();
+        self.stats.map(|stats| stats.original_size_bytes).or_else(|| self.dump.as_ref().map(of_parts))
+    }
+
+    /// Bytes that it has added to its repository, as far as they are known.
+    pub fn added_bytes(&self) -> Option<u64> {
+        let of_parts = |dump: &Dump| -> Option<u64> {
+            let stored = dump.artefacts.iter().map(|part| part.stored.as_ref().map(|s| s.size_bytes));
+            stored.sum()
+        };
+        self.stats.map(|stats| stats.deduplicated_size_bytes).or_else(|| of_parts(self.dump.as_ref()?))
+    }
+}
+
 /// What was dumped into an archive. The same stands in it as `strongroom.json`, the last file that is written: an archive
 /// of a database without it is not whole.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -131,6 +148,8 @@ pub enum Encrypted {
     None,
     /// age-encryption.org/v1, binary.
     Age,
+    /// RFC 4880, binary.
+    Gpg,
 }
 
 /// Borg's numbers for one archive.

@@ -20,7 +20,7 @@ pub struct Spec {
     /// The passphrase's reference; set by the gateway, absent without encryption.
     #[serde(default)]
     pub passphrase: Option<SecretRef>,
-    /// To whom a dump store with the encryption `age` encrypts: public keys, `age1...`.
+    /// To whom a dump store encrypts: with `age` public keys, `age1...`; with `gpg` public keys of OpenPGP in ASCII armor.
     #[serde(default)]
     pub recipients: Vec<String>,
     /// The reference of a secret key that opens what is encrypted to one of them; set by the gateway. Without it whoever
@@ -64,19 +64,26 @@ pub enum Encryption {
     Passphrase,
     /// Of dump stores: age, to the keys of people. The node cannot read what it has stored.
     Age,
+    /// Of dump stores: OpenPGP, by the gpg program, to the keys of people. The node cannot read what it has stored.
+    Gpg,
 }
 
 impl Encryption {
     /// Whether a passphrase opens it in this mode.
     pub fn needs_passphrase(self) -> bool {
-        !matches!(self, Self::None | Self::Age)
+        !matches!(self, Self::None) && !self.is_to_people()
+    }
+
+    /// Whether it is to the keys of people.
+    pub fn is_to_people(self) -> bool {
+        matches!(self, Self::Age | Self::Gpg)
     }
 
     /// Whether a repository of this kind has this mode.
     pub fn is_of(self, kind: Kind) -> bool {
         match self {
             Self::None => true,
-            Self::Passphrase | Self::Age => kind == Kind::DumpStore,
+            Self::Passphrase | Self::Age | Self::Gpg => kind == Kind::DumpStore,
             Self::Authenticated | Self::AuthenticatedBlake2 | Self::Repokey | Self::RepokeyBlake2 => {
                 kind == Kind::Borg
             }
@@ -112,8 +119,8 @@ impl Spec {
             Some("both must be dump stores: borg has no way to copy an archive")
         } else if self.server != other.server {
             Some("it must belong to the same server, whose node makes the copy")
-        } else if self.encryption == Encryption::Age
-            && (other.encryption != Encryption::Age || !same_recipients())
+        } else if self.encryption.is_to_people()
+            && (other.encryption != self.encryption || !same_recipients())
         {
             Some(
                 "archives that only people can read are copied as they are: it must have the same recipients",
@@ -141,25 +148,32 @@ impl Validate for Spec {
                 Kind::Borg => {
                     "'none', 'authenticated', 'authenticated-blake2', 'repokey' or 'repokey-blake2'"
                 }
-                Kind::DumpStore => "'none', 'passphrase' or 'age'",
+                Kind::DumpStore => "'none', 'passphrase', 'age' or 'gpg'",
             };
             problems
                 .push(FieldError::new("encryption", format!("must be {modes} for this kind of repository")));
         }
-        let message = match (self.encryption == Encryption::Age, self.recipients.is_empty()) {
+        let message = match (self.encryption.is_to_people(), self.recipients.is_empty()) {
             (true, true) => Some("must name at least one key for this encryption"),
-            (false, false) => Some("are for the encryption 'age'"),
+            (false, false) => Some("are for the encryptions 'age' and 'gpg'"),
             _ => None,
         };
         problems.extend(message.map(|message| FieldError::new("recipients", message)));
         for (n, recipient) in self.recipients.iter().enumerate() {
-            if !is_recipient(recipient) {
-                let message = "must be a public key of age, as age-keygen prints it: 'age1...'";
+            let message = match self.encryption {
+                Encryption::Gpg => is_armored(recipient, "PUBLIC").then_some(()).ok_or(
+                    "must be one public key of OpenPGP in ASCII armor, as gpg --armor --export prints it, of at most 64 KiB",
+                ),
+                _ => is_recipient(recipient)
+                    .then_some(())
+                    .ok_or("must be a public key of age, as age-keygen prints it: 'age1...'"),
+            };
+            if let Err(message) = message {
                 problems.push(FieldError::new(format!("recipients[{n}]"), message));
             }
         }
-        if self.identity.is_some() && self.encryption != Encryption::Age {
-            problems.push(FieldError::new("identity", "is for the encryption 'age'"));
+        if self.identity.is_some() && !self.encryption.is_to_people() {
+            problems.push(FieldError::new("identity", "is for the encryptions 'age' and 'gpg'"));
         }
         problems
     }
@@ -169,6 +183,19 @@ impl Validate for Spec {
 fn is_recipient(text: &str) -> bool {
     let bech32 = |c: char| c.is_ascii_digit() || (c.is_ascii_lowercase() && !matches!(c, 'b' | 'i' | 'o'));
     text.len() == 62 && text.strip_prefix("age1").is_some_and(|rest| rest.chars().all(bech32))
+}
+
+/// The longest key of OpenPGP that is taken.
+const ARMOR_BYTES: usize = 64 << 10;
+
+/// Whether this has the form of one key of OpenPGP in ASCII armor (RFC 4880, 6.2).
+pub fn is_armored(text: &str, kind: &str) -> bool {
+    let text = text.trim();
+    let body = text
+        .strip_prefix(&format!("-----BEGIN PGP {kind} KEY BLOCK-----"))
+        .and_then(|text| text.strip_suffix(&format!("-----END PGP {kind} KEY BLOCK-----")));
+    let fits = |c: char| c.is_ascii() && (!c.is_ascii_control() || matches!(c, '\n' | '\r' | '\t'));
+    text.len() <= ARMOR_BYTES && body.is_some_and(|body| !body.contains("-----") && body.chars().all(fits))
 }
 
 /// All that a node needs to open a repository, as a job carries it.
@@ -186,7 +213,7 @@ pub struct Access {
     /// The destination of a dump store; absent for borg.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub store: Option<Location>,
-    /// To whom a dump store encrypts, with the encryption `age`.
+    /// To whom a dump store encrypts, with the encryption `age` or `gpg`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub recipients: Vec<String>,
     /// Which secret key opens that, for a restore; a backup is given none.
@@ -248,6 +275,14 @@ mod tests {
         assert_eq!(fields(repokey), ["encryption"]);
         assert_eq!(fields(json!({ "kind": "dump-store", "encryption": "age" })), ["recipients"]);
         assert_eq!(fields(json!({ "recipients": [key], "identity": secret })), ["recipients", "identity"]);
+        let armor = |kind: &str| {
+            format!("-----BEGIN PGP {kind} KEY BLOCK-----\n\nmQGN=\n-----END PGP {kind} KEY BLOCK-----\n")
+        };
+        let gpg = |key: &str| json!({ "kind": "dump-store", "encryption": "gpg", "recipients": [key] });
+        assert_eq!(fields(gpg(&armor("PUBLIC"))), Vec::<String>::new());
+        for odd in [key.to_owned(), armor("PRIVATE"), armor("PUBLIC").repeat(2), String::new()] {
+            assert_eq!(fields(gpg(&odd)), ["recipients[0]"], "{odd}");
+        }
         for odd in ["AGE-SECRET-KEY-1", "age1", "ssh-ed25519 AAAA", &key.to_uppercase()] {
             let age = json!({ "kind": "dump-store", "encryption": "age", "recipients": [odd] });
             assert_eq!(fields(age), ["recipients[0]"], "{odd}");

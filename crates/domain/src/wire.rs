@@ -23,6 +23,9 @@ pub struct WorkItem {
     /// Borg's id of the repository that its init job made or found, hex: what lies at its place must be that one.
     #[serde(default)]
     pub borg_repository_id: Option<String>,
+    /// Of a backup: how many bytes the newest archive of its plan has, by which its end is estimated.
+    #[serde(default)]
+    pub expected_bytes: Option<u64>,
     /// The secrets it needs, each encrypted to this node's age key.
     #[serde(default)]
     pub secrets: Vec<SealedSecret>,
@@ -181,6 +184,12 @@ pub struct Progress {
     pub path: String,
     /// Bytes a second, over the last seconds.
     pub rate_bytes_per_s: u64,
+    /// How many bytes there were the last time; absent, when there was none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expected_bytes: Option<u64>,
+    /// How many seconds it will take to come so far, at the rate of this attempt; absent, as long as nobody can say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remaining_s: Option<u64>,
     /// The last lines of the log, at most 50.
     #[serde(default)]
     pub log_tail: Vec<String>,

@@ -57,7 +57,7 @@ impl Resource for Repositories {
     ) -> Result<Prepared<repository::Spec>, Problem> {
         let given = body::take_text(&mut fields, "passphrase")?;
         let generate = body::take_flag(&mut fields, "generate_passphrase")?;
-        let identity = body::take_secret(&mut fields, "identity")?;
+        let identity = body::take_long_secret(&mut fields, "identity")?;
         let mut spec: repository::Spec = body::understand(fields)?;
         if let Some(old) = old {
             for (field, same) in [
@@ -83,7 +83,7 @@ impl Resource for Repositories {
             Secret::None => None,
             Secret::Kept => old.and_then(|old| old.identity.clone()),
             Secret::Given(text) => {
-                let text = identity_of(&text, &spec.recipients)?;
+                let text = identity_of(&text, &spec)?;
                 Some(
                     seal::store_for_node(app, &format!("repository-{id}"), "secret key", &text, &server)
                         .await?,
@@ -129,7 +129,7 @@ impl Resource for Repositories {
 
     fn extras(_id: &str, spec: &repository::Spec) -> Map<String, Value> {
         let mut extras = Map::new();
-        if spec.encryption == repository::Encryption::Age {
+        if spec.encryption.is_to_people() {
             extras.insert("has_identity".into(), json!(spec.identity.is_some()));
         }
         extras
@@ -206,8 +206,12 @@ pub fn is_sealed_for(
     Err(Problem::conflict("secret_not_for_node", detail))
 }
 
-/// A secret key of age, which must open what is encrypted to one of these.
-fn identity_of(text: &str, recipients: &[String]) -> Result<String, Problem> {
+/// A secret key, which must open what is encrypted to one of the recipients: of OpenPGP the node alone can say.
+fn identity_of(text: &str, spec: &repository::Spec) -> Result<String, Problem> {
+    if spec.encryption == repository::Encryption::Gpg {
+        return secret_of_gpg(text);
+    }
+    let recipients = &spec.recipients;
     let identity: age::x25519::Identity = text.trim().parse().map_err(|_| {
         Problem::field("identity", "must be a secret key of age, which begins with AGE-SECRET-KEY-1")
     })?;
@@ -216,6 +220,15 @@ fn identity_of(text: &str, recipients: &[String]) -> Result<String, Problem> {
         return Err(Problem::field("identity", message));
     }
     Ok(text.trim().to_owned())
+}
+
+/// A secret key of OpenPGP. One that is protected by a passphrase would make gpg ask for it, and nobody is there to answer.
+fn secret_of_gpg(text: &str) -> Result<String, Problem> {
+    if repository::is_armored(text, "PRIVATE") {
+        return Ok(text.trim().to_owned());
+    }
+    let message = "must be one secret key of OpenPGP in ASCII armor, without a passphrase, as gpg --armor --export-secret-keys prints it";
+    Err(Problem::field("identity", message))
 }
 
 /// How a node finds a repository to read from it: with what opens it, be it given for this once or kept.
@@ -229,8 +242,13 @@ pub async fn reach_to_read(
     let (mut access, server) = reach(app, &id, &spec).await?;
     access.identity = match given {
         None => spec.identity.clone(),
-        Some(_) if spec.encryption != repository::Encryption::Age => {
-            return Err(Problem::field("identity", "is for repositories with the encryption 'age'"));
+        Some(_) if !spec.encryption.is_to_people() => {
+            let message = "is for repositories with the encryption 'age' or 'gpg'";
+            return Err(Problem::field("identity", message));
+        }
+        Some(text) if spec.encryption == repository::Encryption::Gpg => {
+            let text = secret_of_gpg(&text)?;
+            Some(seal::store_for_node(app, &format!("restore-{id}"), "secret key", &text, &server).await?)
         }
         Some(text) => {
             // Recipients change, and an older archive may be encrypted to one that is gone.

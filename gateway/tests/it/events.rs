@@ -142,6 +142,8 @@ async fn a_stream_can_be_about_one_job_or_some_kinds_and_shows_progress() {
         deduplicated_size_bytes: 2,
         path: String::new(),
         rate_bytes_per_s: 0,
+        expected_bytes: None,
+        remaining_s: None,
         log_tail: Vec::new(),
         at: strongroom_service::clock::now(),
     };

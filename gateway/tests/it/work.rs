@@ -195,6 +195,8 @@ async fn a_job_says_why_it_waits_and_how_far_it_is() {
         deduplicated_size_bytes: 20,
         path: "srv/site/x".into(),
         rate_bytes_per_s: 99,
+        expected_bytes: Some(1000),
+        remaining_s: Some(7),
         log_tail: vec!["one".into(), "two".into()],
         at: strongroom_service::clock::now(),
     };
@@ -206,6 +208,8 @@ async fn a_job_says_why_it_waits_and_how_far_it_is() {
     .await
     .unwrap();
     assert_eq!((seen.str("/phase"), seen.str("/progress/path")), ("running", "srv/site/x"));
+    let told = &seen.body["progress"];
+    assert_eq!((&told["expected_bytes"], &told["remaining_s"]), (&json!(1000), &json!(7)));
     assert!(seen.body["waiting"].is_null());
     let log = stage.client.get(&format!("{path}/log")).await.expect(200);
     assert_eq!((log.str("/phase"), &log.body["lines"]), ("running", &json!(["one", "two"])));

@@ -106,7 +106,7 @@ async fn work(
     shutdown: &Shutdown,
 ) -> Option<Report> {
     let (stopper, control) = pair();
-    let meter = Arc::new(Mutex::new(Meter::new(item.job, item.epoch, clock::now())));
+    let meter = Arc::new(Mutex::new(Meter::new(item.job, item.epoch, item.expected_bytes, clock::now())));
     let read = || meter.lock().unwrap_or_else(PoisonError::into_inner).read();
     let watching = watch(worker, question, item.spec.time_limit(), &stopper, shutdown);
     let telling = tell_progress(worker, item, read);

@@ -10,6 +10,7 @@ pub mod file_name;
 pub mod finding;
 pub mod findings;
 pub mod foreign_sql;
+pub mod gpg;
 pub mod health;
 pub mod hex;
 pub mod index;

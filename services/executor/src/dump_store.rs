@@ -7,6 +7,7 @@
 use crate::core::dump_store::{self as forms, Description};
 use crate::core::manifest::Manifest;
 use crate::core::sum::{self, Sum, Summed};
+use crate::gpg::{Opener, Sealer};
 use crate::jobs::Bench;
 use crate::pipeline::{Flow, Recipe, unpack, way};
 use crate::stores::{Object, Store};
@@ -14,7 +15,8 @@ use crate::streams::Streams;
 use age::scrypt;
 use age::secrecy::{ExposeSecret, SecretString};
 use age::x25519::{Identity, Recipient};
-use strongroom_domain::archive::{Artefact, Facts, Stored, Target};
+use std::path::PathBuf;
+use strongroom_domain::archive::{Artefact, Encrypted, Facts, Stored, Target};
 use strongroom_domain::destination::Location;
 use strongroom_domain::plan::Compression;
 use strongroom_domain::repository::{Access, Encryption};
@@ -36,6 +38,10 @@ pub struct Found<'a> {
     pub store: Box<dyn Store>,
     access: &'a Access,
     passphrase: Option<SecretString>,
+    /// The private folder of the job.
+    private: PathBuf,
+    /// Where children are noted.
+    notes: PathBuf,
 }
 
 /// A store that is open.
@@ -46,6 +52,13 @@ pub struct Opened<'a> {
     pub access: &'a Access,
     recipients: Vec<Recipient>,
     identity: Option<Identity>,
+    gpg: Option<ByGpg>,
+}
+
+/// What gpg encrypts and decrypts with.
+struct ByGpg {
+    sealer: Sealer,
+    opener: Option<Opener>,
 }
 
 /// An archive in it.
@@ -65,7 +78,8 @@ pub async fn find<'a>(
 ) -> Result<Found<'a>, Failure> {
     let store = bench.store(place, &access.location, streams).await?;
     let passphrase = access.passphrase.as_ref().map(|reference| bench.secret(reference)).transpose()?;
-    Ok(Found { store, access, passphrase })
+    let (private, notes) = (streams.path().to_owned(), bench.state.children());
+    Ok(Found { store, access, passphrase, private, notes })
 }
 
 impl<'a> Found<'a> {
@@ -78,8 +92,10 @@ impl<'a> Found<'a> {
             }
             return Ok((id, true));
         }
-        if self.access.encryption == Encryption::Passphrase {
-            self.make_key().await?;
+        match self.access.encryption {
+            Encryption::Passphrase => self.make_key().await?,
+            Encryption::Gpg => Box::pin(self.sealer()?.check()).await?,
+            _ => {}
         }
         let id = sum::of(uuid::Uuid::now_v7().as_bytes()).sha256;
         let description = Description::new(id, self.access.encryption, clock::now());
@@ -196,11 +212,33 @@ impl<'a> Found<'a> {
             }
             _ => (Vec::new(), None),
         };
-        if self.access.encryption != Encryption::None && recipients.is_empty() {
+        let gpg = match self.access.encryption {
+            Encryption::Gpg => Some(self.by_gpg(bench)?),
+            _ => None,
+        };
+        if self.access.encryption != Encryption::None && recipients.is_empty() && gpg.is_none() {
             let message = "there is nobody to encrypt to, and nothing is stored for all to read";
             return Err(Failure::new(FailureCode::SecretMissing, message));
         }
-        Ok(Opened { store: self.store, access: self.access, recipients, identity })
+        Ok(Opened { store: self.store, access: self.access, recipients, identity, gpg })
+    }
+
+    /// Encrypts to the keys of people.
+    fn sealer(&self) -> Result<Sealer, Failure> {
+        if self.access.recipients.is_empty() {
+            let message = "there is nobody to encrypt to, and nothing is stored for all to read";
+            return Err(Failure::new(FailureCode::SecretMissing, message));
+        }
+        let home = format!("gpg-{}", self.access.repository);
+        Sealer::new(&self.access.recipients, &self.private, &home, &self.notes)
+    }
+
+    fn by_gpg(&self, bench: &Bench<'_>) -> Result<ByGpg, Failure> {
+        let opener = self.access.identity.as_ref().map(|reference| {
+            let home = format!("gpg-{}", self.access.repository);
+            Opener::new(bench.secret(reference)?, &self.private, &home, &self.notes)
+        });
+        Ok(ByGpg { sealer: self.sealer()?, opener: opener.transpose()? })
     }
 
     /// The key that opens what is encrypted to people: for a restore.
@@ -227,7 +265,7 @@ impl Opened<'_> {
             Failure::new(FailureCode::Unknown, message)
         });
         let (compression, level) = known?;
-        Ok(Recipe { compression, level, recipients: self.recipients.clone() })
+        Ok(Recipe { compression, level, recipients: self.recipients.clone(), gpg: self.sealer() })
     }
 
     /// Whether who can open what is stored in one can open what is stored in the other, so that objects can be copied as
@@ -235,6 +273,7 @@ impl Opened<'_> {
     pub fn opens_like(&self, other: &Self) -> bool {
         let keys = |opened: &Self| {
             let mut keys: Vec<String> = opened.recipients.iter().map(ToString::to_string).collect();
+            keys.extend(opened.gpg.iter().flat_map(|gpg| gpg.sealer.recipients.iter().cloned()));
             keys.sort();
             keys
         };
@@ -243,7 +282,12 @@ impl Opened<'_> {
 
     /// How a part that is packed so is packed here.
     pub fn recipe_of(&self, stored: &Stored) -> Recipe {
-        Recipe { compression: stored.compression, level: None, recipients: self.recipients.clone() }
+        let (compression, recipients) = (stored.compression, self.recipients.clone());
+        Recipe { compression, level: None, recipients, gpg: self.sealer() }
+    }
+
+    fn sealer(&self) -> Option<Sealer> {
+        self.gpg.as_ref().map(|gpg| gpg.sealer.clone())
     }
 
     /// Gives an object as it lies there, to its end; then its digest was compared.
@@ -318,9 +362,13 @@ impl Opened<'_> {
         let stored = stored_of(part)?;
         let (packed, input) = way();
         let (output, mut plain) = way();
+        let (input, decrypting) = self.decrypted(stored, input)?;
         let unpacking = unpack(stored.compression, stored.encryption, self.identity.clone(), input, output);
-        let fetching = async move {
-            self.pass(part, stored, &packed, |_| {}).await?;
+        let mut sum = Sum::default();
+        let fetching = async {
+            // Dropped with its end: whoever unpacks waits for it.
+            let packed = packed;
+            self.pass(part, stored, &packed, |piece| sum.add(piece)).await?;
             // What is too short is told by its digest.
             let _ = packed.send(Flow::End).await;
             Ok::<_, Failure>(())
@@ -336,22 +384,57 @@ impl Opened<'_> {
             }
             true
         };
-        let (fetched, taken) = tokio::join!(fetching, giving);
+        let (fetched, taken, decrypted) = tokio::join!(fetching, giving, decrypting);
         let sums = unpacking.sums().await;
         if !taken {
             return Err(Failure::new(FailureCode::Unknown, format!("nobody read {} to its end", part.path)));
         }
         fetched?;
-        let (kept, dumped) = sums.map_err(|failure| match failure.code {
+        let named = |failure: Failure| match failure.code {
             FailureCode::ArchiveDamaged => other_than_stored(&part.path, &failure.message),
             _ => Failure { message: format!("{}: {}", part.path, failure.message), ..failure },
-        })?;
+        };
+        decrypted.map_err(named)?;
+        let kept = sum.finish();
+        let (_, dumped) = sums.map_err(named)?;
         is_what_was_stored(part, stored, &kept)?;
         if (dumped.bytes, &dumped.sha256) != (part.size_bytes, &part.sha256) {
             let why = format!("its digest is {}, and was {}", dumped.sha256, part.sha256);
             return Err(other_than_stored(&part.path, &why));
         }
         Ok(())
+    }
+}
+
+impl Opened<'_> {
+    /// What gpg has encrypted, decrypted on its way; and the end of that.
+    fn decrypted(
+        &self,
+        stored: &Stored,
+        input: mpsc::Receiver<Flow>,
+    ) -> Result<(mpsc::Receiver<Flow>, impl Future<Output = Result<(), Failure>>), Failure> {
+        let opener = self.gpg.as_ref().and_then(|gpg| gpg.opener.clone());
+        let mut by_gpg = None;
+        let input = match (stored.encryption, opener) {
+            (Encrypted::Gpg, Some(opener)) => {
+                let (give, decrypted) = way();
+                by_gpg = Some((opener, input, give));
+                decrypted
+            }
+            (Encrypted::Gpg, None) => {
+                let message = "it is encrypted, and no key to open it was given";
+                return Err(Failure::new(FailureCode::SecretMissing, message));
+            }
+            _ => input,
+        };
+        // On the heap: it is large, and every job would carry it along.
+        let decrypting = Box::pin(async move {
+            match by_gpg {
+                Some((opener, input, give)) => opener.open(input, give).await,
+                None => Ok(()),
+            }
+        });
+        Ok((input, decrypting))
     }
 }
 

@@ -13,6 +13,7 @@ pub mod core;
 mod dump_store;
 mod foreign;
 mod found;
+mod gpg;
 mod heartbeat;
 mod hook;
 mod jobs;

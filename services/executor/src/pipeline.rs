@@ -7,6 +7,7 @@
 //! for each thread, in and out: some 20 MiB with two threads and level 3, whatever the size of the dump.
 
 use crate::core::sum::{Sum, Summed};
+use crate::gpg::Sealer;
 use age::x25519::{Identity, Recipient};
 use bytes::{Bytes, BytesMut};
 use flate2::read::MultiGzDecoder;
@@ -56,12 +57,18 @@ pub struct Recipe {
     pub level: Option<u8>,
     /// To whom it is encrypted; not at all, when there is nobody.
     pub recipients: Vec<Recipient>,
+    /// Encrypts it in the place of age.
+    pub gpg: Option<Sealer>,
 }
 
 impl Recipe {
     /// How it is encrypted.
     pub fn encryption(&self) -> Encrypted {
-        if self.recipients.is_empty() { Encrypted::None } else { Encrypted::Age }
+        match (&self.gpg, self.recipients.is_empty()) {
+            (Some(_), _) => Encrypted::Gpg,
+            (None, true) => Encrypted::None,
+            (None, false) => Encrypted::Age,
+        }
     }
 
     /// How the name of an object ends that is packed so.
@@ -74,6 +81,7 @@ impl Recipe {
         let encrypted = match self.encryption() {
             Encrypted::None => "",
             Encrypted::Age => ".age",
+            Encrypted::Gpg => ".gpg",
         };
         format!("{compressed}{encrypted}")
     }
@@ -88,9 +96,12 @@ pub struct Packing {
 /// Packs what is given on the one end, and gives it on the other.
 pub fn pack(recipe: Recipe, input: mpsc::Receiver<Flow>, output: mpsc::Sender<Flow>) -> Packing {
     let (give, come) = way();
-    let Recipe { compression, level, recipients } = recipe;
+    let Recipe { compression, level, recipients, gpg } = recipe;
     let compressing = tokio::task::spawn_blocking(move || compress(compression, level, input, Out::to(give)));
-    let encrypting = tokio::task::spawn_blocking(move || encrypt(&recipients, come, Out::to(output)));
+    let encrypting = match gpg {
+        Some(gpg) => gpg.seal(come, output),
+        None => tokio::task::spawn_blocking(move || encrypt(&recipients, come, Out::to(output))),
+    };
     Packing { compressing, encrypting }
 }
 
@@ -273,7 +284,8 @@ fn unpack_all(
     mut out: Out,
 ) -> Result<Summed, Failure> {
     let decrypted: Box<dyn Read + '_> = match (encryption, identity) {
-        (Encrypted::None, _) => Box::new(input),
+        // What gpg has encrypted comes decrypted.
+        (Encrypted::None | Encrypted::Gpg, _) => Box::new(input),
         (Encrypted::Age, None) => {
             let message = "it is encrypted, and no key to open it was given";
             return Err(Failure::new(FailureCode::SecretMissing, message));

@@ -48,7 +48,7 @@ pub async fn prepare(bench: &Bench<'_>, source: &Source, streams: &Streams) -> R
     match source {
         Source::Postgresql(source) => postgresql::prepare(bench, source, streams).await,
         Source::Mysql(source) => mysql::prepare(bench, source, streams).await,
-        Source::Mongodb(source) => mongodb::prepare(bench, source, streams).await,
+        Source::Mongodb(source) => Box::pin(mongodb::prepare(bench, source, streams)).await,
         Source::Sqlite(source) => of_sqlite(source).await,
         Source::Application(set) => application(bench, set, streams).await,
         Source::Files(_) => Err(Failure::new(FailureCode::Unknown, "files are read and not dumped").into()),

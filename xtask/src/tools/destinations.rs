@@ -18,6 +18,7 @@ const DEADLINE: Duration = Duration::from_secs(10 * 60);
 /// Finds them, and installs what is missing.
 pub fn ensure() -> Result<()> {
     ssh_server()?;
+    gpg()?;
     azurite()
 }
 
@@ -37,6 +38,17 @@ fn ssh_server() -> Result<()> {
     } else {
         Err("package openssh-server is installed, but there is still no sshd".to_owned())
     }
+}
+
+fn gpg() -> Result<()> {
+    if on_path("gpg").is_some() && on_path("gpg-agent").is_some() {
+        return Ok(());
+    }
+    println!(
+        "installing gpg: the tests store for people who have keys of it (packages gnupg and gpg-agent, from this distribution \
+         through apt-get)"
+    );
+    apt::install(&["gnupg", "gpg-agent"])
 }
 
 fn azurite() -> Result<()> {

@@ -53,11 +53,13 @@ pub enum ProgressLine {
 pub struct Meter {
     progress: Progress,
     seen: VecDeque<(Timestamp, u64)>,
+    /// Since when the present step goes on, and from where.
+    step: Option<(Timestamp, u64)>,
 }
 
 impl Meter {
-    /// Nothing was done yet.
-    pub fn new(job: JobId, epoch: u64, at: Timestamp) -> Self {
+    /// Nothing was done yet. `expected_bytes` is what there was the last time.
+    pub fn new(job: JobId, epoch: u64, expected_bytes: Option<u64>, at: Timestamp) -> Self {
         let progress = Progress {
             job,
             epoch,
@@ -68,10 +70,12 @@ impl Meter {
             deduplicated_size_bytes: 0,
             path: String::new(),
             rate_bytes_per_s: 0,
+            expected_bytes: expected_bytes.filter(|bytes| *bytes > 0),
+            remaining_s: None,
             log_tail: Vec::new(),
             at,
         };
-        Self { progress, seen: VecDeque::new() }
+        Self { progress, seen: VecDeque::new(), step: None }
     }
 
     /// Another step begins.
@@ -79,6 +83,8 @@ impl Meter {
         step.clone_into(&mut self.progress.step);
         self.progress.at = at;
         self.seen.clear();
+        self.step = None;
+        self.progress.remaining_s = None;
     }
 
     /// A line came.
@@ -129,7 +135,25 @@ impl Meter {
             let moved = bytes.saturating_sub(*before);
             self.progress.rate_bytes_per_s = moved.saturating_mul(1000).checked_div(ms).unwrap_or(0);
         }
+        let (since, from) = *self.step.get_or_insert((at, bytes));
+        let ms = u64::try_from(age(since)).unwrap_or(0);
+        let moved = bytes.saturating_sub(from);
+        self.progress.remaining_s =
+            self.progress.expected_bytes.and_then(|expected| remaining_s(expected, bytes, moved, ms));
     }
+}
+
+/// For how long nothing is said of the end: the first moments tell little.
+const TOO_EARLY_MS: u64 = 3_000;
+
+/// How many seconds it will take until there are as many bytes as the last time, when so many have moved within so many
+/// milliseconds. Nobody can say in the first moments, while nothing moves, and when there are more than the last time.
+pub fn remaining_s(expected: u64, bytes: u64, moved: u64, ms: u64) -> Option<u64> {
+    if ms < TOO_EARLY_MS || moved == 0 || bytes > expected {
+        return None;
+    }
+    let left_ms = u128::from(expected - bytes) * u128::from(ms) / u128::from(moved);
+    u64::try_from(left_ms.div_ceil(1000)).ok()
 }
 
 #[cfg(test)]
@@ -141,7 +165,7 @@ mod tests {
     #[test]
     fn the_rate_is_that_of_the_last_seconds() {
         let at = |s: i64| Timestamp::from_second(s).unwrap();
-        let mut meter = Meter::new(JobId(Uuid::from_u128(1)), 7, at(0));
+        let mut meter = Meter::new(JobId(Uuid::from_u128(1)), 7, None, at(0));
         meter.step("create", at(0));
         for s in 1..=20 {
             let line = format!(
@@ -156,5 +180,36 @@ mod tests {
         let end = r#"{"type":"archive_progress","finished":true}"#;
         meter.take(serde_json::from_str(end).unwrap(), at(21));
         assert_eq!(meter.read().files, 20);
+    }
+
+    #[test]
+    fn the_end_is_estimated_by_how_much_there_was_the_last_time() {
+        assert_eq!(remaining_s(1000, 250, 250, 10_000), Some(30));
+        assert_eq!(remaining_s(1000, 999, 999, 10_000), Some(1));
+        assert_eq!(remaining_s(1000, 1000, 1000, 10_000), Some(0));
+        assert_eq!(remaining_s(1000, 1001, 1001, 10_000), None, "there is more than the last time");
+        assert_eq!(remaining_s(1000, 10, 10, 100), None, "it is too early");
+        assert_eq!(remaining_s(1000, 10, 0, 60_000), None, "nothing moves");
+        assert_eq!(remaining_s(u64::MAX, 1, 1, u64::MAX), None, "nobody lives as long");
+        let at = |s: i64| Timestamp::from_second(s).unwrap();
+        let mut meter = Meter::new(JobId(Uuid::from_u128(1)), 7, Some(1_000_000), at(0));
+        meter.step("dump", at(0));
+        for s in 0..=10 {
+            let original_size = 1 + u64::try_from(s).unwrap() * 10_000;
+            let line = ProgressLine::Archive {
+                nfiles: 1,
+                original_size,
+                compressed_size: 1,
+                deduplicated_size: 1,
+                path: "a".into(),
+            };
+            meter.take(line, at(s));
+        }
+        let read = meter.read();
+        assert_eq!((read.expected_bytes, read.remaining_s), (Some(1_000_000), Some(90)));
+        meter.step("read-back", at(11));
+        assert_eq!(meter.read().remaining_s, None);
+        let none = Meter::new(JobId(Uuid::from_u128(1)), 7, Some(0), at(0));
+        assert_eq!(none.read().expected_bytes, None);
     }
 }

@@ -214,7 +214,7 @@ async fn restore(
         }
         DatabaseTarget::Mongodb { connection, database, from } => {
             let wanted = mongodb::Wanted { database, from };
-            mongodb::run(bench, manner, connection, wanted, dumped).await
+            Box::pin(mongodb::run(bench, manner, connection, wanted, dumped)).await
         }
     }
 }
@@ -235,7 +235,7 @@ async fn preview(
         }
         DatabaseTarget::Mongodb { connection, database, from } => {
             let wanted = preview::Wanted { database, manner };
-            preview::mongodb(bench, &wanted, from, connection, dumped).await?
+            Box::pin(preview::mongodb(bench, &wanted, from, connection, dumped)).await?
         }
     };
     Ok(finished(JobResult::PreviewRestoreDatabase { preview }, Findings::default(), Vec::new()))

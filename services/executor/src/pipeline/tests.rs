@@ -38,10 +38,10 @@ fn recipes() -> Vec<(Recipe, Option<Identity>)> {
     let identity = Identity::generate();
     let mut all = Vec::new();
     for compression in [Compressed::None, Compressed::Gzip, Compressed::Zstd] {
-        all.push((Recipe { compression, level: None, recipients: Vec::new() }, None));
+        all.push((Recipe { compression, level: None, recipients: Vec::new(), gpg: None }, None));
         let other = Identity::generate().to_public();
         let recipients = vec![other, identity.to_public()];
-        all.push((Recipe { compression, level: Some(1), recipients }, Some(identity.clone())));
+        all.push((Recipe { compression, level: Some(1), recipients, gpg: None }, Some(identity.clone())));
     }
     all
 }

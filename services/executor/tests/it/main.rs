@@ -15,6 +15,7 @@ mod dump_store_files;
 mod failures;
 mod findings;
 mod foreign;
+mod gpg;
 mod hooks;
 mod leftovers;
 mod lives;

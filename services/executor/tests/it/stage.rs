@@ -160,7 +160,15 @@ impl Stage {
             ciphertext: age::encrypt(&recipient, text.as_bytes()).unwrap(),
         });
         let secrets = secrets.into_iter().chain(more).collect();
-        let item = WorkItem { job, epoch, attempt, spec: read(spec), borg_repository_id: None, secrets };
+        let item = WorkItem {
+            job,
+            epoch,
+            attempt,
+            spec: read(spec),
+            borg_repository_id: None,
+            expected_bytes: None,
+            secrets,
+        };
         self.scheduler.emit_work(&"n".parse()?, &item, None).await?;
         Ok((job, epoch))
     }

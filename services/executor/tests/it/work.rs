@@ -111,6 +111,7 @@ async fn a_delivery_that_comes_twice_is_done_once() -> Result<()> {
         attempt: 1,
         spec: crate::stage::read(stage.backup(source.path())),
         borg_repository_id: None,
+        expected_bytes: None,
         secrets: Vec::new(),
     };
     // Under another message id: the window in which the server itself drops duplicates is no protection.

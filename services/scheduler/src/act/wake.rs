@@ -97,7 +97,8 @@ async fn emit(
         }
     }
     let borg_repository_id = spec.repository().and_then(|id| desk.world().borg_ids.get(id).cloned());
+    let expected_bytes = spec.plan().and_then(|plan| desk.world().sizes.get(plan).copied());
     let (job, attempt, spec) = (admitted.job, admitted.attempt, spec.clone());
-    let item = WorkItem { job, epoch, attempt, spec, borg_repository_id, secrets };
+    let item = WorkItem { job, epoch, attempt, spec, borg_repository_id, expected_bytes, secrets };
     desk.bus.emit_work(&admitted.node, &item, traceparent).await
 }

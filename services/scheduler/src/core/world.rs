@@ -33,6 +33,8 @@ pub struct World {
     pub repositories: HashMap<RepositoryId, repository::Spec>,
     /// Borg's id of each repository, as its newest init job told it.
     pub borg_ids: HashMap<RepositoryId, String>,
+    /// How many bytes the newest archive of each plan has.
+    pub sizes: HashMap<PlanId, u64>,
     /// Plans that are not retired.
     pub plans: BTreeMap<PlanId, Plan>,
     /// What has become of each plan's nominal times.
@@ -331,6 +333,9 @@ impl World {
                 self.borg_ids.insert(access.repository.clone(), borg_repository_id.clone());
             }
             (JobSpec::Backup(spec), JobResult::Backup { archive, .. }) => {
+                if let Some(bytes) = archive.original_bytes() {
+                    self.sizes.insert(spec.plan.clone(), bytes);
+                }
                 let repository = spec.access.repository.clone();
                 self.known(&repository, archive.id, recorded.sequence, false);
                 for to in &spec.copies {

@@ -106,11 +106,12 @@ impl Copying<'_> {
         n: usize,
     ) -> Result<Stored, Failure> {
         let was = self.was()?;
-        let plain = Recipe { compression: Compressed::None, level: None, recipients: Vec::new() };
+        let plain = Recipe { compression: Compressed::None, level: None, recipients: Vec::new(), gpg: None };
         let kind = Recipe { compression: was.compression, ..plain.clone() };
         let suffix = match was.encryption {
             Encrypted::None => kind.suffix(),
             Encrypted::Age => format!("{}.age", kind.suffix()),
+            Encrypted::Gpg => format!("{}.gpg", kind.suffix()),
         };
         let object = forms::object(name, bench.epoch, n, &self.part.path, &suffix);
         let stored = self.storing.object(&plain, object, Some(was.size_bytes), async |give| {

@@ -27,6 +27,23 @@ fn the_archive_of_a_backup_is_indexed_once_whatever_becomes_of_it() {
 }
 
 #[test]
+fn how_much_there_was_is_known_for_the_next_time() {
+    use strongroom_domain::archive::Stats;
+    let stats = Stats {
+        files: 1,
+        original_size_bytes: 700,
+        compressed_size_bytes: 70,
+        deduplicated_size_bytes: 7,
+        duration_ms: 1,
+        average_rate_bytes_per_s: 1,
+        repository_size_bytes: None,
+    };
+    let given = after_a_backup(Facts { stats: Some(stats), ..facts(0, "aa", "p-1") });
+    assert_eq!(given.world.sizes.values().collect::<Vec<_>>(), [&700]);
+    assert!(after_a_backup(facts(0, "aa", "p-1")).world.sizes.is_empty());
+}
+
+#[test]
 fn what_has_an_index_or_is_being_deleted_is_left_alone() {
     let index = Some(IndexFacts { chunks: 1, entries: 1, sha256: "00".into() });
     let given = after_a_backup(Facts { index, ..facts(0, "aa", "p-1") });
