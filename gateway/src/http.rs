@@ -323,6 +323,7 @@ fn scope(route: &Route<'_>, method: &Method) -> Scope {
         | Route::Retry(_)
         | Route::Index(_)
         | Route::Restore(_)
+        | Route::RestoreCluster(_)
         | Route::RestoreDatabase(_)
         | Route::RestoreDump(_) => Scope::Operate,
         _ => Scope::Admin,
@@ -331,7 +332,8 @@ fn scope(route: &Route<'_>, method: &Method) -> Scope {
 
 async fn dispatch(app: &Arc<App>, route: &Route<'_>, request: &Request) -> Result<WarpResponse, Problem> {
     use resources::{
-        archives, channels, database_restores, definition, jobs, plans, repositories, system, tokens,
+        archives, channels, cluster_restores, database_restores, definition, jobs, plans, repositories,
+        system, tokens,
     };
     let good = match route {
         Route::Events => return events::stream(app, request).await,
@@ -381,6 +383,7 @@ async fn dispatch(app: &Arc<App>, route: &Route<'_>, request: &Request) -> Resul
         Route::Index(id) => archives::index(app, request, id).await,
         Route::Copy(id) => archives::copy(app, request, id).await,
         Route::Restore(id) => archives::restore(app, request, id).await,
+        Route::RestoreCluster(id) => cluster_restores::restore(app, request, id).await,
         Route::RestoreDatabase(id) => database_restores::restore(app, request, id).await,
         Route::RestoreDump(id) => resources::dump_restores::restore(app, request, id).await,
         Route::Nodes => system::nodes(app, request).await,

@@ -2,6 +2,7 @@
 
 pub mod archives;
 pub mod channels;
+pub mod cluster_restores;
 pub mod database_connection;
 pub mod database_restores;
 pub mod definition;

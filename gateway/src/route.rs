@@ -76,6 +76,8 @@ pub enum Route<'a> {
     Index(&'a str),
     /// `/api/v1/archives/{id}/restore`
     Restore(&'a str),
+    /// `/api/v1/archives/{id}/restore-cluster`
+    RestoreCluster(&'a str),
     /// `/api/v1/archives/{id}/restore-database`
     RestoreDatabase(&'a str),
     /// `/api/v1/servers/{id}/restore-dump`
@@ -130,6 +132,7 @@ impl<'a> Route<'a> {
             ["archives", id, "index"] => Self::Index(id),
             ["archives", id, "copy"] => Self::Copy(id),
             ["archives", id, "restore"] => Self::Restore(id),
+            ["archives", id, "restore-cluster"] => Self::RestoreCluster(id),
             ["archives", id, "restore-database"] => Self::RestoreDatabase(id),
             ["servers", id, "restore-dump"] => Self::RestoreDump(id),
             ["events"] => Self::Events,
@@ -166,6 +169,7 @@ impl<'a> Route<'a> {
             | Self::Retry(_)
             | Self::Index(_)
             | Self::Restore(_)
+            | Self::RestoreCluster(_)
             | Self::RestoreDatabase(_)
             | Self::RestoreDump(_)
             | Self::Redrive(_) => ASK,
@@ -197,6 +201,7 @@ impl<'a> Route<'a> {
             Self::Index(_) => "archives.index",
             Self::Copy(_) => "archives.copy",
             Self::Restore(_) => "archives.restore",
+            Self::RestoreCluster(_) => "archives.restore-cluster",
             Self::RestoreDatabase(_) => "archives.restore-database",
             Self::RestoreDump(_) => "servers.restore-dump",
             Self::Events => "events",

@@ -103,6 +103,10 @@ fn is_same(before: &JobSpec, now: &JobSpec) -> bool {
             (&before.archive, &before.paths, &before.target, before.on_conflict, before.dry_run)
                 == (&now.archive, &now.paths, &now.target, now.on_conflict, now.dry_run)
         }
+        (JobSpec::RestoreCluster(before), JobSpec::RestoreCluster(now)) => {
+            (&before.archive, &before.target, before.until, &before.os_user, before.dry_run)
+                == (&now.archive, &now.target, now.until, &now.os_user, now.dry_run)
+        }
         _ => before.kind() == now.kind(),
     }
 }

@@ -20,6 +20,7 @@ const COLUMNS: &[Column] = &[
     ("files", "/facts/stats/files", Plain),
     ("original", "/facts/stats/original_size_bytes", Bytes),
     ("new", "/facts/stats/deduplicated_size_bytes", Bytes),
+    ("variant", "/facts/dump/physical/variant", Plain),
     ("incomplete", "/incomplete", Plain),
     ("missing", "/missing", Plain),
 ];
@@ -52,6 +53,9 @@ const FIELDS: &[Column] = &[
     ("repository size", "/facts/stats/repository_size_bytes", Bytes),
     ("duration", "/facts/stats/duration_ms", Duration),
     ("average rate", "/facts/stats/average_rate_bytes_per_s", Rate),
+    ("variant", "/facts/dump/physical/variant", Plain),
+    ("made on", "/facts/dump/physical/base/name", Plain),
+    ("holds until", "/facts/dump/physical/position/stopped_at", Time),
     ("entries in index", "/facts/index/entries", Plain),
     ("incomplete", "/incomplete", Plain),
     ("missing", "/missing", Plain),
@@ -196,6 +200,33 @@ pub enum Command {
         #[arg(long)]
         wait: bool,
     },
+    /// Restore a whole server as a folder: the archive, and all that it needs, are put together, and the server's program
+    /// recovers it. Nothing is started.
+    RestoreCluster {
+        /// Its id: the last archive that is taken.
+        id: String,
+        /// The folder that the server becomes; it is empty or not there.
+        #[arg(long)]
+        to: String,
+        /// As it was at this moment: `2026-11-21T14:30:00Z`. As late as the archive goes, when absent.
+        #[arg(long, value_name = "TIME", conflicts_with = "until_lsn")]
+        until: Option<String>,
+        /// As it was at this place of PostgreSQL's log: `16/B374D848`.
+        #[arg(long, value_name = "LSN")]
+        until_lsn: Option<String>,
+        /// The system user that it is to belong to.
+        #[arg(long, value_name = "USER")]
+        os_user: Option<String>,
+        /// File with the secret key of age that opens the archives, when their repository keeps none.
+        #[arg(long, value_name = "FILE")]
+        identity_file: Option<PathBuf>,
+        /// Only say what it would do, and touch nothing.
+        #[arg(long)]
+        dry_run: bool,
+        /// Wait until it is done, with a progress bar.
+        #[arg(long)]
+        wait: bool,
+    },
     /// Copy it into another dump store of its server.
     Copy {
         /// Its id.
@@ -317,6 +348,19 @@ pub async fn run(command: Command, session: &Session) -> Outcome {
                 .with(&["identity"], identity_file.as_deref().map(secret::read_lines).transpose()?)
                 .done();
             let path = format!("{}/restore-database", at(&id));
+            let answer = session.client.post(&path, &Value::Object(body)).await?;
+            jobs::asked(session, &answer, wait || dry_run).await
+        }
+        Command::RestoreCluster { id, to, until, until_lsn, os_user, identity_file, dry_run, wait } => {
+            let body = Changes::default()
+                .with(&["target"], Some(to))
+                .with(&["until", "time"], until)
+                .with(&["until", "lsn"], until_lsn)
+                .with(&["os_user"], os_user)
+                .with(&["dry_run"], Some(dry_run))
+                .with(&["identity"], identity_file.as_deref().map(secret::read).transpose()?)
+                .done();
+            let path = format!("{}/restore-cluster", at(&id));
             let answer = session.client.post(&path, &Value::Object(body)).await?;
             jobs::asked(session, &answer, wait || dry_run).await
         }

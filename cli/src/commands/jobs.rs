@@ -60,6 +60,11 @@ const FIELDS: &[Column] = &[
     ("tables not compared", "/result/check/tables_not_compared", Plain),
     ("schema as dumped", "/result/check/schema_equal", Plain),
     ("check answered", "/result/check/answer/text", Plain),
+    ("server", "/result/cluster/target", Plain),
+    ("recovered", "/result/cluster/recovered", Plain),
+    ("up to", "/result/cluster/reached_lsn", Plain),
+    ("last transaction", "/result/cluster/reached_at", Time),
+    ("databases", "/result/cluster/databases", Plain),
     ("place", "/result/probe/place", Plain),
     ("version", "/result/probe/server_version", Plain),
     ("program", "/result/probe/tool", Plain),
@@ -102,6 +107,17 @@ const DATABASE_PREVIEW: &[Column] = &[
     ("connected there", "/standing/clients", Plain),
     ("would be kept as", "/kept_as", Plain),
     ("how", "/note", Plain),
+    ("would be refused", "/refusal", Plain),
+];
+
+/// What a restore of a whole server would do.
+const CLUSTER_PREVIEW: &[Column] = &[
+    ("would become", "/target", Plain),
+    ("size", "/size_bytes", Bytes),
+    ("free", "/free_bytes", Bytes),
+    ("program", "/tool", Plain),
+    ("earliest moment", "/earliest", Time),
+    ("latest moment", "/latest", Time),
     ("would be refused", "/refusal", Plain),
 ];
 
@@ -274,8 +290,14 @@ fn show(session: &Session, job: &Value) {
 /// What a restore would do, with the first paths and roles that it is about.
 fn show_preview(session: &Session, preview: &Value) {
     say!("");
-    let of_files = preview.get("files").is_some();
-    output::one(session.output, preview, if of_files { FILES_PREVIEW } else { DATABASE_PREVIEW });
+    let columns = if preview.get("files").is_some() {
+        FILES_PREVIEW
+    } else if preview.get("archives").is_some() {
+        CLUSTER_PREVIEW
+    } else {
+        DATABASE_PREVIEW
+    };
+    output::one(session.output, preview, columns);
     let texts = |at: &str| {
         let all = preview.pointer(at).and_then(Value::as_array).into_iter().flatten();
         all.filter_map(Value::as_str).map(printable).collect::<Vec<_>>()
@@ -294,6 +316,9 @@ fn show_preview(session: &Session, preview: &Value) {
         if more > 0 {
             say!("  {words}: and {more} more");
         }
+    }
+    for archive in texts("/archives") {
+        say!("  out of: {archive}");
     }
     for role in texts("/roles_missing") {
         say!("  role that is not there: {role}");

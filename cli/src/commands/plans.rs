@@ -46,6 +46,9 @@ pub enum Command {
     Run {
         /// Its name.
         name: String,
+        /// Make a full archive this time, or say the plan's own variant.
+        #[arg(long, value_parser = ["full", "incremental", "differential"])]
+        variant: Option<String>,
         /// Wait until it is done, with a progress bar.
         #[arg(long)]
         wait: bool,
@@ -158,6 +161,21 @@ pub struct SetArgs {
     /// How dumps of PostgreSQL are written.
     #[arg(long = "dump-format", value_parser = ["custom", "plain"])]
     format: Option<String>,
+    /// How a server of PostgreSQL is read: each database as its dump program writes it, or the whole server, as its files
+    /// are.
+    #[arg(long = "db-method", value_parser = ["dump", "physical"])]
+    method: Option<String>,
+    /// How much each archive of a whole server holds: all of it, what has changed since the last archive, or since the last
+    /// full one.
+    #[arg(long, value_parser = ["full", "incremental", "differential"])]
+    variant: Option<String>,
+    /// Make a full archive again after so many archives of changes; `none` for no such number.
+    #[arg(long, value_name = "ARCHIVES")]
+    full_every: Option<Limit>,
+    /// Make a full archive again when the last one is so many days old; `none` for no such age. Seven days, when neither is
+    /// said.
+    #[arg(long, value_name = "DAYS")]
+    full_every_days: Option<Limit>,
     /// Borg's compression: none, lz4, zstd[,1-22], zlib[,0-9], lzma[,0-6], optionally after `auto,`.
     #[arg(long)]
     compression: Option<String>,
@@ -220,8 +238,9 @@ pub async fn run(command: Command, session: &Session) -> Outcome {
             let answer = session.client.post("/sources/test", &json!({ "plan": name })).await?;
             jobs::asked(session, &answer, true).await
         }
-        Command::Run { name, wait } => {
-            let answer = session.client.post(&format!("/plans/{}/run", escape(&name)), &json!({})).await?;
+        Command::Run { name, variant, wait } => {
+            let body = Value::Object(Changes::default().with(&["variant"], variant).done());
+            let answer = session.client.post(&format!("/plans/{}/run", escape(&name)), &body).await?;
             jobs::asked(session, &answer, wait).await
         }
         Command::Pause { name, reason } => {
@@ -260,6 +279,7 @@ impl SetArgs {
                 &self.replica_set,
                 &self.tls,
                 &self.format,
+                &self.method,
             ]
             .iter()
             .any(|o| o.is_some())
@@ -344,6 +364,10 @@ impl SetArgs {
             .with(&of(server, &["connection", "replica_set"]), self.replica_set.as_ref())
             .with(&of(server, &["connection", "tls"]), self.tls.as_ref())
             .with(&of(server, &["format"]), self.format.as_ref())
+            .with(&of(server, &["method"]), self.method.as_ref())
+            .with(&["variant"], self.variant.as_ref())
+            .with(&["full_every", "archives"], self.full_every)
+            .with(&["full_every", "days"], self.full_every_days)
             .with(&["password"], password)
             .with(&["password"], self.no_password.then_some(Value::Null))
             .with(&["server"], self.server.as_ref())

@@ -1,6 +1,7 @@
 //! Archive: the stored result of one backup.
 
 use crate::census::Census;
+use crate::chain::Physical;
 use crate::{ArchiveId, JobId, PlanId, RepositoryId, ServerId};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -70,6 +71,9 @@ pub struct Dump {
     /// The files and folders that were taken together with them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub paths: Vec<String>,
+    /// What it is, when it holds a whole server or what changed in it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub physical: Option<Box<Physical>>,
 }
 
 impl Dump {
@@ -91,7 +95,7 @@ pub const ARTEFACTS_KEPT: usize = 200;
 pub struct Artefact {
     /// Where it is in the archive.
     pub path: String,
-    /// What it is: `database`, `globals`, `settings`.
+    /// What it is: `database`, `globals`, `settings`; of a whole server `base` and `wal`.
     pub kind: String,
     /// Which database, when it is one.
     #[serde(default)]

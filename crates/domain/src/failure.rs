@@ -89,6 +89,14 @@ pub enum FailureCode {
     ReaderGone,
     /// The database could not be restored: what was made of it is removed, and what stood there still stands.
     RestoreFailed,
+    /// What the next archive needs of the last one is not there any more: nothing was backed up.
+    ChainBroken,
+    /// The source cannot be read in the way that the plan asks for.
+    SourceUnfit,
+    /// Other archives would be nothing without this one.
+    ArchiveIsBase,
+    /// The archives do not hold the moment that a restore is to go to.
+    UntilNotHeld,
     /// Borg ended with an error that is none of these.
     BorgError,
     /// The node failed in a way that is none of these.
@@ -193,6 +201,16 @@ impl FailureCode {
             Self::FileDamaged => "Copy the file again from where it came from, and compare its digest.",
             Self::RestoreFailed => {
                 "Read the log of the job, which ends with the words of the program. Nothing that stood there was changed."
+            }
+            Self::ChainBroken => {
+                "Run the plan again: its next archive is a full one. Find out why: see 'Slots and spools' in docs/operations.md."
+            }
+            Self::SourceUnfit => {
+                "Do what the message says, or choose another method or variant for the plan."
+            }
+            Self::ArchiveIsBase => "Delete the archives that the message names first, or keep this one.",
+            Self::UntilNotHeld => {
+                "Choose a moment that the archives hold, or another archive: the message says from when to when."
             }
             Self::Killed => "Look for an out-of-memory kill or an operator on the node, then retry.",
             Self::BorgError | Self::Unknown => "Read the log of the job; retry when the cause is gone.",

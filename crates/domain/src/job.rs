@@ -11,10 +11,10 @@ mod spec;
 mod tests;
 
 pub use decide::{DEFAULT_DEADLINE_S, Refusal, Report, seconds_between};
-pub use result::{Completeness, FINDINGS_KEPT, JobResult, Outcome};
+pub use result::{Cluster, Completeness, FINDINGS_KEPT, JobResult, Outcome};
 pub use spec::{
     BackupSpec, Conflict, CopySpec, DatabaseTarget, DownloadForm, DownloadSpec, JobSpec, Requested,
-    RestoreDatabaseSpec, RestoreDumpSpec, RestoreSpec, RestoreTarget, Trigger,
+    RestoreClusterSpec, RestoreDatabaseSpec, RestoreDumpSpec, RestoreSpec, RestoreTarget, Trigger,
 };
 
 use crate::{Event, Failure, NodeId};

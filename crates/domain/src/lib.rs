@@ -13,6 +13,7 @@ pub mod admission;
 pub mod aggregate;
 pub mod archive;
 pub mod census;
+pub mod chain;
 pub mod channel;
 pub mod cron;
 pub mod definition;

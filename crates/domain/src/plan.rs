@@ -1,6 +1,7 @@
 //! Plan: the standing instruction. What is protected, where to, and when.
 
 use crate::archive::Compressed;
+pub use crate::chain::{FullEvery, Variant};
 use crate::cron::ScheduleSpec;
 use crate::definition::{Validate, check_text, within};
 pub use crate::hook::Hooks;
@@ -21,6 +22,12 @@ pub struct Spec {
     pub copies: Vec<RepositoryId>,
     /// What is protected.
     pub source: Source,
+    /// How much each archive holds. What cannot be said of the source is refused.
+    #[serde(default)]
+    pub variant: Variant,
+    /// When a full archive is made again, for the other variants.
+    #[serde(default)]
+    pub full_every: FullEvery,
     /// How it is compressed.
     #[serde(default)]
     pub compression: Compression,
@@ -144,6 +151,28 @@ pub struct Paused {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Resumed {}
 
+impl Spec {
+    fn problems_of_variant(&self) -> Vec<FieldError> {
+        let mut problems = Vec::new();
+        if self.variant.is_full() {
+            if !self.full_every.is_absent() {
+                let message = "is for the variants 'incremental' and 'differential': all archives are full";
+                problems.push(FieldError::new("full_every", message));
+            }
+            return problems;
+        }
+        problems.extend(self.full_every.problems("full_every"));
+        if let Some(why) = self.source.only_full() {
+            problems.push(FieldError::new("variant", format!("must be 'full': {why}")));
+        }
+        if !self.copies.is_empty() {
+            let message = "must be empty: an archive that needs another one is not copied, for the copy would lack that";
+            problems.push(FieldError::new("copies", message));
+        }
+        problems
+    }
+}
+
 impl Validate for Spec {
     fn problems(&self) -> Vec<FieldError> {
         let mut problems = Vec::new();
@@ -154,6 +183,7 @@ impl Validate for Spec {
                 problems.push(FieldError::new(format!("copies[{n}]"), "is named twice"));
             }
         }
+        problems.extend(self.problems_of_variant());
         problems.extend(within("hooks", self.hooks.problems()));
         problems.extend(quiesce::problems(&self.quiesce));
         if let Some(schedule) = &self.schedule {

@@ -1,5 +1,7 @@
 //! Preview: what a restore would do, told before it does anything.
 
+use crate::chain::Lsn;
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 /// How many paths of each kind are named.
@@ -52,6 +54,37 @@ impl Paths {
             self.first.push(path());
         }
     }
+}
+
+/// What a restore of a whole server would do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClusterPreview {
+    /// The folder that it would become.
+    pub target: String,
+    /// The archives that it would be put together from, by name, the full one first. Whether their bytes are what was
+    /// stored is only known when they are read.
+    pub archives: Vec<String>,
+    /// Bytes of their parts.
+    pub size_bytes: u64,
+    /// What is free there.
+    #[serde(default)]
+    pub free_bytes: Option<u64>,
+    /// The earliest moment that it can be restored to.
+    pub earliest: Timestamp,
+    /// The latest one.
+    pub latest: Timestamp,
+    /// The same as places in PostgreSQL's log of changes.
+    #[serde(default)]
+    pub earliest_lsn: Option<Lsn>,
+    /// The latest one.
+    #[serde(default)]
+    pub latest_lsn: Option<Lsn>,
+    /// The program that would recover it; nothing when the node has none of that version.
+    #[serde(default)]
+    pub tool: Option<String>,
+    /// Why the restore would be refused, when it would.
+    #[serde(default)]
+    pub refusal: Option<String>,
 }
 
 /// What a restore of a database would do.

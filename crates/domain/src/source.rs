@@ -63,6 +63,35 @@ impl Source {
         }
     }
 
+    /// Whether the whole server is taken, as its files are.
+    pub fn is_physical(&self) -> bool {
+        match self {
+            Self::Postgresql(postgresql) => postgresql.method == Method::Physical,
+            Self::Mysql(mysql) => mysql.method == Method::Physical,
+            Self::Files(_) | Self::Mongodb(_) | Self::Sqlite(_) | Self::Application(_) => false,
+        }
+    }
+
+    /// Why no archive of it can hold only what has changed; nothing when one can.
+    pub fn only_full(&self) -> Option<&'static str> {
+        match self {
+            source if source.is_physical() => None,
+            Self::Postgresql(_) | Self::Mysql(_) => Some(
+                "a dump always holds all of a database; choose the method 'physical', or keep dumps in a borg repository, which stores once what has not changed",
+            ),
+            Self::Mongodb(_) => Some(
+                "a dump always holds all of a database; a borg repository stores once what has not changed",
+            ),
+            Self::Sqlite(_) => Some(
+                "SQLite keeps no log from which changes could be taken; a borg repository stores once what has not changed",
+            ),
+            Self::Files(_) => Some("borg stores once what has not changed, by itself"),
+            Self::Application(_) => Some(
+                "the databases of an application are dumped, as a whole each time; borg stores once what has not changed",
+            ),
+        }
+    }
+
     /// The files that it has.
     pub fn files(&self) -> Option<&Files> {
         match self {
@@ -104,6 +133,19 @@ pub enum Tls {
     VerifyCa,
     /// Always, with a certificate that is trusted and made out for this host.
     VerifyFull,
+}
+
+/// How a database server is read.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, strum::Display)]
+#[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
+pub enum Method {
+    /// Each database by itself, as its dump program writes it.
+    #[default]
+    Dump,
+    /// The whole server, as its files are: restored as a whole, in the same version, and to any moment that archives of
+    /// changes hold.
+    Physical,
 }
 
 /// Whether something is kept that the role may not be allowed to read.

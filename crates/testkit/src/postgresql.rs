@@ -15,6 +15,7 @@ pub const POSTGRES_PASSWORD: &str = "a:b\\c d'e";
 /// A server. Dropped, it is ended and removed.
 pub struct Postgresql {
     folder: tempfile::TempDir,
+    data: PathBuf,
     bin: PathBuf,
     port: Port,
     owner: (u32, u32),
@@ -26,29 +27,32 @@ impl Postgresql {
     pub async fn start() -> Result<Self> {
         let bin = bin()?;
         let owner = owner()?;
-        let folder = tempfile::Builder::new().prefix("pg").tempdir()?;
-        std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755))?;
+        let folder = folder(owner)?;
         let data = folder.path().join("data");
         std::fs::create_dir(&data)?;
-        std::fs::create_dir(folder.path().join("socket"))?;
-        let pass = folder.path().join("pgpass");
-        let escaped = POSTGRES_PASSWORD.replace('\\', "\\\\").replace(':', "\\:");
-        std::fs::write(&pass, format!("*:*:*:*:{escaped}\n"))?;
-        std::fs::set_permissions(&pass, std::fs::Permissions::from_mode(0o600))?;
         let word = folder.path().join("password");
         std::fs::write(&word, POSTGRES_PASSWORD)?;
-        for path in [&data, &folder.path().join("socket"), &word] {
+        for path in [&data, &word] {
             chown(path, Some(owner.0), Some(owner.1))?;
         }
-        let mut postgresql = Self { folder, bin, port: Port::claim()?, owner, server: None };
+        let mut postgresql = Self { folder, data, bin, port: Port::claim()?, owner, server: None };
         let made = postgresql
             .as_owner("initdb")
             .args(["--username=postgres", "--auth-local=peer", "--auth-host=scram-sha-256", "--no-sync"])
             .args(["--encoding=UTF8", "--locale=C.UTF-8"])
             .arg(format!("--pwfile={}", word.display()))
-            .arg(&data)
+            .arg(&postgresql.data)
             .output()?;
         ensure!(made.status.success(), "initdb: {}", String::from_utf8_lossy(&made.stderr));
+        postgresql.run().await?;
+        Ok(postgresql)
+    }
+
+    /// Starts a server on a cluster that is there, which another one has made: the passwords are the same.
+    pub async fn on(data: &Path) -> Result<Self> {
+        let (bin, owner) = (bin()?, owner()?);
+        let (folder, data) = (folder(owner)?, data.to_owned());
+        let mut postgresql = Self { folder, data, bin, port: Port::claim()?, owner, server: None };
         postgresql.run().await?;
         Ok(postgresql)
     }
@@ -59,7 +63,7 @@ impl Postgresql {
         let mut command = self.as_owner("postgres");
         command
             .arg("-D")
-            .arg(self.folder.path().join("data"))
+            .arg(&self.data)
             .args([
                 "-p",
                 &self.port.number().to_string(),
@@ -141,6 +145,20 @@ impl Drop for Postgresql {
     fn drop(&mut self) {
         let _ = self.kill();
     }
+}
+
+/// A folder for what is beside a cluster: its socket, and what lets a test in.
+fn folder(owner: (u32, u32)) -> Result<tempfile::TempDir> {
+    let folder = tempfile::Builder::new().prefix("pg").tempdir()?;
+    std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755))?;
+    let socket = folder.path().join("socket");
+    std::fs::create_dir(&socket)?;
+    chown(&socket, Some(owner.0), Some(owner.1))?;
+    let pass = folder.path().join("pgpass");
+    let escaped = POSTGRES_PASSWORD.replace('\\', "\\\\").replace(':', "\\:");
+    std::fs::write(&pass, format!("*:*:*:*:{escaped}\n"))?;
+    std::fs::set_permissions(&pass, std::fs::Permissions::from_mode(0o600))?;
+    Ok(folder)
 }
 
 /// The programs of the newest version that has a server.

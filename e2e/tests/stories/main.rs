@@ -20,4 +20,5 @@ mod schedule;
 mod secrets;
 mod starting;
 mod traces;
+mod variants;
 mod webhook;

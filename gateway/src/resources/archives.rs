@@ -225,6 +225,13 @@ pub async fn copy(app: &App, request: &Request, id: &str) -> Result<Good, Proble
         return Ok(answer);
     }
     let (archive, _) = find_whole(app, request, id).await?;
+    if let Some(base) = base_of(&archive) {
+        let detail = format!(
+            "this archive needs {}, and a copy of it alone could not be restored; copy full archives",
+            base.name
+        );
+        return Err(Problem::conflict("archive_needs_base", detail));
+    }
     let from = existing::<Repositories>(app, archive.repository.as_str()).await?;
     let into = referred::<Repositories>(app, "to", to.as_str()).await?;
     if to == archive.repository {
@@ -259,13 +266,57 @@ pub async fn delete(app: &App, request: &Request, id: &str) -> Result<Good, Prob
     let at = app.bus.position(last);
     let (archive, _) = find(app, id, Some(at.clone())).await?;
     let deletes = |spec: &JobSpec| matches!(spec, JobSpec::DeleteArchive { archive: target, .. } if target.id == archive.id);
-    if let Some(job) = open_job(app, &archive, at, deletes).await? {
+    if let Some(job) = open_job(app, &archive, at.clone(), deletes).await? {
         return Err(Problem::conflict(
             "being_deleted",
             format!("job {} deletes this archive already", job.id),
         ));
     }
-    ask(app, request, &archive, |access, archive| JobSpec::DeleteArchive { access, archive }).await
+    let needed_by = needed_by(app, &archive, &at).await?;
+    if !needed_by.is_empty() {
+        let detail = format!(
+            "this archive is needed by {}: without it they could not be restored; delete them first, the last one at the beginning",
+            needed_by.join(", ")
+        );
+        return Err(Problem::conflict("archive_is_base", detail));
+    }
+    // What is made on it until its turn comes is added by the scheduler.
+    let delete = |access, archive| JobSpec::DeleteArchive { access, archive, needed_by: Vec::new() };
+    ask(app, request, &archive, delete).await
+}
+
+/// The archives that are nothing without this one, as people would name them; the first few.
+async fn needed_by(app: &App, archive: &Archive, at: &Position) -> Result<Vec<String>, Problem> {
+    // What a backup of ours has made says whether it is of a whole server; others need none.
+    let alone = match &archive.facts.dump {
+        Some(dump) => dump.physical.is_none(),
+        None => archive.job.is_some(),
+    };
+    let (mut needed_by, mut after) = (Vec::new(), None);
+    while !alone && needed_by.len() < 5 {
+        let question = ListQuestion {
+            repository: Some(archive.repository.clone()),
+            after,
+            limit: Some(500),
+            ..ListQuestion::default()
+        };
+        let (page, _): (Page<Archive>, _) =
+            app.ask("catalog", "archives", &question, Some(at.clone())).await?;
+        let needs = |other: &&Archive| base_of(other).is_some_and(|base| base.id == archive.id);
+        needed_by.extend(
+            page.items.iter().filter(needs).map(|other| format!("{} ({})", other.facts.name, other.id)),
+        );
+        after = page.next;
+        if after.is_none() {
+            break;
+        }
+    }
+    Ok(needed_by)
+}
+
+/// The archive that another one needs.
+fn base_of(archive: &Archive) -> Option<&Target> {
+    archive.facts.dump.as_ref()?.physical.as_ref()?.base.as_ref()
 }
 
 /// Asks for work on an archive, by the server that it belongs to.

@@ -191,6 +191,10 @@ fn part<'a>(archive: &'a Archive, wanted: Option<&str>) -> Result<(&'a Dump, &'a
     let dump = archive.facts.dump.as_ref().ok_or_else(|| {
         Problem::conflict("no_databases", "no database was dumped into this archive; restore its files")
     })?;
+    if dump.physical.is_some() {
+        let detail = "this archive holds a whole server and no single databases: restore it with POST /api/v1/archives/{id}/restore-cluster";
+        return Err(Problem::conflict("no_databases", detail));
+    }
     if !dump.artefacts.iter().any(|a| a.kind == "database") {
         let detail = "no database was dumped into this archive; restore its files";
         return Err(Problem::conflict("no_databases", detail));

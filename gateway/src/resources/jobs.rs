@@ -174,7 +174,7 @@ pub async fn retry(app: &App, request: &Request, id: &str) -> Result<Good, Probl
 /// defined now, because what made them fail may have been corrected.
 async fn again(app: &App, before: Requested, trigger: Trigger) -> Result<Requested, Problem> {
     if let JobSpec::Backup(backup) = &before.spec {
-        match plans::request_run(app, backup.plan.as_str(), trigger.clone()).await {
+        match plans::request_run(app, backup.plan.as_str(), trigger.clone(), backup.full).await {
             Ok(requested) => return Ok(requested),
             Err(problem) if problem.status == StatusCode::NOT_FOUND => {}
             Err(problem) => return Err(problem),
@@ -210,6 +210,11 @@ async fn again(app: &App, before: Requested, trigger: Trigger) -> Result<Request
         }
     }
     if let JobSpec::Restore(spec) = &mut requested.spec
+        && server == requested.server
+    {
+        spec.allowed_roots.clone_from(&definition.restore_roots);
+    }
+    if let JobSpec::RestoreCluster(spec) = &mut requested.spec
         && server == requested.server
     {
         spec.allowed_roots.clone_from(&definition.restore_roots);

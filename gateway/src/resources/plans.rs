@@ -10,8 +10,10 @@ use crate::conditions::Conditions;
 use crate::http::{Good, Request};
 use crate::problem::Problem;
 use crate::{body, seal, work};
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use strongroom_bus::{NewEvent, Position};
+use strongroom_domain::chain::Variant;
 use strongroom_domain::definition::{Retired, Validate, check_text};
 use strongroom_domain::job::{BackupSpec, JobSpec, Requested, Trigger};
 use strongroom_domain::source::Source;
@@ -201,22 +203,55 @@ pub async fn with_password(
 
 /// `POST /plans/{id}/run`.
 pub async fn run(app: &App, request: &Request, id: &str) -> Result<Good, Problem> {
-    body::nothing(request)?;
-    if let Some(answer) = work::asked_before(app, request, |_| true).await? {
+    let RunBody { variant } = body::read(request)?;
+    let wanted = variant.is_some_and(|variant| variant.is_full());
+    let same = |spec: &JobSpec| matches!(spec, JobSpec::Backup(there) if there.full == wanted);
+    if let Some(answer) = work::asked_before(app, request, same).await? {
         return Ok(answer);
     }
-    let requested = request_run(app, id, Trigger::Manual).await?;
+    let requested = request_run(app, id, Trigger::Manual, wanted).await?;
+    if let (Some(variant), JobSpec::Backup(backup)) = (variant, &requested.spec)
+        && !variant.is_full()
+        && variant != backup.variant
+    {
+        let message = format!(
+            "must be 'full' or the plan's own, '{}': what another needs is kept only for a plan of that variant",
+            backup.variant
+        );
+        return Err(Problem::field("variant", message));
+    }
     work::ask(app, request, requested).await
 }
 
+/// What a run is asked to be.
+#[derive(Debug, Serialize, Deserialize)]
+struct RunBody {
+    #[serde(default)]
+    variant: Option<Variant>,
+}
+
 /// The request for a run of a plan as it is now.
-pub async fn request_run(app: &App, id: &str, trigger: Trigger) -> Result<Requested, Problem> {
+pub async fn request_run(app: &App, id: &str, trigger: Trigger, full: bool) -> Result<Requested, Problem> {
     let spec = existing::<Plans>(app, id).await?;
     let plan: PlanId = id.parse().map_err(|_| Problem::not_found(Plans::SINGULAR, id))?;
     let (access, _, _) = reach_named(app, spec.repository.as_str()).await?;
     let server = referred::<Servers>(app, "server", spec.server.as_str()).await?;
     let plan::Spec { server: for_server, source, compression, limits, copies, hooks, quiesce, .. } = spec;
-    let backup = BackupSpec { plan, access, source, compression, limits, copies, hooks, quiesce };
+    let (variant, full_every) = (spec.variant, spec.full_every);
+    let backup = BackupSpec {
+        plan,
+        access,
+        source,
+        compression,
+        limits,
+        copies,
+        hooks,
+        quiesce,
+        variant,
+        full_every,
+        full,
+        base: None,
+    };
     Ok(Requested {
         spec: JobSpec::Backup(backup),
         server: for_server,

@@ -144,6 +144,7 @@ pub async fn with_archive_of(made: Made, databases: &[&str]) -> (Stage, String) 
         artefacts: databases.iter().map(|d| artefact(d)).collect(),
         artefacts_total: databases.len() as u64,
         paths: Vec::new(),
+        physical: None,
     };
     let facts = Facts {
         id,

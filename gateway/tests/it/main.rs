@@ -19,4 +19,5 @@ mod stage;
 mod stores;
 mod system;
 mod tokens;
+mod variants;
 mod work;

@@ -30,3 +30,4 @@ pub mod sum;
 pub mod surrogates;
 pub mod tail;
 pub mod tar;
+pub mod wal;

@@ -15,6 +15,7 @@ mod preview;
 mod quiesce;
 mod renames;
 mod restore;
+mod restore_cluster;
 mod restore_database;
 mod scan;
 mod store;
@@ -93,6 +94,12 @@ pub async fn run(bench: &Bench<'_>, spec: &JobSpec) -> Result<Finished, NoOutcom
 }
 
 async fn work(bench: &Bench<'_>, spec: &JobSpec) -> Result<Finished, NoOutcome> {
+    if let JobSpec::DeleteArchive { archive, needed_by, .. } = spec
+        && !needed_by.is_empty()
+    {
+        let message = format!("{} is needed by {}", archive.name, needed_by.join(", "));
+        return Err(Failure::new(FailureCode::ArchiveIsBase, message).into());
+    }
     if let Some(access) = spec.access() {
         if let Some(place) = &access.store {
             // On the heap: it is large, and every job would carry it along.
@@ -109,7 +116,8 @@ async fn work(bench: &Bench<'_>, spec: &JobSpec) -> Result<Finished, NoOutcome> 
         JobSpec::Restore(spec) => restore::run(bench, spec, None).await,
         JobSpec::RestoreDatabase(spec) => Box::pin(restore_database::run(bench, spec, None)).await,
         JobSpec::RestoreDump(spec) => Box::pin(restore_database::run_file(bench, spec)).await,
-        JobSpec::DeleteArchive { access, archive } => delete::run(bench, access, archive).await,
+        JobSpec::RestoreCluster(spec) => Box::pin(restore_cluster::run(bench, spec, None)).await,
+        JobSpec::DeleteArchive { access, archive, .. } => delete::run(bench, access, archive).await,
         JobSpec::ScanRepository { access } => scan::run(bench, access).await,
         JobSpec::IndexArchive { access, archive } => index::run(bench, access, archive).await,
         JobSpec::Download(spec) => Box::pin(download::run(bench, spec, None)).await,

@@ -31,6 +31,7 @@ mod repository;
 mod scratch;
 mod sources;
 mod specials;
+mod spool;
 mod state;
 pub mod stores;
 mod streams;

@@ -102,6 +102,20 @@ impl<'a> Client<'a> {
         Ok(text.trim_end_matches('\n').to_owned())
     }
 
+    /// As whom its programs run.
+    pub fn user(&self) -> Option<User> {
+        self.user
+    }
+
+    /// Whether the server lets the role read its files and its log: `pg_hba.conf` has lines of their own for that.
+    pub async fn replicates(&self) -> Result<(), NoOutcome> {
+        let psql = self.psql().await?;
+        let arguments = ["-X", "-q", "-A", "-t", "-w", "-d", "replication=true", "-c", "IDENTIFY_SYSTEM"];
+        let plan = self.plan(&psql.path, &arguments, None, Input::Nothing);
+        let Said { status, tail, .. } = program::ask(plan, self.bench.control.clone()).await?;
+        if status.success() { Ok(()) } else { Err(self.failure("a replication connection", &tail).into()) }
+    }
+
     /// The newest psql.
     pub async fn psql(&self) -> Result<Tool, NoOutcome> {
         Ok(self.tools("psql").await?.pop().ok_or_else(|| missing("psql", None))?)
@@ -221,7 +235,7 @@ fn missing(name: &str, wanted: Option<(u32, Option<u32>)>) -> Failure {
 }
 
 /// Where distributions put several versions side by side; what is on the `PATH` may be a wrapper around them.
-fn folders() -> Vec<PathBuf> {
+pub fn folders() -> Vec<PathBuf> {
     let mut folders = Vec::new();
     for (above, prefix) in
         [("/usr/lib/postgresql", ""), ("/usr", "pgsql-"), ("/usr/local", "pgsql"), ("/opt", "pgsql")]

@@ -12,7 +12,10 @@ use crate::jobs::Bench;
 use crate::parts::Part;
 use crate::streams::Streams;
 pub use mongodb::WITH_OPLOG;
+pub use postgresql::physical::Pending;
 use serde_json::{Map, Value};
+use strongroom_domain::chain::Physical;
+use strongroom_domain::job::BackupSpec;
 use strongroom_domain::source::{Application, Source, Sqlite};
 use strongroom_domain::{Failure, FailureCode};
 
@@ -28,6 +31,39 @@ pub struct Prepared {
     pub findings: Findings,
     /// What a restore needs to know besides.
     pub properties: Value,
+    /// What it is, when it holds a whole server.
+    pub physical: Option<Pending>,
+}
+
+/// Looks at the source of a backup, and makes ready what it needs.
+pub async fn prepare_for(
+    bench: &Bench<'_>,
+    spec: &BackupSpec,
+    streams: &Streams,
+) -> Result<Prepared, NoOutcome> {
+    match &spec.source {
+        Source::Postgresql(source) if spec.source.is_physical() => {
+            Box::pin(postgresql::physical::prepare(bench, spec, source, streams)).await
+        }
+        source => prepare(bench, source, streams).await,
+    }
+}
+
+/// What an archive of a whole server is, once its parts are made; `said` is what its programs have said.
+pub async fn conclude(
+    bench: &Bench<'_>,
+    source: &Source,
+    streams: &Streams,
+    pending: Option<Pending>,
+    said: &[String],
+) -> Result<Option<Box<Physical>>, NoOutcome> {
+    match (source, pending) {
+        (Source::Postgresql(source), Some(pending)) => {
+            let concluding = postgresql::physical::conclude(bench, source, streams, pending, said);
+            Ok(Some(Box::new(Box::pin(concluding).await?)))
+        }
+        _ => Ok(None),
+    }
 }
 
 impl Prepared {
@@ -39,6 +75,7 @@ impl Prepared {
             parts: Vec::new(),
             findings: Findings::default(),
             properties: Value::Null,
+            physical: None,
         }
     }
 }
@@ -46,6 +83,9 @@ impl Prepared {
 /// Looks at a source.
 pub async fn prepare(bench: &Bench<'_>, source: &Source, streams: &Streams) -> Result<Prepared, NoOutcome> {
     match source {
+        Source::Postgresql(physical) if source.is_physical() => {
+            Box::pin(postgresql::physical::look(bench, physical, streams)).await
+        }
         Source::Postgresql(source) => postgresql::prepare(bench, source, streams).await,
         Source::Mysql(source) => mysql::prepare(bench, source, streams).await,
         Source::Mongodb(source) => Box::pin(mongodb::prepare(bench, source, streams)).await,
@@ -83,5 +123,6 @@ async fn application(bench: &Bench<'_>, set: &Application, streams: &Streams) ->
         properties.insert(system.to_owned(), member.properties);
     }
     let (server_version, tool) = (versions.join("; "), tools.join("; "));
-    Ok(Prepared { server_version, tool, parts, findings, properties: properties.into() })
+    let properties = properties.into();
+    Ok(Prepared { server_version, tool, parts, findings, properties, physical: None })
 }

@@ -29,9 +29,17 @@ impl State {
     pub fn open(folder: &Path) -> anyhow::Result<Self> {
         let lock = settings::lock_folder(folder)?;
         let folder = folder.canonicalize()?;
-        for name in
-            ["children", "restores", "findings", "unfinished", "uploads", "streams", "stopped", "borg"]
-        {
+        for name in [
+            "children",
+            "restores",
+            "findings",
+            "unfinished",
+            "uploads",
+            "streams",
+            "stopped",
+            "spools",
+            "borg",
+        ] {
             std::fs::create_dir_all(folder.join(name))?;
         }
         let file = folder.join("borg-host-id");
@@ -78,6 +86,11 @@ impl State {
     /// Folders of pipes through which dumps flow.
     pub fn streams(&self) -> PathBuf {
         self.folder.join("streams")
+    }
+
+    /// Where logs of servers lie until they are in an archive.
+    pub fn spools(&self) -> PathBuf {
+        self.folder.join("spools")
     }
 
     /// Borg's base folder: its cache, and which repositories it has seen.

@@ -2,6 +2,7 @@
 
 pub mod admission;
 pub mod cause;
+pub mod chains;
 pub mod copying;
 pub mod fold;
 pub mod indexing;

@@ -2,9 +2,11 @@
 
 use crate::archive::Facts;
 use crate::census::RestoreCheck;
+use crate::chain::Lsn;
 use crate::failure::{Finding, Severity};
-use crate::preview::{DatabasePreview, FilesPreview};
+use crate::preview::{ClusterPreview, DatabasePreview, FilesPreview};
 use crate::probe::{DestinationProbe, SourceProbe};
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 /// The outcome of a job that was done.
@@ -70,6 +72,28 @@ impl Outcome {
     }
 }
 
+/// A server that was restored.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cluster {
+    /// The folder that it is.
+    pub target: String,
+    /// The archives that it was put together from, by name, the full one first.
+    pub archives: Vec<String>,
+    /// Bytes of their parts.
+    pub size_bytes: u64,
+    /// Whether it was recovered here. If not, the server does so when it is first started there.
+    pub recovered: bool,
+    /// Up to where, in PostgreSQL's log of changes.
+    #[serde(default)]
+    pub reached_lsn: Option<Lsn>,
+    /// When the last transaction was committed that it has, if it took any over from archives of changes.
+    #[serde(default)]
+    pub reached_at: Option<Timestamp>,
+    /// The databases in it.
+    #[serde(default)]
+    pub databases: Vec<String>,
+}
+
 /// Whether all data that should be there is there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, strum::Display)]
 #[serde(rename_all = "snake_case")]
@@ -132,6 +156,16 @@ pub enum JobResult {
         /// How it compares with what was recorded when it was dumped; absent in results of before that was done.
         #[serde(default)]
         check: Option<RestoreCheck>,
+    },
+    /// The server is back, as files of its own.
+    RestoreCluster {
+        /// What it is.
+        cluster: Cluster,
+    },
+    /// What a restore of a whole server would do.
+    PreviewRestoreCluster {
+        /// It was looked at, and nothing was touched.
+        preview: ClusterPreview,
     },
     /// What a restore of files would do.
     PreviewRestore {

@@ -2,6 +2,7 @@
 
 use crate::archive::Target;
 use crate::census::CheckQuery;
+use crate::chain::{Base, FullEvery, Until, Variant};
 use crate::destination::Location;
 use crate::hook::Hooks;
 use crate::plan::{Compression, Limits};
@@ -65,12 +66,18 @@ pub enum JobSpec {
     RestoreDatabase(RestoreDatabaseSpec),
     /// A dump in a file on the node, of whatever origin, into a database server.
     RestoreDump(RestoreDumpSpec),
+    /// A whole server out of a chain of archives, as files of its own.
+    RestoreCluster(RestoreClusterSpec),
     /// Removes one archive: `borg delete`, then `borg compact`, or its objects.
     DeleteArchive {
         /// Which repository.
         access: Access,
         /// Which archive.
         archive: Target,
+        /// Archives that would be nothing without it, by name, as the scheduler knows them when it gives the work away:
+        /// while there are any, it stays.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        needed_by: Vec<String>,
     },
     /// What is really there (`borg list`); archives that the catalog does not know are adopted, lost ones are told.
     ScanRepository {
@@ -109,6 +116,7 @@ impl JobSpec {
             Self::Restore(_) => "restore",
             Self::RestoreDatabase(_) => "restore-database",
             Self::RestoreDump(_) => "restore-dump",
+            Self::RestoreCluster(_) => "restore-cluster",
             Self::DeleteArchive { .. } => "delete-archive",
             Self::ScanRepository { .. } => "scan-repository",
             Self::IndexArchive { .. } => "index-archive",
@@ -125,6 +133,7 @@ impl JobSpec {
             Self::Backup(spec) => Some(&spec.access),
             Self::Restore(spec) => Some(&spec.access),
             Self::RestoreDatabase(spec) => Some(&spec.access),
+            Self::RestoreCluster(spec) => Some(&spec.access),
             Self::CopyArchive(spec) => Some(&spec.access),
             Self::Download(spec) => Some(&spec.access),
             Self::InitRepository { access }
@@ -141,6 +150,7 @@ impl JobSpec {
             Self::Backup(spec) => Some(&mut spec.access),
             Self::Restore(spec) => Some(&mut spec.access),
             Self::RestoreDatabase(spec) => Some(&mut spec.access),
+            Self::RestoreCluster(spec) => Some(&mut spec.access),
             Self::CopyArchive(spec) => Some(&mut spec.access),
             Self::Download(spec) => Some(&mut spec.access),
             Self::InitRepository { access }
@@ -167,6 +177,7 @@ impl JobSpec {
             Self::Restore(spec) => spec.dry_run,
             Self::RestoreDatabase(spec) => spec.dry_run,
             Self::RestoreDump(spec) => spec.dry_run,
+            Self::RestoreCluster(spec) => spec.dry_run,
             _ => false,
         }
     }
@@ -208,7 +219,7 @@ impl JobSpec {
             // Somebody waits for the answer.
             test if test.is_test() => 4,
             Self::TestSource { .. } | Self::TestDestination { .. } | Self::Download(_) => 4,
-            Self::Restore(_) | Self::RestoreDatabase(_) | Self::RestoreDump(_) => 3,
+            Self::Restore(_) | Self::RestoreDatabase(_) | Self::RestoreDump(_) | Self::RestoreCluster(_) => 3,
             Self::InitRepository { .. } => 2,
             Self::Backup(_) | Self::DeleteArchive { .. } | Self::CopyArchive(_) => 1,
             Self::ScanRepository { .. } | Self::IndexArchive { .. } => 0,
@@ -239,6 +250,19 @@ pub struct BackupSpec {
     /// What is stopped while data is read.
     #[serde(default)]
     pub quiesce: Vec<Quiesce>,
+    /// How much the plan's archives hold.
+    #[serde(default, skip_serializing_if = "Variant::is_full")]
+    pub variant: Variant,
+    /// When a full one is due.
+    #[serde(default, skip_serializing_if = "FullEvery::is_absent")]
+    pub full_every: FullEvery,
+    /// A full one was asked for, whatever the plan says.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub full: bool,
+    /// What it is made on, for another variant than a full one. The scheduler adds it when it gives the work away: what
+    /// was the newest archive when a job was asked for may not be it when its turn comes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base: Option<Base>,
 }
 
 /// A copy of an archive, from one dump store into another.
@@ -338,6 +362,28 @@ pub struct RestoreDumpSpec {
     /// What the restored database is asked.
     #[serde(default)]
     pub check: Option<CheckQuery>,
+    /// Only say what it would do.
+    #[serde(default)]
+    pub dry_run: bool,
+}
+
+/// A restore of a whole server.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RestoreClusterSpec {
+    /// From where.
+    pub access: Access,
+    /// The last archive of the chain that is put together.
+    pub archive: Target,
+    /// The folder that it becomes; empty, or not there.
+    pub target: String,
+    /// Up to which moment; all that the archives hold, when absent.
+    #[serde(default)]
+    pub until: Option<Until>,
+    /// The system user that it is to belong to; that of the database system, when absent and the node may change users.
+    #[serde(default)]
+    pub os_user: Option<String>,
+    /// Folders under which it may write; from the server's definition.
+    pub allowed_roots: Vec<String>,
     /// Only say what it would do.
     #[serde(default)]
     pub dry_run: bool,

@@ -1,6 +1,6 @@
 //! An application: its databases and its files, together as one archive.
 
-use super::{Files, Mysql, Postgresql, Sqlite};
+use super::{Files, Method, Mysql, Postgresql, Sqlite};
 use crate::FieldError;
 use crate::definition::within;
 use serde::{Deserialize, Serialize};
@@ -39,6 +39,16 @@ impl Application {
             // A plan has one password.
             let message = "must be absent beside postgresql: an application has one database server";
             problems.push(FieldError::new("mysql", message));
+        }
+        let physical = [
+            ("postgresql", postgresql.as_ref().map(|source| source.method)),
+            ("mysql", mysql.as_ref().map(|source| source.method)),
+        ];
+        for (member, method) in physical {
+            if method == Some(Method::Physical) {
+                let message = "must be 'dump': a whole server is a plan of its own";
+                problems.push(FieldError::new(format!("{member}.method"), message));
+            }
         }
         problems.extend(files.iter().flat_map(|files| within("files", files.problems())));
         problems.extend(postgresql.iter().flat_map(|source| within("postgresql", source.problems())));

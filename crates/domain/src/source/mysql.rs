@@ -1,6 +1,6 @@
 //! MySQL and MariaDB: databases, users and settings of one server.
 
-use super::{Tls, Wanted};
+use super::{Method, Tls, Wanted};
 use crate::definition::{check_absolute_path, check_text};
 use crate::{FieldError, SecretRef};
 use serde::{Deserialize, Serialize};
@@ -24,6 +24,9 @@ pub struct Mysql {
     /// Which of all are left out.
     #[serde(default)]
     pub excludes: Vec<String>,
+    /// How it is read.
+    #[serde(default)]
+    pub method: Method,
     /// Users with their passwords and grants.
     #[serde(default)]
     pub globals: Wanted,
@@ -75,6 +78,13 @@ impl Mysql {
         }
         if !self.databases.is_empty() && !self.excludes.is_empty() {
             problems.push(FieldError::new("excludes", "must be empty when databases are named"));
+        }
+        if self.method == Method::Physical {
+            // Said and not done would be worse than not said.
+            problems.push(FieldError::new(
+                "method",
+                "must be 'dump': whole servers of MySQL and MariaDB are not read so far",
+            ));
         }
         problems
     }

@@ -1,12 +1,15 @@
 //! PostgreSQL: databases, roles and settings of one server.
 
-use super::{Tls, Wanted};
+use super::{Method, Tls, Wanted};
 use crate::definition::{check_absolute_path, check_text};
 use crate::{FieldError, SecretRef};
 use serde::{Deserialize, Serialize};
 
 /// Bytes of a name in PostgreSQL (`NAMEDATALEN` - 1).
 const NAME_BYTES: usize = 63;
+
+/// Why databases cannot be chosen.
+const PHYSICAL: &str = "must be empty with the method 'physical', which takes the whole server";
 
 /// The PostgreSQL source.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,6 +24,9 @@ pub struct Postgresql {
     /// Which of all are left out.
     #[serde(default)]
     pub excludes: Vec<String>,
+    /// How it is read.
+    #[serde(default)]
+    pub method: Method,
     /// How a dump is written.
     #[serde(default)]
     pub format: Format,
@@ -90,6 +96,19 @@ impl Postgresql {
         if !self.databases.is_empty() && !self.excludes.is_empty() {
             problems.push(FieldError::new("excludes", "must be empty when databases are named"));
         }
+        if self.method == Method::Physical {
+            for (field, names) in [("databases", &self.databases), ("excludes", &self.excludes)] {
+                if !names.is_empty() {
+                    problems.push(FieldError::new(field, PHYSICAL));
+                }
+            }
+            if self.format != Format::Custom {
+                problems.push(FieldError::new(
+                    "format",
+                    "is for dumps, and must be absent with the method 'physical'",
+                ));
+            }
+        }
         problems
     }
 }
@@ -117,10 +136,7 @@ impl Connection {
             check_absolute_path(&mut problems, &format!("{at}.tls_root"), path);
         }
         if let Some(user) = &self.os_user {
-            let is_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
-            if user.is_empty() || user.len() > 32 || user.starts_with('-') || !user.chars().all(is_name) {
-                problems.push(FieldError::new(format!("{at}.os_user"), "must be the name of a system user"));
-            }
+            check_system_user(&mut problems, &format!("{at}.os_user"), user);
         }
         problems
     }
@@ -141,6 +157,14 @@ impl Connection {
     pub fn shown(&self) -> String {
         let host = self.host.as_deref().unwrap_or("the local socket");
         format!("{host}:{}", self.port())
+    }
+}
+
+/// Adds a problem when a name could not be a system user's.
+pub fn check_system_user(problems: &mut Vec<FieldError>, field: &str, user: &str) {
+    let is_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
+    if user.is_empty() || user.len() > 32 || user.starts_with('-') || !user.chars().all(is_name) {
+        problems.push(FieldError::new(field, "must be the name of a system user"));
     }
 }
 
@@ -189,6 +213,9 @@ mod tests {
                 "excludes",
             ]
         );
+        let physical = json!({ "method": "physical", "databases": ["a"], "format": "plain" });
+        assert_eq!(fields(physical), ["databases", "format"]);
+        assert_eq!(fields(json!({ "method": "physical" })), Vec::<String>::new());
         assert_eq!(fields(json!({ "databases": ["a\nb", "it's", "\"x\"", "é=ü"] })), Vec::<String>::new());
     }
 }

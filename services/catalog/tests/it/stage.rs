@@ -141,6 +141,8 @@ impl Stage {
             limits: Limits::default(),
             hooks: Hooks::default(),
             quiesce: Vec::new(),
+            variant: Default::default(),
+            full_every: Default::default(),
             description: String::new(),
         };
         self.write(&self.gateway, &Aggregate::new(Kind::Plan, name), Event::PlanDefined(spec)).await;
@@ -205,6 +207,10 @@ pub fn requested(plan: &str) -> Event {
         limits: Limits::default(),
         hooks: Hooks::default(),
         quiesce: Vec::new(),
+        variant: Default::default(),
+        full_every: Default::default(),
+        full: false,
+        base: None,
     };
     Event::JobRequested(Requested {
         spec: JobSpec::Backup(spec),

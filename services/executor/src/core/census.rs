@@ -434,6 +434,7 @@ mod tests {
             artefacts: Vec::new(),
             artefacts_total: 0,
             paths: Vec::new(),
+            physical: None,
         };
         let postgresql = dump("postgresql", "15.18 (Debian 15.18-0+deb12u1)");
         assert!(same_series(&postgresql, "15.2") && !same_series(&postgresql, "16.18"));

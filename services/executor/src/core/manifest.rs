@@ -114,6 +114,7 @@ mod tests {
             artefacts: Vec::new(),
             artefacts_total: 0,
             paths: Vec::new(),
+            physical: None,
         };
         let text =
             write(&dump, &json!({ "shop": { "owner": "o" } }), Lists::new(), None, Timestamp::UNIX_EPOCH)

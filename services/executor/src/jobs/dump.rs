@@ -19,6 +19,7 @@ use crate::specials;
 use crate::streams::{Streams, feed};
 use std::io;
 use strongroom_domain::archive::{Artefact, Dump, Facts};
+use strongroom_domain::chain::Physical;
 use strongroom_domain::failure::{Finding, Severity};
 use strongroom_domain::job::BackupSpec;
 use strongroom_domain::repository::Access;
@@ -45,8 +46,8 @@ pub async fn run(bench: &Bench<'_>, spec: &BackupSpec, server: &str) -> Result<D
     };
     bench.step("connect");
     let streams = bench.streams().map_err(failed)?;
-    let Prepared { server_version, tool, parts, findings, properties } =
-        sources::prepare(bench, &spec.source, &streams).await.map_err(no)?;
+    let Prepared { server_version, tool, parts, findings, properties, physical } =
+        sources::prepare_for(bench, spec, &streams).await.map_err(no)?;
     let (files, mut findings) = (spec.source.files(), findings);
     let specials = match files {
         Some(files) => left_out(files, &mut findings).await.map_err(failed)?,
@@ -74,6 +75,7 @@ pub async fn run(bench: &Bench<'_>, spec: &BackupSpec, server: &str) -> Result<D
         artefacts: Vec::new(),
         artefacts_total: 0,
         paths: files.map(|files| files.paths.clone()).unwrap_or_default(),
+        physical: None,
     };
     let about = files.map(|_| About {
         name: spec.archive_name(bench.job),
@@ -81,7 +83,9 @@ pub async fn run(bench: &Bench<'_>, spec: &BackupSpec, server: &str) -> Result<D
         comment: manifest::comment(spec, bench.job, server),
         hostname: crate::heartbeat::hostname(),
     });
-    let feeding = feed_all(&streams, parts, empty, about, &properties);
+    let concluding =
+        async |said: &[String]| sources::conclude(bench, &spec.source, &streams, physical, said).await;
+    let feeding = feed_all(&streams, parts, empty, about, &properties, concluding);
     let (mut fed, mut broken, mut stopped) = (None, None, None);
     let mut feeding = std::pin::pin!(feeding);
     // The last to be made is the first to be dropped: whatever ends this, borg is killed before a pipe is closed.
@@ -152,6 +156,7 @@ async fn feed_all(
     empty: Dump,
     about: Option<About>,
     properties: &serde_json::Value,
+    conclude: impl AsyncFnOnce(&[String]) -> Result<Option<Box<Physical>>, NoOutcome>,
 ) -> Result<(Dump, Vec<String>, Findings), (NotFed, Option<tokio::net::unix::pipe::Sender>)> {
     let mut artefacts: Vec<Artefact> = Vec::new();
     let (mut words, mut gone, mut lists) = (Vec::new(), Findings::default(), Lists::new());
@@ -170,8 +175,13 @@ async fn feed_all(
             }
         }
     }
+    let physical = conclude(&words).await.map_err(|e| match e {
+        NoOutcome::Failed(failure) => (NotFed::Failed(failure), None),
+        // Who waits for all of it hears of that as well.
+        NoOutcome::Stopped(_) => (NotFed::ReaderGone, None),
+    })?;
     let artefacts_total = artefacts.len() as u64;
-    let dump = Dump { artefacts, artefacts_total, ..empty };
+    let dump = Dump { artefacts, artefacts_total, physical, ..empty };
     let text = manifest::write(&dump, properties, lists, about, clock::now())
         .map_err(|e| (NotFed::Failed(Failure::new(FailureCode::Unknown, e.to_string())), None))?;
     let (path, kind) = (manifest::PATH.to_owned(), "manifest");

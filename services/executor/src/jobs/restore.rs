@@ -221,7 +221,7 @@ fn sort_out(
 }
 
 /// Does what takes its time with many files, where nobody else waits for it.
-async fn blocking<T: Send + 'static>(
+pub async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
 ) -> Result<T, Failure> {
     let done = tokio::task::spawn_blocking(work).await;
@@ -258,7 +258,7 @@ fn in_the_middle(failure: Failure, placed: Placed) -> Failure {
 }
 
 /// The roots that are there, resolved. When none of them is, that is said: it is not that nothing is allowed.
-fn existing_roots(roots: &[String]) -> Result<Vec<PathBuf>, Failure> {
+pub fn existing_roots(roots: &[String]) -> Result<Vec<PathBuf>, Failure> {
     let there: Vec<_> = roots.iter().filter_map(|root| Path::new(root).canonicalize().ok()).collect();
     if there.is_empty() && !roots.is_empty() {
         let message =
@@ -269,7 +269,7 @@ fn existing_roots(roots: &[String]) -> Result<Vec<PathBuf>, Failure> {
 }
 
 /// Where a path really leads: the deepest part that is there, resolved, and the whole. It must be inside of a root.
-fn resolve(path: &Path, roots: &[PathBuf]) -> Result<(PathBuf, PathBuf), Failure> {
+pub fn resolve(path: &Path, roots: &[PathBuf]) -> Result<(PathBuf, PathBuf), Failure> {
     let mut there = path.to_owned();
     let mut missing = Vec::new();
     let near = loop {

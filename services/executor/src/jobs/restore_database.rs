@@ -6,7 +6,7 @@
 mod check;
 mod mongodb;
 mod mysql;
-mod origin;
+pub mod origin;
 mod postgresql;
 mod preview;
 
@@ -168,6 +168,7 @@ pub async fn run_file(bench: &Bench<'_>, spec: &RestoreDumpSpec) -> Result<Finis
         artefacts: Vec::new(),
         artefacts_total: 0,
         paths: Vec::new(),
+        physical: None,
     };
     let origin = Origin::File(&foreign);
     let dumped = Dumped { origin, part, events: None, properties: Value::Null, recorded: None, dump };
@@ -255,6 +256,17 @@ async fn pour(
 async fn pour_heard(
     bench: &Bench<'_>,
     Dumped { origin, part, .. }: &Dumped<'_>,
+    into: Plan,
+    failed: impl Fn(&[String]) -> Failure,
+) -> Result<Vec<String>, NoOutcome> {
+    pour_part(bench, origin, part, into, failed).await
+}
+
+/// The same for any part: whoever reads it is killed when its digest is another one than was taken.
+pub async fn pour_part(
+    bench: &Bench<'_>,
+    origin: &Origin<'_>,
+    part: &Artefact,
     into: Plan,
     failed: impl Fn(&[String]) -> Failure,
 ) -> Result<Vec<String>, NoOutcome> {

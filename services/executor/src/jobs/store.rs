@@ -7,7 +7,7 @@ pub mod files;
 mod making;
 mod storing;
 
-use super::{Bench, Finished, download, finished, restore, restore_database};
+use super::{Bench, Finished, download, finished, restore, restore_cluster, restore_database};
 use crate::control::NoOutcome;
 use crate::core::findings::Findings;
 use crate::dump_store;
@@ -50,6 +50,7 @@ pub async fn run(
         JobSpec::ScanRepository { .. } => contents::scan(bench, &opened).await,
         JobSpec::IndexArchive { archive, .. } => contents::index(bench, &opened, archive).await,
         JobSpec::Restore(spec) => restore::run(bench, spec, Some(&opened)).await,
+        JobSpec::RestoreCluster(spec) => restore_cluster::run(bench, spec, Some(&opened)).await,
         JobSpec::RestoreDatabase(spec) => restore_database::run(bench, spec, Some(&opened)).await,
     }
 }

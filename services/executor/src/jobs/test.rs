@@ -30,7 +30,7 @@ pub async fn source(bench: &Bench<'_>, source: &Source) -> Result<Finished, NoOu
         return of_files(bench, files).await;
     }
     let streams = bench.streams()?;
-    let Prepared { server_version, tool, parts, mut findings, properties: _ } =
+    let Prepared { server_version, tool, parts, mut findings, properties: _, physical: _ } =
         sources::prepare(bench, source, &streams).await?;
     let paths = source.files().map(|files| files.paths.as_slice()).unwrap_or_default();
     paths.iter().filter_map(unread).for_each(|finding| findings.add(finding));

@@ -39,7 +39,7 @@ pub async fn prepare(bench: &Bench<'_>, source: &Mongodb, streams: &Streams) -> 
         each(&client, &tool, source, survey.as_ref(), &mut findings)?
     };
     let server_version = survey.map(|survey| survey.version).unwrap_or_default();
-    Ok(Prepared { server_version, tool: tool.said, parts, findings, properties: Value::Null })
+    Ok(Prepared { server_version, tool: tool.said, parts, findings, properties: Value::Null, physical: None })
 }
 
 /// All databases, as one dump.

@@ -90,6 +90,7 @@ pub async fn prepare(bench: &Bench<'_>, source: &Mysql, streams: &Streams) -> Re
         parts,
         findings,
         properties: Value::Object(properties),
+        physical: None,
     })
 }
 

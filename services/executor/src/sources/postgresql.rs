@@ -1,4 +1,6 @@
-//! PostgreSQL as a source: roles, settings, and each database, as parts of one archive.
+//! PostgreSQL as a source: roles, settings, and each database, as parts of one archive; or [all of it](physical).
+
+pub mod physical;
 
 use crate::child::Input;
 use crate::control::NoOutcome;
@@ -65,14 +67,7 @@ pub async fn prepare(
             from: From::Program(Box::new(Program { plan, cause, words, counting: None, told: None })),
         });
     }
-    if source.settings != Wanted::Never {
-        if survey.superuser {
-            parts.extend(settings(&client, source).await?);
-        } else {
-            refuse_if_needed(source.settings, &survey, "read the server's settings files")?;
-            note(&mut findings, &survey, "the server's settings files are not kept");
-        }
-    }
+    parts.extend(settings_if_allowed(&client, source, &survey, &mut findings).await?);
     let psql = client.psql().await?;
     for database in &chosen {
         let (format, suffix) = match source.format {
@@ -103,7 +98,32 @@ pub async fn prepare(
     let properties = client.ask(asked, PROPERTIES).await?;
     let properties: Value = serde_json::from_str(&properties)
         .map_err(|e| Failure::new(FailureCode::Unknown, format!("the databases' properties: {e}")))?;
-    Ok(Prepared { server_version: survey.version, tool: dump.version, parts, findings, properties })
+    Ok(Prepared {
+        server_version: survey.version,
+        tool: dump.version,
+        parts,
+        findings,
+        properties,
+        physical: None,
+    })
+}
+
+/// The files that rule the server, as far as they are wanted and may be read.
+async fn settings_if_allowed(
+    client: &Client<'_>,
+    source: &Postgresql,
+    survey: &Survey,
+    findings: &mut Findings,
+) -> Result<Vec<Part>, NoOutcome> {
+    if source.settings == Wanted::Never {
+        return Ok(Vec::new());
+    }
+    if survey.superuser {
+        return settings(client, source).await;
+    }
+    refuse_if_needed(source.settings, survey, "read the server's settings files")?;
+    note(findings, survey, "the server's settings files are not kept");
+    Ok(Vec::new())
 }
 
 /// The files that rule the server, as it reads them.

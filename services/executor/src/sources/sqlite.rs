@@ -51,6 +51,7 @@ pub fn prepare(source: &Sqlite) -> Result<Prepared, NoOutcome> {
         parts,
         findings: Findings::default(),
         properties: Value::Null,
+        physical: None,
     })
 }
 

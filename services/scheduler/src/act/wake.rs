@@ -1,5 +1,6 @@
 //! Waking nodes for what was admitted to them. A wake-up that was lost is sent again; one that comes twice is harmless.
 
+use crate::core::chains::as_given;
 use crate::desk::Desk;
 use std::collections::HashMap;
 use std::time::Duration;
@@ -8,6 +9,7 @@ use strongroom_domain::job::{JobSpec, Phase};
 use strongroom_domain::queue::Admitted;
 use strongroom_domain::wire::{SealedSecret, WorkItem};
 use strongroom_domain::{JobId, Kind};
+use strongroom_service::clock;
 use tokio::time::Instant;
 
 /// The longest time between two wake-ups for the same admission: a node that is busy for days needs no more.
@@ -98,7 +100,8 @@ async fn emit(
     }
     let borg_repository_id = spec.repository().and_then(|id| desk.world().borg_ids.get(id).cloned());
     let expected_bytes = spec.plan().and_then(|plan| desk.world().sizes.get(plan).copied());
-    let (job, attempt, spec) = (admitted.job, admitted.attempt, spec.clone());
+    let (job, attempt) = (admitted.job, admitted.attempt);
+    let spec = as_given(&desk.world(), spec, clock::now());
     let item = WorkItem { job, epoch, attempt, spec, borg_repository_id, expected_bytes, secrets };
     desk.bus.emit_work(&admitted.node, &item, traceparent).await
 }

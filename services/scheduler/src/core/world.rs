@@ -4,17 +4,19 @@
 //! equally far, the guard of the append lets one of them win.
 
 use super::cause::Cause;
+use super::chains::Dependent;
 use super::copying::{Uncopied, is_incomplete, target_of};
 use super::indexing::Unindexed;
 use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use strongroom_bus::{Head, Recorded};
 use strongroom_domain::archive::Facts;
+use strongroom_domain::chain::{Chain, Link};
 use strongroom_domain::job::{self, JobResult, JobSpec, Phase, Requested, Trigger};
 use strongroom_domain::repository::Access;
 use strongroom_domain::{
-    Aggregate, ArchiveId, DestinationId, Event, JobId, Kind, NodeId, PlanId, RepositoryId, ServerId,
-    destination, plan, repository, server,
+    Aggregate, ArchiveId, DestinationId, Event, FailureCode, JobId, Kind, NodeId, PlanId, RepositoryId,
+    ServerId, destination, plan, repository, server,
 };
 
 /// How many scans that were done are remembered, for pages of theirs that come late.
@@ -47,6 +49,10 @@ pub struct World {
     pub queue: Head,
     /// Archives that are known, by repository.
     pub archives: HashMap<RepositoryId, HashMap<ArchiveId, KnownArchive>>,
+    /// Of each plan of a whole server, the archives that the next one may be made on.
+    pub chains: BTreeMap<PlanId, Chain>,
+    /// Archives that need another one.
+    pub dependents: BTreeMap<ArchiveId, Dependent>,
     /// Archives whose deletion was reported and stands in no fact of their own yet, by the job.
     pub deletions: BTreeMap<JobId, Deletion>,
     /// Archives that a backup made and that nobody was asked to index yet.
@@ -221,12 +227,15 @@ impl World {
             }
             Event::ArchiveAdopted(adopted) => {
                 self.known(&adopted.repository, adopted.facts.id, recorded.sequence, false);
+                self.depends(&adopted.facts);
             }
             Event::ArchiveDeleted(deleted) => {
                 self.deletions.remove(&deleted.job);
                 if let Ok(id) = id.parse::<ArchiveId>() {
                     self.unindexed.remove(&id);
                     self.uncopied.retain(|_, copy| copy.archive.id != id);
+                    self.dependents.remove(&id);
+                    self.set_gone(id, true);
                     if let Some(archives) = self.archives.get_mut(&deleted.repository) {
                         archives.remove(&id);
                     }
@@ -315,6 +324,10 @@ impl World {
         job.head = recorded.head();
         match &recorded.event {
             Event::JobStarted(_) => job.started_sequence = recorded.sequence,
+            Event::JobFailed(failed) if failed.failure.code == FailureCode::ChainBroken => {
+                let plan = job.state.requested.spec.plan().cloned();
+                plan.and_then(|plan| self.chains.get_mut(&plan)).into_iter().for_each(Chain::broke);
+            }
             Event::JobInterrupted(_) | Event::JobLeaseExpired(_) => job.admission = None,
             Event::JobSucceeded(done) => {
                 let requested = job.state.requested.clone();
@@ -350,6 +363,7 @@ impl World {
                     };
                     self.uncopied.insert(copy.job(), copy);
                 }
+                self.chained(&spec.plan, archive, &repository, is_incomplete(&recorded.event));
                 self.without_index(archive, repository, requested, recorded);
             }
             (JobSpec::CopyArchive(spec), JobResult::CopyArchive { archive, .. }) => {
@@ -357,8 +371,11 @@ impl World {
                 self.known(&repository, archive.id, recorded.sequence, false);
                 self.without_index(archive, repository, requested, recorded);
             }
-            (JobSpec::DeleteArchive { access, archive }, JobResult::DeleteArchive { .. }) => {
+            (JobSpec::DeleteArchive { access, archive, .. }, JobResult::DeleteArchive { .. }) => {
                 let (archive, repository) = (archive.id, access.repository.clone());
+                // The fact of its own comes a moment later, and a backup may be given away before that.
+                self.dependents.remove(&archive);
+                self.set_gone(archive, true);
                 self.deletions.insert(id, Deletion { archive, repository, cause: Cause::of(recorded) });
             }
             (JobSpec::ScanRepository { .. }, JobResult::ScanRepository { .. }) => {
@@ -389,12 +406,32 @@ impl World {
         self.archives.entry(repository.clone()).or_default().insert(archive, KnownArchive { since, missing });
     }
 
+    /// A backup has made an archive: of a whole server, the next one may be made on it.
+    fn chained(&mut self, plan: &PlanId, archive: &Facts, repository: &RepositoryId, incomplete: bool) {
+        self.depends(archive);
+        if let Some(link) = Link::of(archive, repository, incomplete) {
+            self.chains.entry(plan.clone()).or_default().made(link);
+        }
+    }
+
+    fn depends(&mut self, archive: &Facts) {
+        let physical = archive.dump.as_ref().and_then(|dump| dump.physical.as_ref());
+        if let Some(base) = physical.and_then(|physical| physical.base.as_ref()) {
+            self.dependents.insert(archive.id, Dependent { base: base.id, name: archive.name.clone() });
+        }
+    }
+
+    fn set_gone(&mut self, archive: ArchiveId, gone: bool) {
+        self.chains.values_mut().for_each(|chain| chain.set_gone(archive, gone));
+    }
+
     fn set_missing(&mut self, repository: &RepositoryId, id: &str, missing: bool) {
         let archives = self.archives.get_mut(repository);
         if let (Ok(id), Some(archives)) = (id.parse::<ArchiveId>(), archives)
             && let Some(known) = archives.get_mut(&id)
         {
             known.missing = missing;
+            self.set_gone(id, missing);
         }
     }
 
@@ -420,6 +457,10 @@ impl World {
                 copies: plan.spec.copies.clone(),
                 hooks: plan.spec.hooks.clone(),
                 quiesce: plan.spec.quiesce.clone(),
+                variant: plan.spec.variant,
+                full_every: plan.spec.full_every,
+                full: false,
+                base: None,
                 plan: id,
             }),
             server: plan.spec.server.clone(),
@@ -439,7 +480,7 @@ impl World {
     /// Archives of a repository that a job is about to delete, or has deleted.
     pub fn being_deleted(&self, repository: &RepositoryId) -> HashSet<ArchiveId> {
         let asked = self.jobs.values().filter_map(|j| match &j.state.requested.spec {
-            JobSpec::DeleteArchive { access, archive } if access.repository == *repository => {
+            JobSpec::DeleteArchive { access, archive, .. } if access.repository == *repository => {
                 Some(archive.id)
             }
             _ => None,

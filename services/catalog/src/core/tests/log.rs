@@ -102,6 +102,10 @@ pub fn backup(plan: u8) -> Event {
         limits: Limits::default(),
         hooks: Hooks::default(),
         quiesce: Vec::new(),
+        variant: Default::default(),
+        full_every: Default::default(),
+        full: false,
+        base: None,
     }))
 }
 
@@ -183,6 +187,8 @@ pub fn plan_defined(n: u8) -> Event {
         limits: Limits::default(),
         hooks: Hooks::default(),
         quiesce: Vec::new(),
+        variant: Default::default(),
+        full_every: Default::default(),
         description: format!("d{n}"),
     })
 }

@@ -10,7 +10,7 @@ use crate::foreign::Foreign;
 use crate::jobs::dump::manifest_of;
 use crate::jobs::{Bench, index};
 use serde::de::DeserializeOwned;
-use strongroom_domain::archive::Artefact;
+use strongroom_domain::archive::{Artefact, Target};
 use strongroom_domain::job::RestoreDatabaseSpec;
 use strongroom_domain::repository::Access;
 use strongroom_domain::{Failure, FailureCode};
@@ -41,8 +41,18 @@ impl<'a> Origin<'a> {
         spec: &'a RestoreDatabaseSpec,
         store: Option<&'a Opened<'a>>,
     ) -> Result<(Self, Manifest), NoOutcome> {
+        Self::of(bench, &spec.access, &spec.archive, store).await
+    }
+
+    /// The same of any archive.
+    pub async fn of(
+        bench: &Bench<'_>,
+        access: &'a Access,
+        target: &Target,
+        store: Option<&'a Opened<'a>>,
+    ) -> Result<(Self, Manifest), NoOutcome> {
         if let Some(opened) = store {
-            let archive = opened.target(&spec.archive).await?;
+            let archive = opened.target(target).await?;
             let mut manifest = archive.manifest;
             let origin = Self::Store(opened);
             let part = |path: &str| manifest.dump.artefacts.iter().find(|a| a.path == path).cloned();
@@ -55,9 +65,9 @@ impl<'a> Origin<'a> {
             }
             return Ok((origin, manifest));
         }
-        let archive = index::name_of(bench, &spec.access, &spec.archive).await?;
-        let manifest = manifest_of(bench, &spec.access, &archive).await?;
-        Ok((Self::Borg { access: &spec.access, archive }, manifest))
+        let archive = index::name_of(bench, access, target).await?;
+        let manifest = manifest_of(bench, access, &archive).await?;
+        Ok((Self::Borg { access, archive }, manifest))
     }
 
     async fn listed<T: DeserializeOwned>(&self, bench: &Bench<'_>, part: &Artefact) -> Result<T, NoOutcome> {

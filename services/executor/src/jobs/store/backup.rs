@@ -60,7 +60,7 @@ async fn store_all(
     let started_at = clock::now();
     let recipe = opened.recipe(&spec.compression)?;
     bench.step("connect");
-    let Prepared { server_version, tool, mut parts, mut findings, properties } =
+    let Prepared { server_version, tool, mut parts, mut findings, properties, physical } =
         prepared(bench, spec, streams).await?;
     if !properties.is_null() {
         parts.push(listed(manifest::PROPERTIES, "properties", &properties)?);
@@ -95,7 +95,8 @@ async fn store_all(
     let artefacts_total = artefacts.len() as u64;
     let source = spec.source.kind().to_owned();
     let paths = spec.source.files().map(|files| files.paths.clone()).unwrap_or_default();
-    let dump = Dump { source, server_version, tool, artefacts, artefacts_total, paths };
+    let physical = sources::conclude(bench, &spec.source, streams, physical, &tail).await?;
+    let dump = Dump { source, server_version, tool, artefacts, artefacts_total, paths, physical };
     let about = About {
         name: name.to_owned(),
         started_at,
@@ -112,7 +113,7 @@ async fn store_all(
 async fn prepared(bench: &Bench<'_>, spec: &BackupSpec, streams: &Streams) -> Result<Prepared, NoOutcome> {
     let mut prepared = match &spec.source {
         Source::Files(_) => Prepared::nothing(),
-        source => sources::prepare(bench, source, streams).await?,
+        _ => sources::prepare_for(bench, spec, streams).await?,
     };
     if let Some(files) = spec.source.files() {
         sources::files::add(bench, files, streams, &mut prepared).await?;

@@ -41,6 +41,12 @@ pub async fn run(
         Ok::<_, NoOutcome>((from, archive))
     };
     let (from, archive) = stoppable(bench, opening).await?;
+    let physical = archive.manifest.dump.physical.as_ref();
+    if let Some(base) = physical.and_then(|physical| physical.base.as_ref()) {
+        let message =
+            format!("{} needs {}, and a copy of it alone would be nothing", spec.archive.name, base.name);
+        return Err(Failure::new(FailureCode::SourceUnfit, message).into());
+    }
     let storing = Box::pin(stoppable(bench, copy_all(bench, &from, to, &archive)));
     let (copy, recovered) = match making::make(bench, to, &spec.archive.name, storing).await? {
         Came::Now { archive, .. } => (archive, false),

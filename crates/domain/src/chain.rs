@@ -1,0 +1,514 @@
+//! Chains: archives that need one another, and on which of them the next one is made.
+//!
+//! The accident that this prevents: an archive of changes whose base is gone, damaged, or of another server. Nobody notices
+//! until it is restored, and then there is nothing to restore.
+
+use crate::archive::{Facts, Target};
+use crate::{ArchiveId, FieldError, RepositoryId};
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::str::FromStr;
+
+/// How old a full archive may become when a plan does not say.
+const FULL_EVERY_DAYS: u32 = 7;
+/// Nobody restores a longer chain.
+const MOST_ARCHIVES: u32 = 1000;
+
+/// How much an archive holds.
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, strum::Display, strum::EnumString,
+)]
+#[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
+pub enum Variant {
+    /// All of it.
+    #[default]
+    Full,
+    /// What has changed since the last archive.
+    Incremental,
+    /// What has changed since the last full archive.
+    Differential,
+}
+
+impl Variant {
+    /// Whether it stands by itself.
+    pub fn is_full(&self) -> bool {
+        *self == Self::Full
+    }
+}
+
+/// When a full archive is made again; after seven days, when nothing is said.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FullEvery {
+    /// After so many archives on top of a full one.
+    #[serde(default)]
+    pub archives: Option<u32>,
+    /// When the last full one is so many days old.
+    #[serde(default)]
+    pub days: Option<u32>,
+}
+
+impl FullEvery {
+    /// Whether nothing is said.
+    pub fn is_absent(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// All that is wrong with it; `at` is where it stands.
+    pub fn problems(&self, at: &str) -> Vec<FieldError> {
+        let mut problems = Vec::new();
+        if self.archives.is_some_and(|n| n == 0 || n > MOST_ARCHIVES) {
+            let message = format!("must be 1 to {MOST_ARCHIVES}");
+            problems.push(FieldError::new(format!("{at}.archives"), message));
+        }
+        if self.days.is_some_and(|n| n == 0 || n > 366) {
+            problems.push(FieldError::new(format!("{at}.days"), "must be 1 to 366"));
+        }
+        problems
+    }
+}
+
+/// A place in PostgreSQL's log of changes, written as the server writes it: `16/B374D848`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Lsn(pub u64);
+
+impl fmt::Display for Lsn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:X}/{:X}", self.0 >> 32, self.0 & 0xFFFF_FFFF)
+    }
+}
+
+impl FromStr for Lsn {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let half = |text: &str| {
+            let digits = (1..=8).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_hexdigit());
+            digits.then(|| u64::from_str_radix(text, 16).ok()).flatten()
+        };
+        let halves = text.split_once('/').and_then(|(high, low)| Some((half(high)?, half(low)?)));
+        let (high, low) =
+            halves.ok_or_else(|| format!("'{text}' is no place in the log, like 16/B374D848"))?;
+        Ok(Self(high << 32 | low))
+    }
+}
+
+impl TryFrom<String> for Lsn {
+    type Error = String;
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+impl From<Lsn> for String {
+    fn from(lsn: Lsn) -> String {
+        lsn.to_string()
+    }
+}
+
+/// A moment up to which changes are taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Until {
+    /// What was committed by then.
+    Time(Timestamp),
+    /// Up to this place in the log of changes.
+    Lsn(Lsn),
+}
+
+impl fmt::Display for Until {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Time(at) => at.fmt(f),
+            Self::Lsn(lsn) => lsn.fmt(f),
+        }
+    }
+}
+
+/// What an archive of a whole server is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Physical {
+    /// How much it holds.
+    pub variant: Variant,
+    /// The archive without which it is nothing; absent from a full one.
+    #[serde(default)]
+    pub base: Option<Target>,
+    /// From where to where.
+    pub position: Position,
+}
+
+/// From where to where an archive goes, in the words of its system.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "system", rename_all = "snake_case")]
+pub enum Position {
+    /// In PostgreSQL's log of changes.
+    Postgresql(WalPosition),
+    /// In InnoDB's log of changes.
+    Mysql(RedoPosition),
+}
+
+/// A stretch of PostgreSQL's log of changes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WalPosition {
+    /// Which cluster: drawn when it was made.
+    pub system_identifier: String,
+    /// Which of its histories: counted up with each promotion.
+    pub timeline: u32,
+    /// Bytes of a segment of its log.
+    pub segment_bytes: u64,
+    /// Where it begins.
+    pub start_lsn: Lsn,
+    /// Where it ends. From there on it can be restored, and up to there when it is no full one.
+    pub stop_lsn: Lsn,
+    /// The server's time at that end.
+    pub stopped_at: Timestamp,
+    /// The replication slot that keeps what the next archive needs.
+    #[serde(default)]
+    pub slot: Option<String>,
+}
+
+/// A stretch of InnoDB's log of changes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RedoPosition {
+    /// Where it begins; 0 for a full one.
+    pub from_lsn: u64,
+    /// Where it ends.
+    pub to_lsn: u64,
+    /// Where it lies: another server begins to count anew.
+    pub server_uid: String,
+    /// The server's time at that end.
+    pub stopped_at: Timestamp,
+}
+
+/// The archive that another is made on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Base {
+    /// Which archive.
+    pub archive: Target,
+    /// What it is.
+    pub physical: Physical,
+}
+
+/// An archive in a chain.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Link {
+    /// Which one, and what it is.
+    pub base: Base,
+    /// Where it lies.
+    pub repository: RepositoryId,
+    /// The kind of source that it is of.
+    pub source: String,
+    /// When it was begun.
+    pub made_at: Timestamp,
+    /// Whether data is missing from it.
+    pub incomplete: bool,
+    /// Whether it was deleted, or missed by a scan.
+    pub gone: bool,
+}
+
+impl Link {
+    /// What follows from an archive that was made; nothing, when it is none of a whole server.
+    pub fn of(facts: &Facts, repository: &RepositoryId, incomplete: bool) -> Option<Self> {
+        let dump = facts.dump.as_ref()?;
+        let archive = Target { id: facts.id, name: facts.name.clone(), borg_id: facts.borg_id.clone() };
+        Some(Self {
+            base: Base { archive, physical: dump.physical.as_deref()?.clone() },
+            repository: repository.clone(),
+            source: dump.source.clone(),
+            made_at: facts.started_at,
+            incomplete,
+            gone: false,
+        })
+    }
+
+    fn id(&self) -> ArchiveId {
+        self.base.archive.id
+    }
+}
+
+/// The newest full archive of a plan, and what was made on it, in the order of its making.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Chain {
+    links: Vec<Link>,
+    broken: bool,
+}
+
+/// What is wanted of the next archive.
+#[derive(Debug, Clone, Copy)]
+pub struct Wanted<'a> {
+    /// What the plan says.
+    pub variant: Variant,
+    /// When a full one is due.
+    pub full_every: FullEvery,
+    /// Whether a full one was asked for.
+    pub full: bool,
+    /// Where it will lie.
+    pub repository: &'a RepositoryId,
+    /// The kind of source.
+    pub source: &'a str,
+}
+
+/// What the next archive is.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Choice<'a> {
+    /// A full one, for this reason.
+    Full(Why),
+    /// One on top of this.
+    On(&'a Base),
+}
+
+/// Why a full archive is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Why {
+    /// The plan knows no others, or it was asked for.
+    Asked,
+    /// There is none.
+    First,
+    /// The last one is old enough, or has enough on top of it.
+    Due,
+    /// One that would be needed is gone, or is not whole.
+    Gone,
+    /// It lies in another repository, or is of another kind of source.
+    Elsewhere,
+    /// A node could not go on from it.
+    Broken,
+}
+
+impl Chain {
+    /// An archive was made.
+    pub fn made(&mut self, link: Link) {
+        if link.base.physical.variant.is_full() {
+            *self = Self::default();
+        }
+        self.links.push(link);
+    }
+
+    /// A node has found that it cannot go on from it.
+    pub fn broke(&mut self) {
+        self.broken = true;
+    }
+
+    /// An archive is gone, or there again.
+    pub fn set_gone(&mut self, archive: ArchiveId, gone: bool) {
+        for link in self.links.iter_mut().filter(|link| link.id() == archive) {
+            link.gone = gone;
+        }
+    }
+
+    /// What the next archive is.
+    pub fn choose(&self, wanted: Wanted<'_>, now: Timestamp) -> Choice<'_> {
+        if wanted.full || wanted.variant.is_full() {
+            return Choice::Full(Why::Asked);
+        }
+        if self.broken {
+            return Choice::Full(Why::Broken);
+        }
+        let full = self.links.first().filter(|link| link.base.physical.variant.is_full());
+        let (Some(full), Some(last)) = (full, self.links.last()) else { return Choice::Full(Why::First) };
+        let on = if wanted.variant == Variant::Differential { full } else { last };
+        // From the one that it would be made on to the full one.
+        let mut needed = Some(on);
+        while let Some(link) = needed {
+            if link.gone || link.incomplete {
+                return Choice::Full(Why::Gone);
+            }
+            if link.repository != *wanted.repository || link.source != wanted.source {
+                return Choice::Full(Why::Elsewhere);
+            }
+            needed = match &link.base.physical.base {
+                None => None,
+                Some(base) => match self.links.iter().find(|link| link.id() == base.id) {
+                    Some(below) if below.made_at <= link.made_at && below.id() != link.id() => Some(below),
+                    _ => return Choice::Full(Why::Gone),
+                },
+            };
+        }
+        let FullEvery { archives, days } = wanted.full_every;
+        let days = days.or_else(|| archives.is_none().then_some(FULL_EVERY_DAYS));
+        let enough = archives.is_some_and(|n| self.links.len() > n as usize);
+        let age = now.duration_since(full.made_at);
+        // A run each week is no second late for being as early as the last.
+        let slack = SignedDuration::from_mins(10);
+        let old = days.is_some_and(|d| age + slack >= SignedDuration::from_hours(24 * i64::from(d)));
+        if enough || old { Choice::Full(Why::Due) } else { Choice::On(&on.base) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+    use super::*;
+    use proptest::prelude::*;
+    use uuid::Uuid;
+
+    const DAY: i64 = 24 * 3600;
+
+    fn id(n: u128) -> ArchiveId {
+        ArchiveId(Uuid::from_u128(n))
+    }
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_second(seconds).unwrap()
+    }
+
+    fn link(n: u128, base: Option<u128>, made_at: i64) -> Link {
+        let target = |n: u128| Target { id: id(n), name: format!("p-{n}"), borg_id: format!("{n}") };
+        let position = Position::Mysql(RedoPosition {
+            from_lsn: 0,
+            to_lsn: 1,
+            server_uid: "u".into(),
+            stopped_at: at(made_at),
+        });
+        let variant = if base.is_none() { Variant::Full } else { Variant::Incremental };
+        Link {
+            base: Base {
+                archive: target(n),
+                physical: Physical { variant, base: base.map(target), position },
+            },
+            repository: "r".parse().unwrap(),
+            source: "postgresql".into(),
+            made_at: at(made_at),
+            incomplete: false,
+            gone: false,
+        }
+    }
+
+    /// A full archive and two on top of it.
+    fn three() -> Chain {
+        let mut chain = Chain::default();
+        for made in [link(1, None, 0), link(2, Some(1), 3600), link(3, Some(2), 7200)] {
+            chain.made(made);
+        }
+        chain
+    }
+
+    fn next(chain: &Chain, variant: Variant, full_every: FullEvery, now: i64) -> Result<u128, Why> {
+        let repository = "r".parse().unwrap();
+        let wanted =
+            Wanted { variant, full_every, full: false, repository: &repository, source: "postgresql" };
+        match chain.choose(wanted, at(now)) {
+            Choice::Full(why) => Err(why),
+            Choice::On(base) => Ok(base.archive.id.0.as_u128()),
+        }
+    }
+
+    const NONE: FullEvery = FullEvery { archives: None, days: None };
+
+    #[test]
+    fn each_variant_is_made_on_what_it_goes_back_to() {
+        use Variant::{Differential, Full, Incremental};
+        assert_eq!(next(&Chain::default(), Incremental, NONE, 0), Err(Why::First));
+        let chain = three();
+        assert_eq!(next(&chain, Incremental, NONE, DAY), Ok(3));
+        assert_eq!(next(&chain, Differential, NONE, DAY), Ok(1));
+        assert_eq!(next(&chain, Full, NONE, DAY), Err(Why::Asked));
+        let repository = "r".parse().unwrap();
+        let asked = Wanted {
+            variant: Incremental,
+            full_every: NONE,
+            full: true,
+            repository: &repository,
+            source: "postgresql",
+        };
+        assert_eq!(chain.choose(asked, at(DAY)), Choice::Full(Why::Asked));
+        let mut chain = chain;
+        chain.made(link(4, None, DAY));
+        assert_eq!(next(&chain, Incremental, NONE, DAY), Ok(4), "a new full one begins a new chain");
+    }
+
+    #[test]
+    fn a_full_one_is_due_by_number_or_by_age() {
+        let (chain, days, archives) = (
+            three(),
+            |n| FullEvery { days: Some(n), archives: None },
+            |n| FullEvery { archives: Some(n), days: None },
+        );
+        let inc = Variant::Incremental;
+        assert_eq!(next(&chain, inc, NONE, 6 * DAY), Ok(3));
+        assert_eq!(next(&chain, inc, NONE, 7 * DAY), Err(Why::Due), "seven days when nothing is said");
+        assert_eq!(next(&chain, inc, days(1), DAY - 3600), Ok(3));
+        assert_eq!(next(&chain, inc, days(1), DAY - 10), Err(Why::Due), "the daily run of the next day");
+        assert_eq!(next(&chain, inc, archives(3), 400 * DAY), Ok(3));
+        assert_eq!(next(&chain, inc, archives(2), 0), Err(Why::Due));
+        let both = FullEvery { archives: Some(9), days: Some(1) };
+        assert_eq!(next(&chain, inc, both, 2 * DAY), Err(Why::Due));
+    }
+
+    #[test]
+    fn nothing_is_made_on_what_cannot_be_restored() {
+        use Variant::{Differential, Incremental};
+        let mut gone = three();
+        gone.set_gone(id(2), true);
+        assert_eq!(next(&gone, Incremental, NONE, DAY), Err(Why::Gone), "the middle one is needed");
+        assert_eq!(next(&gone, Differential, NONE, DAY), Ok(1), "it is not for this");
+        gone.set_gone(id(2), false);
+        assert_eq!(next(&gone, Incremental, NONE, DAY), Ok(3), "a scan has found it again");
+        gone.set_gone(id(1), true);
+        assert_eq!(next(&gone, Differential, NONE, DAY), Err(Why::Gone));
+
+        let mut incomplete = three();
+        incomplete.made(Link { incomplete: true, ..link(4, Some(3), 9000) });
+        assert_eq!(next(&incomplete, Incremental, NONE, DAY), Err(Why::Gone));
+
+        let mut broken = three();
+        broken.broke();
+        assert_eq!(next(&broken, Incremental, NONE, DAY), Err(Why::Broken));
+        assert_eq!(next(&broken, Differential, NONE, DAY), Err(Why::Broken));
+        broken.made(link(5, None, DAY));
+        assert_eq!(next(&broken, Incremental, NONE, DAY), Ok(5), "a new full one mends it");
+
+        let mut moved = three();
+        moved.links[0].repository = "other".parse().unwrap();
+        assert_eq!(next(&moved, Incremental, NONE, DAY), Err(Why::Elsewhere));
+        let mut other = Chain::default();
+        other.made(Link { source: "mysql".into(), ..link(1, None, 0) });
+        assert_eq!(next(&other, Incremental, NONE, DAY), Err(Why::Elsewhere));
+        let mut headless = Chain::default();
+        headless.made(link(3, Some(2), 0));
+        assert_eq!(next(&headless, Incremental, NONE, DAY), Err(Why::First));
+    }
+
+    #[test]
+    fn places_in_the_log_are_written_as_the_server_writes_them() {
+        for text in ["0/0", "16/B374D848", "FFFFFFFF/FFFFFFFF"] {
+            assert_eq!(text.parse::<Lsn>().unwrap().to_string(), text);
+        }
+        assert!("1/0".parse::<Lsn>().unwrap() > "0/FFFFFFFF".parse::<Lsn>().unwrap());
+        for odd in ["", "/", "1", "1/", "+1/2", "1/100000000", "x/1"] {
+            assert!(odd.parse::<Lsn>().is_err(), "{odd}");
+        }
+        let until = |value| serde_json::from_value::<Until>(value).unwrap().to_string();
+        assert_eq!(until(serde_json::json!({ "lsn": "0/3000148" })), "0/3000148");
+        assert_eq!(until(serde_json::json!({ "time": "2026-03-01T00:00:00Z" })), "2026-03-01T00:00:00Z");
+    }
+
+    proptest! {
+        /// Whatever is deleted, what the next one is made on can be followed down to a full one that is there.
+        #[test]
+        fn what_is_chosen_leads_to_a_full_one(
+            made in proptest::collection::vec(any::<bool>(), 1..8),
+            gone in proptest::collection::vec(0u128..8, 0..4),
+            differential in any::<bool>(),
+        ) {
+            let mut chain = Chain::default();
+            for (n, full) in made.iter().enumerate() {
+                let n = n as u128;
+                let base = (!full && n > 0).then(|| n - 1);
+                chain.made(link(n, base, n as i64));
+            }
+            gone.iter().for_each(|n| chain.set_gone(id(*n), true));
+            let variant = if differential { Variant::Differential } else { Variant::Incremental };
+            if let Ok(mut n) = next(&chain, variant, NONE, 100) {
+                loop {
+                    prop_assert!(!gone.contains(&n));
+                    let link = chain.links.iter().find(|l| l.id() == id(n)).unwrap();
+                    match &link.base.physical.base {
+                        None => break,
+                        Some(base) => n = base.id.0.as_u128(),
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,261 @@
+//! A PostgreSQL server, put together and recovered by its own program.
+//!
+//! That program is run once, as a single process that nobody can connect to: it replays the log up to where it is to, says
+//! what it has, and ends as a server that was shut down. None of the settings of the server that was backed up count
+//! meanwhile: they could have it send its log where the old one does.
+
+use super::chain::Chain;
+use super::place::DATA;
+use crate::child::{Input, Plan, User};
+use crate::control::NoOutcome;
+use crate::core::findings::Findings;
+use crate::core::postgresql::{major_of, words};
+use crate::core::wal;
+use crate::jobs::Bench;
+use crate::jobs::init::file_failure;
+use crate::jobs::restore_database::pour_part;
+use crate::postgresql::folders;
+use crate::program::{self, Said};
+use crate::scratch::Scratch;
+use std::fs;
+use std::os::unix::fs::{DirBuilderExt, chown};
+use std::path::{Path, PathBuf};
+use strongroom_domain::failure::{Finding, Severity};
+use strongroom_domain::job::{Cluster, RestoreClusterSpec};
+use strongroom_domain::{Failure, FailureCode};
+
+/// As whom it runs where nothing is said.
+const OS_USER: &str = "postgres";
+/// Settings that the server has written itself.
+const WRITTEN: &str = "postgresql.auto.conf";
+
+/// What recovers it, and as whom.
+pub struct Server {
+    major: u32,
+    program: Option<PathBuf>,
+    user: Option<User>,
+}
+
+impl Server {
+    /// Finds it on the node.
+    pub async fn find(
+        bench: &Bench<'_>,
+        spec: &RestoreClusterSpec,
+        chain: &Chain<'_>,
+    ) -> Result<Self, NoOutcome> {
+        let version = &chain.full().dump.server_version;
+        let digits: String = version.chars().take_while(char::is_ascii_digit).collect();
+        let major = digits.parse().map_err(|_| {
+            Failure::new(FailureCode::ArchiveDamaged, format!("'{version}' is no version of a server"))
+        })?;
+        let mut found = None;
+        for program in program::find("postgres", &folders()) {
+            let said = program::ask(plan(bench, &program, &["--version"], None, None), bench.control.clone())
+                .await?;
+            if major_of(&String::from_utf8_lossy(&said.stdout)) == Some(major) {
+                found = Some(program);
+                break;
+            }
+        }
+        let user = match &spec.os_user {
+            Some(name) => Some(as_user(bench, name).await?),
+            // PostgreSQL does not run as root.
+            None if rustix::process::geteuid().is_root() => match as_user(bench, OS_USER).await {
+                Ok(user) => Some(user),
+                Err(why) if found.is_some() => return Err(why),
+                Err(_) => None,
+            },
+            None => None,
+        };
+        Ok(Self { major, program: found, user })
+    }
+
+    /// The program, for people.
+    pub fn tool(&self) -> Option<String> {
+        self.program.as_ref().map(|program| program.display().to_string())
+    }
+
+    /// Puts it together in a scratch folder.
+    pub async fn restore(
+        &self,
+        bench: &Bench<'_>,
+        spec: &RestoreClusterSpec,
+        chain: &Chain<'_>,
+        scratch: &Scratch,
+    ) -> Result<(Cluster, Findings), NoOutcome> {
+        // A program of another user can be given no way to it but its real one.
+        let folder = fs::read_link(scratch.path()).map_err(|e| failed(&scratch.path(), &e))?;
+        let data = folder.join(DATA);
+        let log = data.join(wal::FOLDER);
+        // The changes first: they are smaller, and what is wrong with them is told sooner.
+        let aside = folder.join(wal::FOLDER);
+        self.make(&data)?;
+        self.make(&aside)?;
+        bench.step("changes");
+        for link in chain.more() {
+            self.unpack(bench, link, "wal", &aside).await?;
+        }
+        bench.step("base");
+        self.unpack(bench, chain.full(), "base", &data).await?;
+        fs::rename(&aside, &log).map_err(|e| failed(&log, &e))?;
+        self.write(&data.join("recovery.signal"), b"")?;
+        let mut cluster = Cluster {
+            target: spec.target.clone(),
+            archives: chain.names(),
+            size_bytes: chain.size_bytes(),
+            recovered: false,
+            reached_lsn: None,
+            reached_at: None,
+            databases: Vec::new(),
+        };
+        let mut findings = Findings::default();
+        let Some(program) = &self.program else {
+            let path = data.join(WRITTEN);
+            let mut settings = fs::read(&path).unwrap_or_default();
+            settings.extend_from_slice(wal::lines(&wal::recovery(spec.until)).as_bytes());
+            self.write(&path, &settings)?;
+            findings.add(by_hand(self.major, &spec.target));
+            return Ok((cluster, findings));
+        };
+        bench.step("recover");
+        let reached = self.recover(bench, spec, program, &folder).await?;
+        fs::remove_dir_all(&log).map_err(|e| failed(&log, &e))?;
+        cluster.recovered = true;
+        cluster.reached_lsn = reached.lsn;
+        cluster.reached_at = reached.at;
+        cluster.databases = reached.databases;
+        Ok((cluster, findings))
+    }
+
+    /// Replays the log.
+    async fn recover(
+        &self,
+        bench: &Bench<'_>,
+        spec: &RestoreClusterSpec,
+        program: &Path,
+        folder: &Path,
+    ) -> Result<wal::Reached, NoOutcome> {
+        let data = folder.join(DATA);
+        let (written, aside) = (data.join(WRITTEN), folder.join(WRITTEN));
+        // An old server may have had none.
+        let has_written = fs::rename(&written, &aside).is_ok();
+        let config = folder.join("postgresql.conf");
+        self.write(&config, b"")?;
+        let control = program.with_file_name("pg_controldata");
+        let asked = plan(bench, &control, &["."], self.user, Some(&data));
+        let said = program::ask(asked, bench.control.clone()).await?;
+        let mut settings = wal::room(&String::from_utf8_lossy(&said.stdout));
+        settings.extend(wal::recovery(spec.until));
+        settings.extend([
+            ("config_file", config.display().to_string()),
+            ("listen_addresses", String::new()),
+            ("archive_mode", "off".to_owned()),
+            ("hot_standby", "off".to_owned()),
+            ("log_destination", "stderr".to_owned()),
+            ("logging_collector", "off".to_owned()),
+            ("lc_messages", "C".to_owned()),
+        ]);
+        let mut arguments = vec!["--single".to_owned(), "-D".into(), data.display().to_string()];
+        for (name, value) in settings {
+            arguments.extend(["-c".to_owned(), format!("{name}={value}")]);
+        }
+        arguments.push("template1".into());
+        let mut recovering = plan(bench, program, &[], self.user, Some(&data));
+        recovering.arguments = arguments;
+        recovering.input = Input::Words(format!("{}\n", wal::REACHED).into_bytes());
+        let Said { status, stdout, tail } = program::ask(recovering, bench.control.clone()).await?;
+        let reached = wal::reached(&String::from_utf8_lossy(&stdout)).filter(|_| status.success());
+        let reached = reached.ok_or_else(|| {
+            let message = format!("the server could not be recovered ({status}): {}", words(&tail));
+            Failure::new(FailureCode::RestoreFailed, message).with_log(tail)
+        })?;
+        if has_written {
+            fs::rename(&aside, &written).map_err(|e| failed(&written, &e))?;
+        }
+        Ok(reached)
+    }
+
+    /// Unpacks a part, and compares its digest.
+    async fn unpack(
+        &self,
+        bench: &Bench<'_>,
+        link: &super::chain::Link<'_>,
+        kind: &str,
+        into: &Path,
+    ) -> Result<(), NoOutcome> {
+        let part = link.part(kind)?;
+        let arguments = [
+            "--extract",
+            "--file=-",
+            "--no-same-owner",
+            "--preserve-permissions",
+            "--delay-directory-restore",
+        ];
+        let mut unpacking = plan(bench, Path::new("tar"), &arguments, self.user, Some(into));
+        unpacking.input = Input::Stream;
+        let unpacked = pour_part(bench, &link.origin, part, unpacking, |tail| {
+            let space = tail.iter().any(|line| line.contains("No space left on device"));
+            let code = if space { FailureCode::NoSpace } else { FailureCode::RestoreFailed };
+            let said = tail.first().cloned().unwrap_or_default();
+            Failure::new(code, format!("{} of {} could not be unpacked: {said}", part.path, link.name))
+        });
+        unpacked.await.map_err(|e| match e {
+            NoOutcome::Failed(failure) => {
+                let message = format!("{}: {}", link.name, failure.message);
+                Failure { message, ..failure }.into()
+            }
+            stopped => stopped,
+        })?;
+        Ok(())
+    }
+
+    fn make(&self, folder: &Path) -> Result<(), Failure> {
+        fs::DirBuilder::new().mode(0o700).create(folder).map_err(|e| failed(folder, &e))?;
+        self.give(folder)
+    }
+
+    fn write(&self, path: &Path, bytes: &[u8]) -> Result<(), Failure> {
+        fs::write(path, bytes).map_err(|e| failed(path, &e))?;
+        self.give(path)
+    }
+
+    fn give(&self, path: &Path) -> Result<(), Failure> {
+        let Some(User { uid, gid }) = self.user else { return Ok(()) };
+        chown(path, Some(uid), Some(gid)).map_err(|e| failed(path, &e))
+    }
+}
+
+async fn as_user(bench: &Bench<'_>, name: &str) -> Result<User, NoOutcome> {
+    program::user(name, &bench.state.children(), bench.control.clone()).await
+}
+
+fn plan(
+    bench: &Bench<'_>,
+    program: &Path,
+    arguments: &[&str],
+    user: Option<User>,
+    folder: Option<&Path>,
+) -> Plan {
+    Plan {
+        program: program.to_owned(),
+        arguments: arguments.iter().map(|&word| word.to_owned()).collect(),
+        environment: program::environment(),
+        folder: Some(folder.unwrap_or(Path::new("/")).to_owned()),
+        input: Input::Nothing,
+        user,
+        notes: bench.state.children(),
+    }
+}
+
+/// What is left to be done where the program is not.
+fn by_hand(major: u32, target: &str) -> Finding {
+    let message = format!(
+        "there is no postgres of version {major} on this node, so the log was not replayed: start a server of that version on {target}, with its own settings, as the user that owns it; it replays the log from {}, which can be removed when it is up, as can the lines with restore_command and recovery_target in {WRITTEN}",
+        wal::FOLDER
+    );
+    Finding { severity: Severity::Incomplete, path: None, message }
+}
+
+fn failed(path: &Path, error: &std::io::Error) -> Failure {
+    file_failure(&path.display().to_string(), error)
+}
