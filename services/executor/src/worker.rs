@@ -109,7 +109,7 @@ pub async fn work(worker: &Arc<Worker>, shutdown: &Shutdown) {
                     attempts.spawn(async move {
                         let _permit = permit;
                         let _begun = Begun { worker: &worker, attempt: (item.job, item.epoch) };
-                        attempt::run(&worker, item, delivery, shutdown).await;
+                        Box::pin(attempt::run(&worker, item, delivery, shutdown)).await;
                     });
                 }
             }

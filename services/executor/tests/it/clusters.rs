@@ -8,20 +8,19 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::Stdio;
 use strongroom_domain::FailureCode as Code;
-use strongroom_domain::wire::NodeReport;
 use strongroom_testkit::{POSTGRES_PASSWORD, Postgresql, wait_until};
 
 /// A server, the executor, a repository, and a folder that may be restored into.
-struct Clusters {
-    stage: Stage,
-    server: Postgresql,
-    access: Value,
-    roots: tempfile::TempDir,
+pub struct Clusters {
+    pub stage: Stage,
+    pub server: Postgresql,
+    pub access: Value,
+    pub roots: tempfile::TempDir,
 }
 
 impl Clusters {
     /// With a dump store.
-    async fn new() -> Result<Self> {
+    pub async fn new() -> Result<Self> {
         let mut clusters = Self::with_borg().await?;
         let place = dump_store::folder(&clusters.stage, "store")?;
         clusters.access = dump_store::access(&clusters.stage, &place, "passphrase");
@@ -29,7 +28,7 @@ impl Clusters {
         Ok(clusters)
     }
 
-    async fn with_borg() -> Result<Self> {
+    pub async fn with_borg() -> Result<Self> {
         let server = Postgresql::start().await?;
         let stage = Stage::set().await?;
         stage.init().await?;
@@ -43,7 +42,7 @@ impl Clusters {
         Ok(Self { stage, server, access, roots })
     }
 
-    fn connection(&self) -> Value {
+    pub fn connection(&self) -> Value {
         json!({
             "host": "127.0.0.1", "port": self.server.port(), "user": "postgres",
             "password": { "reference": "pg", "version": 1 },
@@ -51,7 +50,7 @@ impl Clusters {
     }
 
     /// A backup on top of an archive, as the scheduler gives it away.
-    fn backup(&self, variant: &str, base: Option<&Value>) -> Value {
+    pub fn backup(&self, variant: &str, base: Option<&Value>) -> Value {
         let base = base.map(|archive| {
             json!({ "archive": dump_store::target(archive), "physical": archive["dump"]["physical"] })
         });
@@ -62,15 +61,15 @@ impl Clusters {
         })
     }
 
-    async fn archive(&self, variant: &str, base: Option<&Value>) -> Result<Value> {
+    pub async fn archive(&self, variant: &str, base: Option<&Value>) -> Result<Value> {
         dump_store::archive_of(&self.stage, self.backup(variant, base)).await
     }
 
-    fn target(&self) -> PathBuf {
+    pub fn target(&self) -> PathBuf {
         self.roots.path().canonicalize().unwrap().join("back/server")
     }
 
-    fn restore(&self, archive: &Value, changes: Value) -> Value {
+    pub fn restore(&self, archive: &Value, changes: Value) -> Value {
         let mut spec = json!({
             "kind": "restore-cluster", "access": self.access, "archive": dump_store::target(archive),
             "target": self.target(), "allowed_roots": [self.roots.path()],
@@ -80,7 +79,7 @@ impl Clusters {
     }
 
     /// Restores, and starts a server on it.
-    async fn back(&self, archive: &Value, changes: Value) -> Result<(Value, Postgresql)> {
+    pub async fn back(&self, archive: &Value, changes: Value) -> Result<(Value, Postgresql)> {
         let outcome = serde_json::to_value(self.stage.success(self.restore(archive, changes)).await?)?;
         assert_eq!(outcome["completeness"], "complete", "{outcome}");
         let cluster = outcome["result"]["cluster"].clone();
@@ -89,21 +88,21 @@ impl Clusters {
         Ok((cluster, Postgresql::on(&self.target()).await?))
     }
 
-    fn add(&self, from: u32, to: u32) -> Result<()> {
+    pub fn add(&self, from: u32, to: u32) -> Result<()> {
         let sql = format!("insert into orders select n, 'order ' || n from generate_series({from}, {to}) n");
         self.server.sql("shop", &sql).map(|_| ())
     }
 
-    fn slots(&self) -> Result<String> {
+    pub fn slots(&self) -> Result<String> {
         self.server.sql("postgres", "select string_agg(slot_name, ',') from pg_replication_slots")
     }
 
-    fn spool(&self) -> usize {
+    pub fn spool(&self) -> usize {
         let spool = self.stage.path("state/spools/pg-1");
         std::fs::read_dir(spool).map(|entries| entries.count()).unwrap_or_default()
     }
 
-    fn nothing_is_left(&self) {
+    pub fn nothing_is_left(&self) {
         assert_eq!(std::fs::read_dir(self.roots.path()).unwrap().count(), 0, "something was made");
     }
 }
@@ -361,50 +360,6 @@ async fn a_chain_that_was_broken_is_told_and_a_full_archive_mends_it() -> Result
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_received_by_an_attempt_that_died_is_in_the_next_archive() -> Result<()> {
-    let mut all = Clusters::with_borg().await?;
-    all.add(1, 10)?;
-    let full = all.archive("incremental", None).await?;
-    all.add(11, 20)?;
-    let before = all.spool();
-    // The server lets go of what was received, and borg has not begun when the executor dies.
-    all.stage.stop().await?;
-    let slow = all.stage.slow_borg(300)?;
-    all.stage.start(|config| strongroom_executor::Config { borg: slow, ..config }).await?;
-    let (job, epoch) = all.stage.emit(all.backup("incremental", Some(&full))).await?;
-    all.stage.begun(job).await?;
-    let borg = all.stage.path("slow-borg");
-    wait_until("borg to be asked", PATIENCE, async || {
-        let asked = crate::stage::processes(&borg).iter().any(|line| line.contains("create"));
-        (asked && all.spool() > before).then_some(())
-    })
-    .await?;
-    all.stage.abort().await;
-    all.add(21, 30)?;
-    all.stage.start(|config| config).await?;
-    let (again, epoch) = {
-        let spec = all.backup("incremental", Some(&full));
-        let emitted = all.stage.emit_attempt(job, 2, spec, Some(crate::stage::PASSPHRASE)).await?;
-        assert!(emitted.1 > epoch);
-        emitted
-    };
-    let ended = all.stage.end_of(again, epoch).await?;
-    let strongroom_domain::job::Report::Succeeded { outcome, .. } = ended else { anyhow::bail!("{ended:?}") };
-    let first = serde_json::to_value(outcome)?["result"]["archive"].clone();
-    let (_, restored) = all.back(&first, json!({})).await?;
-    assert_eq!(restored.sql("shop", "select count(*), sum(id) from orders")?, "30|465");
-    drop(restored);
-    std::fs::remove_dir_all(all.target())?;
-
-    // An archive whose job nobody has heard the end of is no base; the spool still has what is in it.
-    all.add(31, 40)?;
-    let second = all.archive("incremental", Some(&full)).await?;
-    let (_, restored) = all.back(&second, json!({})).await?;
-    assert_eq!(restored.sql("shop", "select count(*), sum(id) from orders")?, "40|820");
-    Ok(())
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn a_differential_archive_needs_the_full_one_alone() -> Result<()> {
     let all = Clusters::new().await?;
     let full = all.archive("differential", None).await?;
@@ -477,37 +432,4 @@ async fn what_a_role_or_a_server_lacks_is_told_by_a_test() -> Result<()> {
 fn owner(all: &Clusters) -> Result<u32> {
     use std::os::unix::fs::MetadataExt;
     Ok(std::fs::metadata(all.server.socket())?.uid())
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_restore_that_was_done_is_known_by_its_next_attempt_and_one_that_was_killed_leaves_nothing()
--> Result<()> {
-    let mut all = Clusters::new().await?;
-    all.add(1, 10)?;
-    let full = all.archive("full", None).await?;
-    let (job, epoch) = all.stage.emit(all.restore(&full, json!({}))).await?;
-    all.stage.end_of(job, epoch).await?;
-    let spec = all.restore(&full, json!({}));
-    let (job, epoch) = all.stage.emit_attempt(job, 2, spec, Some(crate::stage::PASSPHRASE)).await?;
-    let ended = all.stage.end_of(job, epoch).await?;
-    assert!(matches!(ended, strongroom_domain::job::Report::Succeeded { .. }), "{ended:?}");
-    std::fs::remove_dir_all(all.roots.path().join("back"))?;
-
-    let (job, _) = all.stage.emit(all.restore(&full, json!({}))).await?;
-    let NodeReport::Started { job: begun, .. } = all.stage.report().await? else {
-        anyhow::bail!("not begun")
-    };
-    assert_eq!(begun, job);
-    wait_until("something to be unpacked", PATIENCE, async || {
-        std::fs::read_dir(all.roots.path()).ok()?.next().map(|_| ())
-    })
-    .await?;
-    all.stage.abort().await;
-    all.stage.start(|config| config).await?;
-    wait_until("it to be removed", PATIENCE, async || {
-        let left = std::fs::read_dir(all.roots.path()).ok()?.count();
-        (left == 0).then_some(())
-    })
-    .await?;
-    Ok(())
 }

@@ -4,6 +4,7 @@
 mod accidents;
 mod bounds;
 mod census;
+mod cluster_lives;
 mod clusters;
 mod databases;
 mod databases_back;

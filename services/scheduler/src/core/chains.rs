@@ -6,9 +6,10 @@
 
 use super::World;
 use jiff::Timestamp;
-use strongroom_domain::ArchiveId;
-use strongroom_domain::chain::{Choice, Wanted};
+use strongroom_domain::archive::Facts;
+use strongroom_domain::chain::{Choice, Link, Wanted};
 use strongroom_domain::job::JobSpec;
+use strongroom_domain::{ArchiveId, FailureCode, PlanId, RepositoryId};
 
 /// An archive that is nothing without another one.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,4 +46,35 @@ pub fn as_given(world: &World, spec: &JobSpec, now: Timestamp) -> JobSpec {
         _ => {}
     }
     spec
+}
+
+impl World {
+    /// A backup has made an archive: of a whole server, the next one may be made on it.
+    pub fn chained(&mut self, plan: &PlanId, archive: &Facts, repository: &RepositoryId, incomplete: bool) {
+        self.depends(archive);
+        if let Some(link) = Link::of(archive, repository, incomplete) {
+            self.chains.entry(plan.clone()).or_default().made(link);
+        }
+    }
+
+    /// An archive may need another one.
+    pub fn depends(&mut self, archive: &Facts) {
+        let physical = archive.dump.as_ref().and_then(|dump| dump.physical.as_ref());
+        if let Some(base) = physical.and_then(|physical| physical.base.as_ref()) {
+            self.dependents.insert(archive.id, Dependent { base: base.id, name: archive.name.clone() });
+        }
+    }
+
+    /// An archive is gone, or there again.
+    pub fn set_gone(&mut self, archive: ArchiveId, gone: bool) {
+        self.chains.values_mut().for_each(|chain| chain.set_gone(archive, gone));
+    }
+
+    /// A backup has failed: whether the next one can go on is for its node to say.
+    pub fn chain_failed(&mut self, plan: Option<PlanId>, code: FailureCode) {
+        let chain = plan.and_then(|plan| self.chains.get_mut(&plan));
+        if let Some(chain) = chain.filter(|_| code == FailureCode::ChainBroken) {
+            chain.broke();
+        }
+    }
 }

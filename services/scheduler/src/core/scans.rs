@@ -5,10 +5,12 @@
 //! scan had seen it).
 
 use super::World;
+use super::world::Scan;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use strongroom_bus::Recorded;
 use strongroom_domain::archive::{Adopted, Facts, Found, Missing};
-use strongroom_domain::{ArchiveId, Event, JobId, PlanId, RepositoryId};
+use strongroom_domain::job::JobSpec;
+use strongroom_domain::{ArchiveId, Event, JobId, NodeId, PlanId, RepositoryId};
 
 /// A page of a scan.
 #[derive(Debug, Clone)]
@@ -142,4 +144,32 @@ fn plan_of(name: &str) -> Option<PlanId> {
     let (plan, job) = name.split_at_checked(name.len().checked_sub(36)?)?;
     job.parse::<JobId>().ok()?;
     plan.strip_suffix('-')?.parse().ok()
+}
+
+impl World {
+    /// The attempt at a scan that this page speaks of: one that runs, or was done a moment ago. Schedulers share the reports,
+    /// so one may take the end of a scan down before another has come to its last page.
+    pub fn scan(&self, job: JobId, node: &NodeId, epoch: u64) -> Option<Scan> {
+        let done = || self.scanned.iter().find(|s| s.job == job).cloned();
+        self.open_scan(job).or_else(done).filter(|s| s.node == *node && s.epoch == epoch)
+    }
+
+    /// Whether pages of this scan may still come.
+    pub fn knows_scan(&self, job: JobId) -> bool {
+        self.jobs.contains_key(&job) || self.scanned.iter().any(|s| s.job == job)
+    }
+
+    /// The attempt at a scan that runs.
+    pub fn open_scan(&self, id: JobId) -> Option<Scan> {
+        let job = self.jobs.get(&id)?;
+        let JobSpec::ScanRepository { access } = &job.state.requested.spec else { return None };
+        let admission = job.admission.as_ref()?;
+        Some(Scan {
+            job: id,
+            node: admission.node.clone(),
+            epoch: admission.epoch,
+            repository: access.repository.clone(),
+            cause: job.cause.clone(),
+        })
+    }
 }

@@ -11,12 +11,12 @@ use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use strongroom_bus::{Head, Recorded};
 use strongroom_domain::archive::Facts;
-use strongroom_domain::chain::{Chain, Link};
+use strongroom_domain::chain::Chain;
 use strongroom_domain::job::{self, JobResult, JobSpec, Phase, Requested, Trigger};
 use strongroom_domain::repository::Access;
 use strongroom_domain::{
-    Aggregate, ArchiveId, DestinationId, Event, FailureCode, JobId, Kind, NodeId, PlanId, RepositoryId,
-    ServerId, destination, plan, repository, server,
+    Aggregate, ArchiveId, DestinationId, Event, JobId, Kind, NodeId, PlanId, RepositoryId, ServerId,
+    destination, plan, repository, server,
 };
 
 /// How many scans that were done are remembered, for pages of theirs that come late.
@@ -324,9 +324,9 @@ impl World {
         job.head = recorded.head();
         match &recorded.event {
             Event::JobStarted(_) => job.started_sequence = recorded.sequence,
-            Event::JobFailed(failed) if failed.failure.code == FailureCode::ChainBroken => {
+            Event::JobFailed(failed) => {
                 let plan = job.state.requested.spec.plan().cloned();
-                plan.and_then(|plan| self.chains.get_mut(&plan)).into_iter().for_each(Chain::broke);
+                self.chain_failed(plan, failed.failure.code);
             }
             Event::JobInterrupted(_) | Event::JobLeaseExpired(_) => job.admission = None,
             Event::JobSucceeded(done) => {
@@ -406,25 +406,6 @@ impl World {
         self.archives.entry(repository.clone()).or_default().insert(archive, KnownArchive { since, missing });
     }
 
-    /// A backup has made an archive: of a whole server, the next one may be made on it.
-    fn chained(&mut self, plan: &PlanId, archive: &Facts, repository: &RepositoryId, incomplete: bool) {
-        self.depends(archive);
-        if let Some(link) = Link::of(archive, repository, incomplete) {
-            self.chains.entry(plan.clone()).or_default().made(link);
-        }
-    }
-
-    fn depends(&mut self, archive: &Facts) {
-        let physical = archive.dump.as_ref().and_then(|dump| dump.physical.as_ref());
-        if let Some(base) = physical.and_then(|physical| physical.base.as_ref()) {
-            self.dependents.insert(archive.id, Dependent { base: base.id, name: archive.name.clone() });
-        }
-    }
-
-    fn set_gone(&mut self, archive: ArchiveId, gone: bool) {
-        self.chains.values_mut().for_each(|chain| chain.set_gone(archive, gone));
-    }
-
     fn set_missing(&mut self, repository: &RepositoryId, id: &str, missing: bool) {
         let archives = self.archives.get_mut(repository);
         if let (Ok(id), Some(archives)) = (id.parse::<ArchiveId>(), archives)
@@ -487,31 +468,6 @@ impl World {
         });
         let done = self.deletions.values().filter(|d| d.repository == *repository).map(|d| d.archive);
         asked.chain(done).collect()
-    }
-
-    /// The attempt at a scan that this page speaks of: one that runs, or was done a moment ago. Schedulers share the reports,
-    /// so one may take the end of a scan down before another has come to its last page.
-    pub fn scan(&self, job: JobId, node: &NodeId, epoch: u64) -> Option<Scan> {
-        let done = || self.scanned.iter().find(|s| s.job == job).cloned();
-        self.open_scan(job).or_else(done).filter(|s| s.node == *node && s.epoch == epoch)
-    }
-
-    /// Whether pages of this scan may still come.
-    pub fn knows_scan(&self, job: JobId) -> bool {
-        self.jobs.contains_key(&job) || self.scanned.iter().any(|s| s.job == job)
-    }
-
-    fn open_scan(&self, id: JobId) -> Option<Scan> {
-        let job = self.jobs.get(&id)?;
-        let JobSpec::ScanRepository { access } = &job.state.requested.spec else { return None };
-        let admission = job.admission.as_ref()?;
-        Some(Scan {
-            job: id,
-            node: admission.node.clone(),
-            epoch: admission.epoch,
-            repository: access.repository.clone(),
-            cause: job.cause.clone(),
-        })
     }
 
     /// Whether nothing is decided about this, because a message of it cannot be read.
