@@ -161,8 +161,8 @@ pub struct SetArgs {
     /// How dumps of PostgreSQL are written.
     #[arg(long = "dump-format", value_parser = ["custom", "plain"])]
     format: Option<String>,
-    /// How a server of PostgreSQL is read: each database as its dump program writes it, or the whole server, as its files
-    /// are.
+    /// How a server of PostgreSQL or MariaDB is read: each database as its dump program writes it, or the whole server, as
+    /// its files are.
     #[arg(long = "db-method", value_parser = ["dump", "physical"])]
     method: Option<String>,
     /// How much each archive of a whole server holds: all of it, what has changed since the last archive, or since the last

@@ -148,6 +148,16 @@ pub enum Position {
     Mysql(RedoPosition),
 }
 
+impl Position {
+    /// The server's time at its end.
+    pub fn stopped_at(&self) -> Timestamp {
+        match self {
+            Self::Postgresql(position) => position.stopped_at,
+            Self::Mysql(position) => position.stopped_at,
+        }
+    }
+}
+
 /// A stretch of PostgreSQL's log of changes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WalPosition {
@@ -175,8 +185,10 @@ pub struct RedoPosition {
     pub from_lsn: u64,
     /// Where it ends.
     pub to_lsn: u64,
-    /// Where it lies: another server begins to count anew.
-    pub server_uid: String,
+    /// Which data folder it is of: one that was made or put back since has another history.
+    pub data_id: String,
+    /// The series of the server, as `10.11`: archives of two are not put together.
+    pub series: String,
     /// The server's time at that end.
     pub stopped_at: Timestamp,
 }

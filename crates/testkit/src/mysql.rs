@@ -16,6 +16,7 @@ pub const MYSQL_PASSWORD: &str = "a\"b\\c #d'e;=é";
 /// A server. Dropped, it is ended and removed.
 pub struct Mysql {
     folder: tempfile::TempDir,
+    data: PathBuf,
     port: Port,
     server: Option<Child>,
     tls: bool,
@@ -33,15 +34,9 @@ impl Mysql {
     }
 
     async fn make(tls: bool) -> Result<Self> {
-        let folder = tempfile::Builder::new().prefix("my").tempdir()?;
-        std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755))?;
-        for name in ["data", "run"] {
-            std::fs::create_dir(folder.path().join(name))?;
-            if let Some((uid, gid)) = owner()? {
-                chown(folder.path().join(name), Some(uid), Some(gid))?;
-            }
-        }
-        let mut mysql = Self { folder, port: Port::claim()?, server: None, tls };
+        let folder = folder(&["data", "run"])?;
+        let data = folder.path().join("data");
+        let mut mysql = Self { folder, data, port: Port::claim()?, server: None, tls };
         let made = Command::new("mariadb-install-db")
             .arg("--no-defaults")
             .args(mysql.shared())
@@ -54,17 +49,7 @@ impl Mysql {
             mysql.folder.path().join("first.cnf"),
             format!("[client]\nprotocol=socket\nsocket={socket}\nuser=root\n"),
         )?;
-        let escaped = MYSQL_PASSWORD.replace('\\', "\\\\").replace('"', "\\\"");
-        let options = mysql.folder.path().join("client.cnf");
-        std::fs::write(
-            &options,
-            format!(
-                "[client]\ndefault-character-set=utf8mb4\nprotocol=tcp\nhost=127.0.0.1\nport={}\nuser=root\npassword=\"{escaped}\"\n{}",
-                mysql.port(),
-                if tls { "ssl\n" } else { "" }
-            ),
-        )?;
-        std::fs::set_permissions(&options, std::fs::Permissions::from_mode(0o600))?;
+        mysql.tell_client()?;
         if tls {
             mysql.certify()?;
         }
@@ -79,6 +64,32 @@ impl Mysql {
         mysql.ask("first.cnf", None, &set)?;
         mysql.answers("client.cnf").await?;
         Ok(mysql)
+    }
+
+    /// Starts a server on a data folder that is there, which another one has made: the passwords are the same.
+    pub async fn on(data: &Path) -> Result<Self> {
+        let folder = folder(&["run"])?;
+        let mut mysql =
+            Self { folder, data: data.to_owned(), port: Port::claim()?, server: None, tls: false };
+        mysql.tell_client()?;
+        mysql.run().await?;
+        Ok(mysql)
+    }
+
+    /// What opens the server, for its programs.
+    fn tell_client(&self) -> Result<()> {
+        let escaped = MYSQL_PASSWORD.replace('\\', "\\\\").replace('"', "\\\"");
+        let options = self.folder.path().join("client.cnf");
+        std::fs::write(
+            &options,
+            format!(
+                "[client]\ndefault-character-set=utf8mb4\nprotocol=tcp\nhost=127.0.0.1\nport={}\nuser=root\npassword=\"{escaped}\"\n{}",
+                self.port(),
+                if self.tls { "ssl\n" } else { "" }
+            ),
+        )?;
+        std::fs::set_permissions(&options, std::fs::Permissions::from_mode(0o600))?;
+        Ok(())
     }
 
     /// Starts the server again.
@@ -179,7 +190,7 @@ impl Mysql {
 
     fn shared(&self) -> Vec<String> {
         let mut shared = vec![
-            format!("--datadir={}", self.folder.path().join("data").display()),
+            format!("--datadir={}", self.data.display()),
             // Servers that share one remove each other's tables from it when they start.
             format!("--tmpdir={}", self.folder.path().join("run").display()),
             "--innodb-log-file-size=8M".to_owned(),
@@ -234,6 +245,19 @@ impl Drop for Mysql {
     fn drop(&mut self) {
         let _ = self.kill();
     }
+}
+
+/// A folder with some in it that belong to the server.
+fn folder(names: &[&str]) -> Result<tempfile::TempDir> {
+    let folder = tempfile::Builder::new().prefix("my").tempdir()?;
+    std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755))?;
+    for name in names {
+        std::fs::create_dir(folder.path().join(name))?;
+        if let Some((uid, gid)) = owner()? {
+            chown(folder.path().join(name), Some(uid), Some(gid))?;
+        }
+    }
+    Ok(folder)
 }
 
 fn path() -> String {

@@ -79,6 +79,8 @@ async fn a_plan_says_what_its_source_can_do_and_a_run_may_be_a_full_one() {
         let refused = stage.client.put(path, plan(changes.clone())).await.problem(422, "invalid");
         assert!(refused.fields().contains(&field), "{changes}: {}", refused.text);
     }
+    let mariadb = json!({ "source": { "type": "mysql", "method": "physical" }, "variant": "differential" });
+    stage.client.put("/plans/maria", plan(mariadb)).await.expect(201);
     let made = stage.client.put(path, plan(json!({ "full_every": { "archives": 7 } }))).await.expect(201);
     assert_eq!((made.str("/variant"), &made.body["full_every"]["archives"]), ("incremental", &json!(7)));
 

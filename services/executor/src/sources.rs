@@ -12,9 +12,10 @@ use crate::jobs::Bench;
 use crate::parts::Part;
 use crate::streams::Streams;
 pub use mongodb::WITH_OPLOG;
+pub use mysql::physical::tool as backup_tool;
 pub use postgresql::physical::Pending;
 use serde_json::{Map, Value};
-use strongroom_domain::chain::Physical;
+use strongroom_domain::chain::{Physical, Variant};
 use strongroom_domain::job::BackupSpec;
 use strongroom_domain::source::{Application, Source, Sqlite};
 use strongroom_domain::{Failure, FailureCode};
@@ -45,6 +46,10 @@ pub async fn prepare_for(
         Source::Postgresql(source) if spec.source.is_physical() => {
             Box::pin(postgresql::physical::prepare(bench, spec, source, streams)).await
         }
+        Source::Mysql(source) if spec.source.is_physical() => {
+            let looking = mysql::physical::prepare(bench, source, streams, spec.base.as_ref(), spec.variant);
+            Box::pin(looking).await
+        }
         source => prepare(bench, source, streams).await,
     }
 }
@@ -60,6 +65,10 @@ pub async fn conclude(
     match (source, pending) {
         (Source::Postgresql(source), Some(pending)) => {
             let concluding = postgresql::physical::conclude(bench, source, streams, pending, said);
+            Ok(Some(Box::new(Box::pin(concluding).await?)))
+        }
+        (Source::Mysql(source), Some(pending)) => {
+            let concluding = mysql::physical::conclude(bench, source, streams, pending);
             Ok(Some(Box::new(Box::pin(concluding).await?)))
         }
         _ => Ok(None),
@@ -87,6 +96,10 @@ pub async fn prepare(bench: &Bench<'_>, source: &Source, streams: &Streams) -> R
             Box::pin(postgresql::physical::look(bench, physical, streams)).await
         }
         Source::Postgresql(source) => postgresql::prepare(bench, source, streams).await,
+        Source::Mysql(physical) if source.is_physical() => {
+            let looking = mysql::physical::prepare(bench, physical, streams, None, Variant::Full);
+            Box::pin(looking).await
+        }
         Source::Mysql(source) => mysql::prepare(bench, source, streams).await,
         Source::Mongodb(source) => Box::pin(mongodb::prepare(bench, source, streams)).await,
         Source::Sqlite(source) => of_sqlite(source).await,

@@ -37,16 +37,16 @@ fn ensure_mariadb() -> Result<()> {
         return Ok(());
     }
     println!(
-        "installing mariadb-server: the tests dump and restore databases of real servers (package mariadb-server, from this distribution through apt-get)"
+        "installing mariadb-server: the tests dump and restore databases of real servers (packages mariadb-server and mariadb-backup, from this distribution through apt-get)"
     );
     let policy = Policy::place()?;
-    let installed = apt::install(&["mariadb-server"]);
+    let installed = apt::install(&["mariadb-server", "mariadb-backup"]);
     policy.put_back()?;
     installed?;
     if has_mariadb() {
         Ok(())
     } else {
-        Err("package mariadb-server is installed, but there is still no mariadbd on the PATH or in /usr/sbin"
+        Err("packages mariadb-server and mariadb-backup are installed, but there is still no mariadbd on the PATH or in /usr/sbin, or no mariadb-backup"
             .to_owned())
     }
 }
@@ -72,7 +72,10 @@ impl Policy {
 
 fn has_mariadb() -> bool {
     let server = on_path("mariadbd").is_some() || Path::new("/usr/sbin/mariadbd").is_file();
-    server && ["mariadb-install-db", "mariadb-dump", "mariadb"].iter().all(|name| on_path(name).is_some())
+    server
+        && ["mariadb-install-db", "mariadb-dump", "mariadb", "mariadb-backup", "mbstream"]
+            .iter()
+            .all(|name| on_path(name).is_some())
 }
 
 fn ensure_postgresql() -> Result<()> {

@@ -18,7 +18,8 @@ fn link(n: u128, base: Option<u128>, made_at: i64) -> Link {
     let position = Position::Mysql(RedoPosition {
         from_lsn: 0,
         to_lsn: 1,
-        server_uid: "u".into(),
+        data_id: "u".into(),
+        series: "10.11".into(),
         stopped_at: at(made_at),
     });
     let variant = if base.is_none() { Variant::Full } else { Variant::Incremental };

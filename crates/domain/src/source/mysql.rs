@@ -11,6 +11,9 @@ const NAME_CHARACTERS: usize = 64;
 /// What every server has and makes by itself.
 pub const SYSTEM: [&str; 4] = ["information_schema", "mysql", "performance_schema", "sys"];
 
+/// Why databases cannot be chosen.
+const PHYSICAL: &str = "must be empty with the method 'physical', which takes the whole server";
+
 /// The MySQL source.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Mysql {
@@ -80,11 +83,16 @@ impl Mysql {
             problems.push(FieldError::new("excludes", "must be empty when databases are named"));
         }
         if self.method == Method::Physical {
-            // Said and not done would be worse than not said.
-            problems.push(FieldError::new(
-                "method",
-                "must be 'dump': whole servers of MySQL and MariaDB are not read so far",
-            ));
+            for (field, names) in [("databases", &self.databases), ("excludes", &self.excludes)] {
+                if !names.is_empty() {
+                    problems.push(FieldError::new(field, PHYSICAL));
+                }
+            }
+            if self.globals != Wanted::IfAllowed {
+                let message =
+                    "must be absent with the method 'physical': users are in the server's own tables";
+                problems.push(FieldError::new("globals", message));
+            }
         }
         problems
     }
@@ -224,6 +232,8 @@ mod tests {
                 "excludes",
             ]
         );
+        let physical = json!({ "method": "physical", "excludes": ["a"], "globals": "never" });
+        assert_eq!(fields(physical), ["excludes", "globals"]);
         assert_eq!(fields(json!({ "connection": { "host": "/s", "port": 1 } })), ["connection.port"]);
         assert_eq!(
             fields(json!({ "databases": ["a\nb", "it's", "\"x\"", "é=ü`%", "a/b"] })),

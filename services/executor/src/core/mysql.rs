@@ -2,6 +2,7 @@
 
 pub mod grants;
 pub mod option_file;
+pub mod physical;
 pub mod placing;
 pub mod program;
 

@@ -5,17 +5,21 @@
 //! target is made by one change of names, when everything is there.
 
 mod chain;
+mod mysql;
 mod place;
 mod postgresql;
+mod work;
 
 use super::{Bench, Finished, finished};
 use crate::control::NoOutcome;
 use crate::core::findings::Findings;
 use crate::dump_store::Opened;
 use crate::jobs::restore::blocking;
+use crate::scratch::Scratch;
 use chain::Chain;
 use place::Place;
 use std::path::PathBuf;
+use strongroom_domain::chain::{Lsn, Position};
 use strongroom_domain::job::{Cluster, JobResult, RestoreClusterSpec};
 use strongroom_domain::preview::ClusterPreview;
 
@@ -33,7 +37,7 @@ pub async fn run(
         return Ok(done(cluster, Findings::default()));
     }
     let chain = Chain::find(bench, spec, store).await?;
-    let server = postgresql::Server::find(bench, spec, &chain).await?;
+    let server = Server::find(bench, spec, &chain).await?;
     if spec.dry_run {
         return Ok(preview(&place, &chain, &server, spec));
     }
@@ -55,27 +59,73 @@ pub async fn run(
     Ok(done(cluster, findings))
 }
 
+/// What recovers a server, in each of the systems.
+enum Server {
+    Postgresql(postgresql::Server),
+    Mysql(mysql::Server),
+}
+
+impl Server {
+    async fn find(
+        bench: &Bench<'_>,
+        spec: &RestoreClusterSpec,
+        chain: &Chain<'_>,
+    ) -> Result<Self, NoOutcome> {
+        Ok(match &chain.full().position {
+            Position::Postgresql(_) => Self::Postgresql(postgresql::Server::find(bench, spec, chain).await?),
+            Position::Mysql(position) => {
+                Self::Mysql(mysql::Server::find(bench, spec, &position.series).await?)
+            }
+        })
+    }
+
+    fn tool(&self) -> Option<String> {
+        match self {
+            Self::Postgresql(server) => server.tool(),
+            Self::Mysql(server) => Some(server.tool()),
+        }
+    }
+
+    async fn restore(
+        &self,
+        bench: &Bench<'_>,
+        spec: &RestoreClusterSpec,
+        chain: &Chain<'_>,
+        scratch: &Scratch,
+    ) -> Result<(Cluster, Findings), NoOutcome> {
+        match self {
+            Self::Postgresql(server) => server.restore(bench, spec, chain, scratch).await,
+            Self::Mysql(server) => {
+                Ok((server.restore(bench, spec, chain, scratch).await?, Findings::default()))
+            }
+        }
+    }
+}
+
+/// The place in PostgreSQL's log at which an archive ends.
+fn lsn(position: &Position) -> Option<Lsn> {
+    match position {
+        Position::Postgresql(position) => Some(position.stop_lsn),
+        Position::Mysql(_) => None,
+    }
+}
+
 fn done(cluster: Cluster, findings: Findings) -> Finished {
     finished(JobResult::RestoreCluster { cluster }, findings, Vec::new())
 }
 
-fn preview(
-    place: &Place,
-    chain: &Chain<'_>,
-    server: &postgresql::Server,
-    spec: &RestoreClusterSpec,
-) -> Finished {
+fn preview(place: &Place, chain: &Chain<'_>, server: &Server, spec: &RestoreClusterSpec) -> Finished {
     let refusal = place.is_free().and_then(|()| chain.holds(spec.until)).err();
-    let (earliest, latest) = (chain.first(), chain.last());
+    let (earliest, latest) = chain.ends();
     let preview = ClusterPreview {
         target: spec.target.clone(),
         archives: chain.names(),
         size_bytes: chain.size_bytes(),
         free_bytes: place.free_bytes(),
-        earliest: earliest.stopped_at,
-        latest: latest.stopped_at,
-        earliest_lsn: Some(earliest.stop_lsn),
-        latest_lsn: Some(latest.stop_lsn),
+        earliest: earliest.stopped_at(),
+        latest: latest.stopped_at(),
+        earliest_lsn: lsn(earliest),
+        latest_lsn: lsn(latest),
         tool: server.tool(),
         refusal: refusal.map(|failure| failure.message),
     };

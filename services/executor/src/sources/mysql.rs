@@ -1,4 +1,6 @@
-//! MySQL and MariaDB as a source: users, settings, and each database, as parts of one archive.
+//! MySQL and MariaDB as a source: users, settings, and each database, as parts of one archive; or [all of it](physical).
+
+pub mod physical;
 
 use crate::child::Input;
 use crate::control::NoOutcome;

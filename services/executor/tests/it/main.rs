@@ -24,6 +24,7 @@ mod lives;
 mod look;
 mod mongodb;
 mod mysql;
+mod mysql_clusters;
 mod mysql_connections;
 mod mysql_restores;
 mod placing;

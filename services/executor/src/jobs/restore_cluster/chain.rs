@@ -4,8 +4,9 @@ use crate::control::NoOutcome;
 use crate::dump_store::Opened;
 use crate::jobs::Bench;
 use crate::jobs::restore_database::origin::Origin;
+use serde_json::Value;
 use strongroom_domain::archive::{Artefact, Dump, Target};
-use strongroom_domain::chain::{Physical, Position, Until, WalPosition};
+use strongroom_domain::chain::{Physical, Position, Until};
 use strongroom_domain::job::RestoreClusterSpec;
 use strongroom_domain::{Failure, FailureCode};
 
@@ -27,7 +28,9 @@ pub struct Link<'a> {
     /// What was taken.
     pub dump: Dump,
     /// From where to where it goes.
-    pub position: WalPosition,
+    pub position: Position,
+    /// What was written down besides.
+    pub properties: Value,
     base: Option<Target>,
 }
 
@@ -39,19 +42,26 @@ impl<'a> Link<'a> {
         store: Option<&'a Opened<'a>>,
     ) -> Result<Self, NoOutcome> {
         let (origin, manifest) = Origin::of(bench, &spec.access, target, store).await?;
-        let dump = manifest.dump;
-        let Some(Physical { position: Position::Postgresql(position), base, .. }) =
-            dump.physical.as_deref().cloned()
-        else {
+        let (dump, properties) = (manifest.dump, manifest.properties);
+        let Some(Physical { position, base, .. }) = dump.physical.as_deref().cloned() else {
             let message =
                 format!("{} holds no whole server; what it holds is restored by itself", target.name);
             return Err(Failure::new(FailureCode::PathNotInArchive, message).into());
         };
-        Ok(Self { name: target.name.clone(), origin, dump, position, base })
+        Ok(Self { name: target.name.clone(), origin, dump, position, properties, base })
+    }
+
+    /// What holds the server, or what has changed in it.
+    pub fn main(&self) -> Result<&Artefact, Failure> {
+        self.part(match (&self.base, &self.position) {
+            (None, _) => "base",
+            (Some(_), Position::Postgresql(_)) => "wal",
+            (Some(_), Position::Mysql(_)) => "changes",
+        })
     }
 
     /// Its part of this kind.
-    pub fn part(&self, kind: &str) -> Result<&Artefact, Failure> {
+    fn part(&self, kind: &str) -> Result<&Artefact, Failure> {
         let part = self.dump.artefacts.iter().find(|a| a.kind == kind);
         part.ok_or_else(|| {
             let message = format!("the archive {} has no part of the kind '{kind}'", self.name);
@@ -82,8 +92,8 @@ impl<'a> Chain<'a> {
         }
         more.reverse();
         let chain = Self { full: link, more };
-        chain.full.part("base")?;
-        chain.more.iter().try_for_each(|link| link.part("wal").map(|_| ()))?;
+        chain.full.main()?;
+        chain.more.iter().try_for_each(|link| link.main().map(|_| ()))?;
         Ok(chain)
     }
 
@@ -97,14 +107,14 @@ impl<'a> Chain<'a> {
         &self.more
     }
 
-    /// From where on it can be restored.
-    pub fn first(&self) -> &WalPosition {
-        &self.full.position
+    /// From where on it can be restored, and up to where.
+    pub fn ends(&self) -> (&Position, &Position) {
+        (&self.full.position, self.more.last().map_or(&self.full.position, |link| &link.position))
     }
 
-    /// Up to where.
-    pub fn last(&self) -> &WalPosition {
-        self.more.last().map_or(&self.full.position, |link| &link.position)
+    /// The last one.
+    pub fn last(&self) -> &Link<'a> {
+        self.more.last().unwrap_or(&self.full)
     }
 
     /// Their names.
@@ -114,36 +124,35 @@ impl<'a> Chain<'a> {
 
     /// Bytes of what is taken out of them.
     pub fn size_bytes(&self) -> u64 {
-        let parts =
-            self.full.part("base").into_iter().chain(self.more.iter().flat_map(|link| link.part("wal")));
+        let links = std::iter::once(&self.full).chain(&self.more);
+        let parts = links.filter_map(|link| link.main().ok());
         parts.map(|part| part.size_bytes).sum()
     }
 
     /// Whether a moment is in what they hold.
     pub fn holds(&self, until: Option<Until>) -> Result<(), Failure> {
-        let (first, last) = (self.first(), self.last());
+        let Some(until) = until else { return Ok(()) };
+        let (Position::Postgresql(first), Position::Postgresql(last)) = self.ends() else {
+            let message = "these archives hold one moment each: restore the last one before that, and leave the moment out";
+            return Err(Failure::new(FailureCode::UntilNotHeld, message));
+        };
         let held = match until {
-            None => return Ok(()),
-            Some(_) if self.more.is_empty() => {
+            _ if self.more.is_empty() => {
                 let message = format!(
                     "{} holds the server as it was at {} and no changes; leave the moment out",
                     self.full.name, first.stopped_at
                 );
                 return Err(Failure::new(FailureCode::UntilNotHeld, message));
             }
-            Some(Until::Time(at)) => first.stopped_at <= at && at <= last.stopped_at,
-            Some(Until::Lsn(lsn)) => first.stop_lsn <= lsn && lsn <= last.stop_lsn,
+            Until::Time(at) => first.stopped_at <= at && at <= last.stopped_at,
+            Until::Lsn(lsn) => first.stop_lsn <= lsn && lsn <= last.stop_lsn,
         };
         if held {
             return Ok(());
         }
         let message = format!(
-            "{} is not in what the archives hold: that begins at {} ({}) and ends at {} ({})",
-            until.map(|until| until.to_string()).unwrap_or_default(),
-            first.stopped_at,
-            first.stop_lsn,
-            last.stopped_at,
-            last.stop_lsn
+            "{until} is not in what the archives hold: that begins at {} ({}) and ends at {} ({})",
+            first.stopped_at, first.stop_lsn, last.stopped_at, last.stop_lsn
         );
         Err(Failure::new(FailureCode::UntilNotHeld, message))
     }
@@ -151,22 +160,22 @@ impl<'a> Chain<'a> {
 
 /// Whether one goes on where the other ends.
 fn fits(below: &Link<'_>, above: &Link<'_>) -> Result<(), Failure> {
-    let place = |position: &WalPosition| {
-        (position.system_identifier.clone(), position.timeline, position.segment_bytes)
+    let fits = match (&below.position, &above.position) {
+        (Position::Postgresql(below), Position::Postgresql(above)) => {
+            below.system_identifier == above.system_identifier
+                && below.timeline == above.timeline
+                && below.segment_bytes == above.segment_bytes
+                && below.stop_lsn == above.start_lsn
+        }
+        (Position::Mysql(below), Position::Mysql(above)) => {
+            below.data_id == above.data_id && below.series == above.series && below.to_lsn == above.from_lsn
+        }
+        _ => false,
     };
-    if place(&below.position) == place(&above.position) && below.position.stop_lsn == above.position.start_lsn
-    {
+    if fits {
         return Ok(());
     }
-    let message = format!(
-        "{} does not go on where {} ends: that is {} on timeline {}, and it begins at {} on timeline {}",
-        above.name,
-        below.name,
-        below.position.stop_lsn,
-        below.position.timeline,
-        above.position.start_lsn,
-        above.position.timeline
-    );
+    let message = format!("{} does not go on where {} ends", above.name, below.name);
     Err(Failure::new(FailureCode::ArchiveDamaged, message))
 }
 

@@ -6,19 +6,17 @@
 
 use super::chain::Chain;
 use super::place::DATA;
-use crate::child::{Input, Plan, User};
+use super::work::{as_user, failed, give, make, plan, unpack};
+use crate::child::{Input, User};
 use crate::control::NoOutcome;
 use crate::core::findings::Findings;
 use crate::core::postgresql::{major_of, words};
 use crate::core::wal;
 use crate::jobs::Bench;
-use crate::jobs::init::file_failure;
-use crate::jobs::restore_database::pour_part;
 use crate::postgresql::folders;
 use crate::program::{self, Said};
 use crate::scratch::Scratch;
 use std::fs;
-use std::os::unix::fs::{DirBuilderExt, chown};
 use std::path::{Path, PathBuf};
 use strongroom_domain::failure::{Finding, Severity};
 use strongroom_domain::job::{Cluster, RestoreClusterSpec};
@@ -93,10 +91,10 @@ impl Server {
         self.make(&aside)?;
         bench.step("changes");
         for link in chain.more() {
-            self.unpack(bench, link, "wal", &aside).await?;
+            self.unpack(bench, link, &aside).await?;
         }
         bench.step("base");
-        self.unpack(bench, chain.full(), "base", &data).await?;
+        self.unpack(bench, chain.full(), &data).await?;
         fs::rename(&aside, &log).map_err(|e| failed(&log, &e))?;
         self.write(&data.join("recovery.signal"), b"")?;
         let mut cluster = Cluster {
@@ -175,15 +173,13 @@ impl Server {
         Ok(reached)
     }
 
-    /// Unpacks a part, and compares its digest.
+    /// Unpacks what an archive holds.
     async fn unpack(
         &self,
         bench: &Bench<'_>,
         link: &super::chain::Link<'_>,
-        kind: &str,
         into: &Path,
     ) -> Result<(), NoOutcome> {
-        let part = link.part(kind)?;
         let arguments = [
             "--extract",
             "--file=-",
@@ -191,59 +187,16 @@ impl Server {
             "--preserve-permissions",
             "--delay-directory-restore",
         ];
-        let mut unpacking = plan(bench, Path::new("tar"), &arguments, self.user, Some(into));
-        unpacking.input = Input::Stream;
-        let unpacked = pour_part(bench, &link.origin, part, unpacking, |tail| {
-            let space = tail.iter().any(|line| line.contains("No space left on device"));
-            let code = if space { FailureCode::NoSpace } else { FailureCode::RestoreFailed };
-            let said = tail.first().cloned().unwrap_or_default();
-            Failure::new(code, format!("{} of {} could not be unpacked: {said}", part.path, link.name))
-        });
-        unpacked.await.map_err(|e| match e {
-            NoOutcome::Failed(failure) => {
-                let message = format!("{}: {}", link.name, failure.message);
-                Failure { message, ..failure }.into()
-            }
-            stopped => stopped,
-        })?;
-        Ok(())
+        unpack(bench, link, plan(bench, Path::new("tar"), &arguments, self.user, Some(into))).await
     }
 
     fn make(&self, folder: &Path) -> Result<(), Failure> {
-        fs::DirBuilder::new().mode(0o700).create(folder).map_err(|e| failed(folder, &e))?;
-        self.give(folder)
+        make(folder, self.user)
     }
 
     fn write(&self, path: &Path, bytes: &[u8]) -> Result<(), Failure> {
         fs::write(path, bytes).map_err(|e| failed(path, &e))?;
-        self.give(path)
-    }
-
-    fn give(&self, path: &Path) -> Result<(), Failure> {
-        let Some(User { uid, gid }) = self.user else { return Ok(()) };
-        chown(path, Some(uid), Some(gid)).map_err(|e| failed(path, &e))
-    }
-}
-
-async fn as_user(bench: &Bench<'_>, name: &str) -> Result<User, NoOutcome> {
-    program::user(name, &bench.state.children(), bench.control.clone()).await
-}
-
-fn plan(
-    bench: &Bench<'_>,
-    program: &Path,
-    arguments: &[&str],
-    user: Option<User>,
-    folder: Option<&Path>,
-) -> Plan {
-    Plan {
-        program: program.to_owned(),
-        arguments: arguments.iter().map(|&word| word.to_owned()).collect(),
-        environment: program::environment(),
-        folder: Some(folder.unwrap_or(Path::new("/")).to_owned()),
-        input: Input::Nothing,
-        user,
-        notes: bench.state.children(),
+        give(path, self.user)
     }
 }
 
@@ -254,8 +207,4 @@ fn by_hand(major: u32, target: &str) -> Finding {
         wal::FOLDER
     );
     Finding { severity: Severity::Incomplete, path: None, message }
-}
-
-fn failed(path: &Path, error: &std::io::Error) -> Failure {
-    file_failure(&path.display().to_string(), error)
 }

@@ -45,6 +45,8 @@ pub enum Pending {
     },
     /// All of it.
     Known(Physical),
+    /// Of MariaDB.
+    Mysql(super::super::mysql::physical::Pending),
 }
 
 /// A server that was looked at.
@@ -378,6 +380,9 @@ pub async fn conclude(
 ) -> Result<Physical, NoOutcome> {
     let (system_identifier, segment_bytes, slot) = match pending {
         Pending::Known(physical) => return Ok(physical),
+        Pending::Mysql(_) => {
+            return Err(Failure::new(FailureCode::Unknown, "it is of another database system").into());
+        }
         Pending::Full { system_identifier, segment_bytes, slot } => (system_identifier, segment_bytes, slot),
     };
     let (start_lsn, timeline, stop_lsn) = wal::points(said).ok_or_else(|| {
