@@ -367,6 +367,7 @@ async fn dispatch(app: &Arc<App>, route: &Route<'_>, request: &Request) -> Resul
         Route::Init(id) => repositories::init(app, request, id).await,
         Route::Scan(id) => repositories::scan(app, request, id).await,
         Route::TestSource => resources::probes::source(app, request).await,
+        Route::Usage(id) => resources::usage::show(app, request, id).await,
         Route::TestDestination(id) => resources::probes::destination(app, request, id).await,
         Route::TestChannel(id) => channels::test(app, request, id).await,
         Route::Tokens => tokens::all(app, request).await,

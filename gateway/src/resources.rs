@@ -16,3 +16,4 @@ pub mod repositories;
 pub mod servers;
 pub mod system;
 pub mod tokens;
+pub mod usage;

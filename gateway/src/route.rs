@@ -46,6 +46,8 @@ pub enum Route<'a> {
     Copy(&'a str),
     /// `/api/v1/sources/test`
     TestSource,
+    /// `/api/v1/destinations/{id}/usage`
+    Usage(&'a str),
     /// `/api/v1/destinations/{id}/test`
     TestDestination(&'a str),
     /// `/api/v1/channels/{id}/test`
@@ -116,6 +118,7 @@ impl<'a> Route<'a> {
             ["repositories", id, "init"] => Self::Init(id),
             ["repositories", id, "scan"] => Self::Scan(id),
             ["sources", "test"] => Self::TestSource,
+            ["destinations", id, "usage"] => Self::Usage(id),
             ["destinations", id, "test"] => Self::TestDestination(id),
             ["channels", id, "test"] => Self::TestChannel(id),
             ["tokens"] => Self::Tokens,
@@ -189,6 +192,7 @@ impl<'a> Route<'a> {
             Self::Pause(_) | Self::Resume(_) => "plans.pause",
             Self::Init(_) | Self::Scan(_) => "repositories.work",
             Self::TestSource => "sources.test",
+            Self::Usage(_) => "destinations.usage",
             Self::TestDestination(_) => "destinations.test",
             Self::TestChannel(_) => "channels.test",
             Self::Tokens | Self::Token(_) => "tokens",

@@ -2,8 +2,10 @@
 
 use super::definitions::{Changes, Kind, escape};
 use super::{Outcome, Session, jobs};
+use crate::args::Output;
 use crate::client::ClientError;
-use crate::output::Format::Plain;
+use crate::output::Format::{Bytes, Plain};
+use crate::output::{self, Column};
 use crate::secret;
 use clap::{Args, Subcommand};
 use serde_json::{Map, Value, json};
@@ -20,6 +22,33 @@ pub const KIND: Kind = Kind {
     ],
 };
 
+/// How much is used in all.
+const USAGE: &[Column] = &[
+    ("place", "/place", Plain),
+    ("archives", "/used/archives", Plain),
+    ("used", "/used/used_bytes", Bytes),
+    ("a day", "/used/bytes_per_day", Bytes),
+    ("archives of unknown size", "/used/archives_unknown", Plain),
+];
+
+/// How much each repository uses.
+const REPOSITORIES: &[Column] = &[
+    ("repository", "/repository", Plain),
+    ("server", "/server", Plain),
+    ("archives", "/archives", Plain),
+    ("used", "/used_bytes", Bytes),
+    ("a day", "/bytes_per_day", Bytes),
+    ("newest", "/newest_at", Plain),
+];
+
+/// The room that each node saw.
+const SPACE: &[Column] = &[
+    ("seen from", "/server", Plain),
+    ("free", "/free_bytes", Bytes),
+    ("of", "/total_bytes", Bytes),
+    ("at", "/at", Plain),
+];
+
 /// What can be done with them.
 #[derive(Debug, Subcommand)]
 pub enum Command {
@@ -32,6 +61,11 @@ pub enum Command {
     },
     /// Define one, or change what is given here.
     Set(Box<SetArgs>),
+    /// How much of one is used, how fast that grows, and how much room there is.
+    Usage {
+        /// Its name.
+        name: String,
+    },
     /// Write to one, read back, list and remove, by the node of a server; waits for the answer.
     Test {
         /// Its name.
@@ -126,6 +160,20 @@ pub async fn run(command: Command, session: &Session) -> Outcome {
         Command::List => KIND.list(session).await,
         Command::Show { name } => KIND.show(session, &name).await,
         Command::Delete { name } => KIND.delete(session, &name).await,
+        Command::Usage { name } => {
+            let usage = session.client.get(&format!("/destinations/{}/usage", escape(&name))).await?.body;
+            output::one(session.output, &usage, USAGE);
+            let rows = |field: &str| usage.get(field).and_then(Value::as_array).cloned().unwrap_or_default();
+            if session.output == Output::Table {
+                for (rows, columns) in [(rows("repositories"), REPOSITORIES), (rows("space"), SPACE)] {
+                    if !rows.is_empty() {
+                        say!("");
+                        output::list(session.output, &rows, columns);
+                    }
+                }
+            }
+            Ok(None)
+        }
         Command::Test { name, server } => {
             let path = format!("/destinations/{}/test", escape(&name));
             let answer = session.client.post(&path, &json!({ "server": server })).await?;

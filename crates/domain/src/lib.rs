@@ -37,6 +37,7 @@ pub mod secret;
 pub mod server;
 pub mod source;
 pub mod token;
+pub mod usage;
 pub mod view;
 pub mod wire;
 

@@ -4,7 +4,7 @@ use crate::stage::{Reply, Stage, failed, send};
 use reqwest::Method;
 use serde_json::{Value, json};
 use strongroom_domain::archive::{Facts, Stats};
-use strongroom_domain::job::{Conflict, JobSpec, RestoreTarget};
+use strongroom_domain::job::{Conflict, JobSpec, Outcome, RestoreTarget, Succeeded};
 use strongroom_domain::view::{Archive, Entry};
 use strongroom_domain::{ArchiveId, Event, Kind};
 use uuid::Uuid;
@@ -211,4 +211,31 @@ async fn an_archive_is_deleted_by_one_job_at_a_time() {
     stage.end(first.str("/id"), failed()).await;
     let again = keyed().await.expect(202);
     assert_eq!((again.str("/id"), again.str("/phase")), (first.str("/id"), "failed"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_destination_holds_and_has_room_for_is_told() {
+    let (stage, _) = stage().await;
+    let client = &stage.client;
+    client.get("/destinations/nowhere/usage").await.problem(404, "not_found");
+    let usage = client.get("/destinations/disk/usage").await.expect(200);
+    let of = &usage.body["repositories"][0];
+    assert_eq!(
+        (&of["repository"], &of["used_bytes"], &of["archives"]),
+        (&json!("site"), &json!(700), &json!(1))
+    );
+    assert_eq!((&usage.body["used"]["bytes_per_day"], &usage.body["space"]), (&json!(700), &json!([])));
+    stage.node_joins().await;
+    let tested = client.post("/destinations/disk/test", json!({ "server": "web" })).await.expect(202);
+    let probe = json!({ "place": "/backups", "size_bytes": 1, "write_ms": 1, "read_ms": 1,
+        "space": { "total_bytes": 5000, "free_bytes": 3000 } });
+    let result = serde_json::from_value(json!({ "kind": "test-destination", "probe": probe })).unwrap();
+    stage.begin(tested.str("/id")).await;
+    let done = Outcome::new(result, Vec::new());
+    let done = Event::JobSucceeded(Succeeded { epoch: 7, outcome: done, log_tail: Vec::new() });
+    stage.end(tested.str("/id"), done).await;
+    let usage = client.get("/destinations/disk/usage").await.expect(200);
+    let room = &usage.body["space"][0];
+    assert_eq!((&room["server"], &room["free_bytes"]), (&json!("web"), &json!(3000)), "{}", usage.text);
+    assert_eq!(room["total_bytes"], 5000);
 }

@@ -47,6 +47,11 @@ pub trait Store: Send + Sync {
     }
 }
 
+/// The room at a folder of the node, where that can be seen.
+pub fn room_of(folder: &Path) -> Option<Space> {
+    local::room(folder).ok()
+}
+
 /// An object that comes to be. Dropped, nothing of it is seen; what it has taken is freed by [`Store::clear`] at the latest.
 #[async_trait]
 pub trait Upload: Send {

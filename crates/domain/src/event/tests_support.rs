@@ -179,7 +179,10 @@ pub(crate) fn samples() -> Vec<Event> {
         Event::JobLeaseExpired(job::LeaseExpired { epoch: 9, silent_s: 61 }),
         Event::JobSucceeded(job::Succeeded {
             epoch: 9,
-            outcome: Outcome::new(JobResult::Backup { archive: facts(), recovered: true }, vec![finding]),
+            outcome: Outcome::new(
+                JobResult::Backup { archive: facts(), recovered: true, space: None },
+                vec![finding],
+            ),
             log_tail: vec!["line".into()],
         }),
         Event::JobFailed(job::Failed { epoch: 9, failure }),

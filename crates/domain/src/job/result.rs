@@ -5,7 +5,7 @@ use crate::census::RestoreCheck;
 use crate::chain::Lsn;
 use crate::failure::{Finding, Severity};
 use crate::preview::{ClusterPreview, DatabasePreview, FilesPreview};
-use crate::probe::{DestinationProbe, SourceProbe};
+use crate::probe::{DestinationProbe, SourceProbe, Space};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -124,6 +124,9 @@ pub enum JobResult {
         /// It was made by an earlier attempt whose outcome was lost.
         #[serde(default)]
         recovered: bool,
+        /// How much room there was at the destination afterwards, where that can be seen.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        space: Option<Space>,
     },
     /// The files are back.
     Restore {

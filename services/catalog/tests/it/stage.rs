@@ -251,6 +251,6 @@ pub fn facts(job: JobId, index: Option<IndexFacts>) -> Facts {
 }
 
 pub fn succeeded(archive: Facts) -> Event {
-    let outcome = Outcome::new(JobResult::Backup { archive, recovered: false }, Vec::new());
+    let outcome = Outcome::new(JobResult::Backup { archive, recovered: false, space: None }, Vec::new());
     Event::JobSucceeded(Succeeded { epoch: 1, outcome, log_tail: vec!["Creating archive".into()] })
 }

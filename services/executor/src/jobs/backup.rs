@@ -11,6 +11,7 @@ use crate::core::dump::bounded;
 use crate::core::findings::Findings;
 use crate::core::{archive, command};
 use crate::found;
+use crate::stores;
 use crate::unfinished::{self, Unfinished};
 use std::path::Path;
 use std::time::Duration;
@@ -53,7 +54,8 @@ pub async fn run(bench: &Bench<'_>, spec: &BackupSpec) -> Result<Finished, NoOut
             let _ = std::fs::remove_file(note);
         }
     }
-    Ok(finished(JobResult::Backup { archive: facts, recovered }, findings, tail))
+    let space = stores::room_of(Path::new(&spec.access.location));
+    Ok(finished(JobResult::Backup { archive: facts, recovered, space }, findings, tail))
 }
 
 /// The index of an archive without files, which are its links; an archive without anything is removed.

@@ -133,12 +133,17 @@ impl Store for Local {
     async fn space(&self) -> Result<Option<Space>, Failure> {
         self.blocking("", |path| {
             let there = path.ancestors().find(|folder| folder.exists()).unwrap_or(Path::new("/"));
-            let found = rustix::fs::statvfs(there)?;
-            let bytes = |blocks: u64| blocks.saturating_mul(found.f_frsize);
-            Ok(Some(Space { total_bytes: bytes(found.f_blocks), free_bytes: bytes(found.f_bavail) }))
+            room(there).map(Some)
         })
         .await
     }
+}
+
+/// The room of the file system that has this folder.
+pub fn room(folder: &Path) -> io::Result<Space> {
+    let found = rustix::fs::statvfs(folder)?;
+    let bytes = |blocks: u64| blocks.saturating_mul(found.f_frsize);
+    Ok(Space { total_bytes: bytes(found.f_blocks), free_bytes: bytes(found.f_bavail) })
 }
 
 struct Writing {

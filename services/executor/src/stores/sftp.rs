@@ -21,6 +21,7 @@ use russh_sftp::client::error::Error;
 use russh_sftp::protocol::{FileAttributes, OpenFlags, StatusCode};
 use std::sync::Arc;
 use strongroom_domain::destination::{Location, Sftp};
+use strongroom_domain::probe::Space;
 use strongroom_domain::{Failure, FailureCode};
 use tokio::sync::{Mutex, mpsc};
 use tree::{FILE, FOLDER, is_of_kind};
@@ -244,6 +245,11 @@ impl Store for Folder {
             }
             _ => Ok(()),
         }
+    }
+
+    async fn space(&self) -> Result<Option<Space>, Failure> {
+        let connection = self.0.connection().await?;
+        Ok(connection.space(&self.0.root).await)
     }
 
     async fn clear(&self, below: &str) -> Result<(), Failure> {

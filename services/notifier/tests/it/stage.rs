@@ -207,7 +207,7 @@ pub fn succeeded() -> Event {
         index: None,
         dump: None,
     };
-    let result = JobResult::Backup { archive: facts, recovered: false };
+    let result = JobResult::Backup { archive: facts, recovered: false, space: None };
     Event::JobSucceeded(job::Succeeded {
         epoch: 1,
         outcome: Outcome::new(result, Vec::new()),

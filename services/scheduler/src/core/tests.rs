@@ -118,7 +118,7 @@ impl Given {
 
     pub fn backed_up(&mut self, n: u128, epoch: u64, archive: Facts) {
         let outcome = Outcome {
-            result: JobResult::Backup { archive, recovered: false },
+            result: JobResult::Backup { archive, recovered: false, space: None },
             completeness: Completeness::Complete,
             findings: Vec::new(),
             incomplete_total: 0,

@@ -186,7 +186,7 @@ pub fn outcome(item: &WorkItem) -> Outcome {
             let repository: u8 = item.spec.repository().unwrap().as_str()[1..].parse().unwrap();
             let mut archive = facts(repository, &borg_id, &format!("p-{}", item.job));
             archive["index"] = index();
-            JobResult::Backup { archive: read(archive), recovered: false }
+            JobResult::Backup { archive: read(archive), recovered: false, space: None }
         }
         JobSpec::IndexArchive { .. } => JobResult::IndexArchive { index: read(index()) },
         JobSpec::DeleteArchive { .. } => JobResult::DeleteArchive { was_gone: false },

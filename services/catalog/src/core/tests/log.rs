@@ -140,7 +140,7 @@ pub fn succeeded(result: JobResult, findings: Vec<Finding>) -> Event {
 
 pub fn made(n: u8) -> Event {
     let finding = Finding { severity: Severity::Incomplete, path: Some("/x".into()), message: "no".into() };
-    let result = JobResult::Backup { archive: facts(n), recovered: false };
+    let result = JobResult::Backup { archive: facts(n), recovered: false, space: None };
     succeeded(result, if n.is_multiple_of(2) { Vec::new() } else { vec![finding] })
 }
 

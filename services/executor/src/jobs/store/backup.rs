@@ -46,7 +46,9 @@ pub async fn run(
         Came::Now { archive, findings, tail } => (archive, false, findings, tail),
         Came::Before(archive) => (archive, true, recalled(bench), Vec::new()),
     };
-    let result = JobResult::Backup { archive: archive.facts, recovered };
+    // It is for people to know, and nothing depends on it.
+    let space = stoppable(bench, async { Ok(opened.store.space().await?) }).await.unwrap_or_default();
+    let result = JobResult::Backup { archive: archive.facts, recovered, space };
     Ok(finished(result, findings, tail))
 }
 

@@ -12,6 +12,7 @@ use russh_sftp::protocol::StatusCode;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use strongroom_domain::destination::Sftp;
+use strongroom_domain::probe::Space;
 use strongroom_domain::{Failure, FailureCode};
 use strongroom_service::file::write_private;
 use tokio::sync::watch;
@@ -212,6 +213,16 @@ impl Connection {
                 }
             }
         }
+    }
+
+    /// How much room there is below a folder, where the server knows the question.
+    pub async fn space(&self, root: &str) -> Option<Space> {
+        if !self.tells_space {
+            return None;
+        }
+        let found = self.session.statvfs(root).await.ok()?;
+        let bytes = |blocks: u64| blocks.saturating_mul(found.fragment_size);
+        Some(Space { total_bytes: bytes(found.blocks), free_bytes: bytes(found.blocks_avail) })
     }
 
     /// The same, of what takes space: the protocol has no word for a full disk, so the disk is asked.
