@@ -11,7 +11,7 @@ use strongroom_domain::view::{
     Archive, Browse, BrowseQuestion, Capabilities, ChannelTest, Definition, Entry, Health, Job, ListQuestion,
     Node, Page, Quarantined,
 };
-use strongroom_domain::{ArchiveId, ChannelId, Event, Failure, JobId, Kind, Rejection};
+use strongroom_domain::{ArchiveId, ChannelId, Event, JobId, Kind, Rejection};
 
 /// What the players know besides the log.
 #[derive(Default)]
@@ -208,33 +208,39 @@ fn definitions(log: &[Recorded], kind: Kind) -> BTreeMap<String, Definition<Valu
 }
 
 fn jobs(log: &[Recorded]) -> Vec<Job> {
-    let mut all: Vec<(JobId, State, Option<Failure>)> = Vec::new();
+    let mut all: Vec<(JobId, State, Option<&Recorded>)> = Vec::new();
     for recorded in log.iter().filter(|r| r.aggregate.kind == Kind::Job) {
         let id: JobId = recorded.aggregate.id.parse().unwrap();
         match all.iter_mut().find(|(known, _, _)| *known == id) {
-            Some((_, state, failure)) => {
+            Some((_, state, end)) => {
                 state.evolve(&recorded.event, recorded.at);
-                if let Event::JobFailed(failed) = &recorded.event {
-                    *failure = Some(failed.failure.clone());
-                }
+                *end = Some(recorded).filter(|r| r.event.ends_job());
             }
             None => all.push((id, State::begin(&recorded.event, recorded.at).unwrap(), None)),
         }
     }
-    let shown = all.into_iter().map(|(id, state, failure)| Job {
+    let failure = |end: &Recorded| match &end.event {
+        Event::JobFailed(failed) => Some(failed.failure.clone()),
+        _ => None,
+    };
+    let result = |end: &Recorded| match &end.event {
+        Event::JobSucceeded(done) => Some(done.outcome.result.clone()),
+        _ => None,
+    };
+    let shown = all.into_iter().map(|(id, state, end)| Job {
         id,
         kind: state.requested.spec.kind().to_owned(),
         phase: state.phase,
         requested_at: state.requested_at,
         started_at: None,
-        ended_at: None,
+        ended_at: end.map(|end| end.at),
         attempts: state.attempts,
         cancel_requested: state.cancel_requested,
-        result: None,
+        result: end.and_then(result),
         findings: Vec::new(),
         incomplete_total: 0,
         benign_total: 0,
-        failure,
+        failure: end.and_then(failure),
         notes: Vec::new(),
         log_tail: Vec::new(),
         traceparent: None,
