@@ -2,11 +2,11 @@
 
 use crate::clusters::Clusters;
 use crate::stage::{PASSPHRASE, PATIENCE, processes};
-use anyhow::Result;
-use serde_json::json;
+use anyhow::{Context, Result};
+use serde_json::{Value, json};
 use strongroom_domain::job::Report;
 use strongroom_domain::wire::NodeReport;
-use strongroom_testkit::wait_until;
+use strongroom_testkit::{Postgresql, wait_until};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_received_by_an_attempt_that_died_is_in_the_next_archive() -> Result<()> {
@@ -82,5 +82,45 @@ async fn a_restore_that_was_done_is_known_by_its_next_attempt_and_one_that_was_k
         (left == 0).then_some(())
     })
     .await?;
+    Ok(())
+}
+
+/// Writes the list of what is in an archive anew, with a change; the archive as it is named then.
+fn rewritten(all: &Clusters, archive: &Value, pointer: &str, value: Value) -> Result<Value> {
+    let name = archive["name"].as_str().unwrap();
+    let file = all.stage.path("store").join("s/r/archives").join(name).join("strongroom.json");
+    let mut manifest: Value = serde_json::from_slice(&std::fs::read(&file)?)?;
+    *manifest.pointer_mut(pointer).context("it is in the list")? = value;
+    let text = serde_json::to_vec(&manifest)?;
+    std::fs::write(&file, &text)?;
+    let mut archive = archive.clone();
+    archive["borg_id"] = json!(strongroom_executor::core::sum::of(&text).sha256);
+    Ok(archive)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_the_program_is_not_the_folder_is_ready_for_one_that_is_started_on_it() -> Result<()> {
+    let all = Clusters::new().await?;
+    let full = all.archive("incremental", None).await?;
+    all.add(1, 10)?;
+    let place = all.server.sql("shop", "select pg_current_wal_insert_lsn()")?;
+    all.add(11, 20)?;
+    let first = all.archive("incremental", Some(&full)).await?;
+    // As if it were of a version that is not on this node.
+    let full = rewritten(&all, &full, "/dump/server_version", json!("99.1"))?;
+    let first = rewritten(&all, &first, "/dump/physical/base/borg_id", full["borg_id"].clone())?;
+    let spec = all.restore(&first, json!({ "until": { "lsn": place } }));
+    let outcome = serde_json::to_value(all.stage.success(spec).await?)?;
+    assert_eq!(outcome["completeness"], "incomplete", "{outcome}");
+    assert_eq!(outcome["result"]["cluster"]["recovered"], false);
+    let said = outcome["findings"][0]["message"].as_str().unwrap();
+    assert!(said.contains("no postgres of version 99") && said.contains("strongroom_wal"), "{said}");
+    let started = Postgresql::on(&all.target()).await?;
+    wait_until("it to be recovered", PATIENCE, async || {
+        let recovering = started.sql("postgres", "select pg_is_in_recovery()").ok()?;
+        (recovering == "f").then_some(())
+    })
+    .await?;
+    assert_eq!(started.sql("shop", "select count(*) from orders")?, "10");
     Ok(())
 }
