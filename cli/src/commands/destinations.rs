@@ -4,7 +4,7 @@ use super::definitions::{Changes, Kind, escape};
 use super::{Outcome, Session, jobs};
 use crate::args::Output;
 use crate::client::ClientError;
-use crate::output::Format::{Bytes, Plain};
+use crate::output::Format::{Bytes, Plain, Time};
 use crate::output::{self, Column};
 use crate::secret;
 use clap::{Args, Subcommand};
@@ -38,7 +38,7 @@ const REPOSITORIES: &[Column] = &[
     ("archives", "/archives", Plain),
     ("used", "/used_bytes", Bytes),
     ("a day", "/bytes_per_day", Bytes),
-    ("newest", "/newest_at", Plain),
+    ("newest", "/newest_at", Time),
 ];
 
 /// The room that each node saw.
@@ -46,7 +46,7 @@ const SPACE: &[Column] = &[
     ("seen from", "/server", Plain),
     ("free", "/free_bytes", Bytes),
     ("of", "/total_bytes", Bytes),
-    ("at", "/at", Plain),
+    ("at", "/at", Time),
 ];
 
 /// What can be done with them.

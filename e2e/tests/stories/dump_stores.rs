@@ -3,6 +3,7 @@
 use age::secrecy::ExposeSecret;
 use anyhow::Result;
 use serde_json::json;
+use std::path::Path;
 use std::process::Command;
 use strongroom_e2e::{PATIENCE, Single, wait_until};
 use strongroom_testkit::{POSTGRES_PASSWORD, Postgresql};
@@ -48,6 +49,16 @@ async fn what_only_its_owner_can_read_comes_back_with_the_owners_key() -> Result
     let archives = single.client_json(&["archives", "list"])?;
     let archive = archives[0]["id"].as_str().unwrap();
     assert_eq!(archives.as_array().unwrap().len(), 1);
+    let usage = single.client_json(&["destinations", "usage", "disk"])?;
+    assert!(usage["repositories"][0]["used_bytes"].as_u64().is_some_and(|used| used > 0), "{usage}");
+    assert_eq!(
+        (&usage["used"]["archives"], &usage["space"][0]["server"]),
+        (&json!(1), &json!("db")),
+        "{usage}"
+    );
+    assert!(usage["space"][0]["free_bytes"].as_u64().is_some_and(|free| free > 0), "{usage}");
+    let shown = run("destinations usage disk")?;
+    assert!(shown.contains("dumps") && shown.contains("FREE"), "{shown}");
     let listed = single.api.browse(archive, "").await?;
     assert!(listed.iter().any(|entry| entry["path"] == "postgresql"), "{listed:?}");
 
@@ -150,5 +161,71 @@ async fn a_second_copy_is_made_by_itself_and_is_enough_when_the_first_place_burn
     let (code, _, err) = single.client(&none.split(' ').collect::<Vec<_>>())?;
     assert!(code != 0 && err.contains("path_not_in_archive"), "{err}");
     assert!(!single.folder().join("none").exists());
+    Ok(())
+}
+
+/// gpg with a keyring of its own.
+fn gpg(home: &Path, arguments: &[&str]) -> Result<String> {
+    let mut command = Command::new("gpg");
+    command.args([
+        "--batch",
+        "--no-tty",
+        "--quiet",
+        "--pinentry-mode",
+        "loopback",
+        "--passphrase",
+        "",
+        "--homedir",
+    ]);
+    let done = command.arg(home).args(arguments).output()?;
+    anyhow::ensure!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    Ok(String::from_utf8(done.stdout)?)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_stored_for_a_key_of_openpgp_comes_back_to_who_has_it() -> Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    let single = Single::start().await?;
+    single.api.node_joined().await?;
+    let home = tempfile::Builder::new().prefix("g").tempdir_in("/tmp")?;
+    std::fs::set_permissions(home.path(), std::fs::Permissions::from_mode(0o700))?;
+    gpg(home.path(), &["--quick-gen-key", "one", "default", "default", "never"])?;
+    let (public, secret) = (single.folder().join("public.asc"), single.folder().join("secret.asc"));
+    std::fs::write(&public, gpg(home.path(), &["--armor", "--export"])?)?;
+    std::fs::write(&secret, gpg(home.path(), &["--armor", "--export-secret-keys"])?)?;
+    let _ = Command::new("gpgconf").arg("--homedir").arg(home.path()).args(["--kill", "all"]).status();
+    let run = |arguments: &str| -> Result<(i32, String)> {
+        let words: Vec<&str> = arguments.split(' ').collect();
+        let (code, out, err) = single.client(&words)?;
+        Ok((code, format!("{out}{err}")))
+    };
+    let good = |arguments: &str| -> Result<()> {
+        let (code, said) = run(arguments)?;
+        anyhow::ensure!(code == 0, "{arguments}: {said}");
+        Ok(())
+    };
+    let (place, back, data) =
+        (single.folder().join("dumps"), single.folder().join("back"), single.folder().join("a.db"));
+    std::fs::create_dir(&place)?;
+    std::fs::create_dir(&back)?;
+    let back = back.canonicalize()?;
+    std::fs::write(&data, include_bytes!("app.db"))?;
+    good(&format!("servers set web --node local --restore-root {}", back.display()))?;
+    good(&format!("destinations set disk --path {}", place.display()))?;
+    let create =
+        "repositories create dumps --server web --destination disk --kind dump-store --wait --recipient-file";
+    let (code, said) = run(&format!("{create} {}", secret.display()))?;
+    assert!(code != 0 && said.contains("recipients[0]"), "{said}");
+    good(&format!("{create} {}", public.display()))?;
+    good(&format!("plans set app --server web --repository dumps --sqlite {}", data.display()))?;
+    good("plans run app --wait")?;
+    let archives = single.client_json(&["archives", "list"])?;
+    let restore =
+        format!("archives restore {} --to {} --wait", archives[0]["id"].as_str().unwrap(), back.display());
+    let (code, said) = run(&restore)?;
+    assert!(code != 0 && said.contains("secret_missing"), "{said}");
+    good(&format!("{restore} --identity-file {}", secret.display()))?;
+    let restored = back.join("sqlite").join(data.strip_prefix("/")?);
+    assert_eq!(std::fs::read(restored)?, include_bytes!("app.db"));
     Ok(())
 }
