@@ -41,6 +41,13 @@ pub fn read_lines(file: &Path) -> Result<String, ClientError> {
     Ok(if single.contains('\n') { text } else { single.to_owned() })
 }
 
+/// A key that opens archives: of age its one line, whatever `age-keygen` has written around it; of OpenPGP all lines.
+pub fn read_identity(file: &Path) -> Result<String, ClientError> {
+    let text = read_lines(file)?;
+    let of_age = text.lines().map(str::trim).find(|line| line.starts_with("AGE-SECRET-KEY-"));
+    Ok(of_age.map_or_else(|| text.clone(), str::to_owned))
+}
+
 /// Nobody knows what became of the request: if it was done, this is the secret.
 pub fn warn_of_unknown(error: &ClientError, what: &str, drawn: Option<&str>) {
     if let (true, Some(drawn)) = (error.leaves_it_open(), drawn) {
@@ -54,6 +61,21 @@ pub fn warn_of_unknown(error: &ClientError, what: &str, drawn: Option<&str>) {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
+
+    #[test]
+    fn a_key_is_found_in_what_its_program_has_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("key");
+        let read = |text: &str| {
+            std::fs::write(&file, text).unwrap();
+            read_identity(&file).unwrap()
+        };
+        assert_eq!(read("# created: x\n# public key: age1\nAGE-SECRET-KEY-1ABC\n"), "AGE-SECRET-KEY-1ABC");
+        assert_eq!(read("AGE-SECRET-KEY-1ABC"), "AGE-SECRET-KEY-1ABC");
+        let armored = "-----BEGIN PGP PRIVATE KEY BLOCK-----\n\nx\n-----END PGP PRIVATE KEY BLOCK-----\n";
+        assert_eq!(read(armored), armored);
+        assert_eq!(read("a passphrase\n"), "a passphrase");
+    }
 
     #[test]
     fn a_secret_is_one_line_as_it_stands_there() {

@@ -319,6 +319,8 @@ fn scope(route: &Route<'_>, method: &Method) -> Scope {
         | Route::Init(_)
         | Route::Scan(_)
         | Route::TestChannel(_)
+        | Route::TestDestination(_)
+        | Route::Copy(_)
         | Route::Cancel(_)
         | Route::Retry(_)
         | Route::Index(_)

@@ -120,7 +120,7 @@ pub enum Command {
         /// Replace a file that is there.
         #[arg(long)]
         force: bool,
-        /// File with the secret key of age that opens the archive, when its repository keeps none.
+        /// File with the secret key (of age or OpenPGP) that opens the archive, when its repository keeps none.
         #[arg(long, value_name = "FILE")]
         identity_file: Option<PathBuf>,
     },
@@ -190,7 +190,7 @@ pub enum Command {
         /// What it must answer: rows in lines, columns parted by tabs.
         #[arg(long, value_name = "TEXT", requires = "check")]
         expect: Option<String>,
-        /// File with the secret key of age that opens the archive, when its repository keeps none.
+        /// File with the secret key (of age or OpenPGP) that opens the archive, when its repository keeps none.
         #[arg(long, value_name = "FILE")]
         identity_file: Option<PathBuf>,
         /// Only say what it would do, and touch nothing.
@@ -291,7 +291,10 @@ pub async fn run(command: Command, session: &Session) -> Outcome {
             let mut request =
                 session.client.request(reqwest::Method::GET, &format!("{}/download", at(&id))).query(&query);
             if let Some(file) = &identity_file {
-                request = request.header("strongroom-identity", secret::read(file)?);
+                // A header has one line, and keys of OpenPGP have many.
+                let identity: String =
+                    url::form_urlencoded::byte_serialize(secret::read_identity(file)?.as_bytes()).collect();
+                request = request.header("strongroom-identity", identity);
             }
             download::run(session, request, to.as_deref(), force).await?;
             Ok(None)
@@ -308,7 +311,7 @@ pub async fn run(command: Command, session: &Session) -> Outcome {
                 .with(&["target"], Some(target))
                 .with(&["on_conflict"], Some(on_conflict))
                 .with(&["dry_run"], Some(dry_run))
-                .with(&["identity"], identity_file.as_deref().map(secret::read_lines).transpose()?)
+                .with(&["identity"], identity_file.as_deref().map(secret::read_identity).transpose()?)
                 .done();
             let answer = session.client.post(&format!("{}/restore", at(&id)), &Value::Object(body)).await?;
             jobs::asked(session, &answer, wait || dry_run).await
@@ -345,7 +348,7 @@ pub async fn run(command: Command, session: &Session) -> Outcome {
                 .with(&["check", "query"], check)
                 .with(&["check", "expected"], expect)
                 .with(&["dry_run"], Some(dry_run))
-                .with(&["identity"], identity_file.as_deref().map(secret::read_lines).transpose()?)
+                .with(&["identity"], identity_file.as_deref().map(secret::read_identity).transpose()?)
                 .done();
             let path = format!("{}/restore-database", at(&id));
             let answer = session.client.post(&path, &Value::Object(body)).await?;
@@ -358,7 +361,7 @@ pub async fn run(command: Command, session: &Session) -> Outcome {
                 .with(&["until", "lsn"], until_lsn)
                 .with(&["os_user"], os_user)
                 .with(&["dry_run"], Some(dry_run))
-                .with(&["identity"], identity_file.as_deref().map(secret::read).transpose()?)
+                .with(&["identity"], identity_file.as_deref().map(secret::read_identity).transpose()?)
                 .done();
             let path = format!("{}/restore-cluster", at(&id));
             let answer = session.client.post(&path, &Value::Object(body)).await?;

@@ -4,10 +4,11 @@ use super::Session;
 use crate::args::Output;
 use crate::client::{Client, ClientError};
 use crate::output;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// Asks for it and writes it.
 pub async fn run(
@@ -21,8 +22,11 @@ pub async fn run(
     }
     let mut response = session.client.open_slow(request).await?;
     if to == Some(Path::new("-")) {
-        pour(&session.client, &mut response, &mut std::io::stdout()).await?;
-        return Ok(());
+        let poured = pour(&session.client, &mut response, &mut std::io::stdout()).await;
+        return match poured {
+            Ok(_) => Ok(()),
+            Err(e) => Err(why(session, &response, e).await),
+        };
     }
     let told = response.headers().get("content-disposition").and_then(|v| v.to_str().ok());
     let path = match to {
@@ -43,10 +47,15 @@ pub async fn run(
         fs::rename(&part, &path).map_err(failed)?;
         Ok(bytes)
     };
-    let bytes = written.await.inspect_err(|_| {
-        // Half of it is of no use to anybody.
-        let _ = fs::remove_file(&part);
-    })?;
+    let written: Result<u64, ClientError> = written.await;
+    let bytes = match written {
+        Ok(bytes) => bytes,
+        Err(e) => {
+            // Half of it is of no use to anybody.
+            let _ = fs::remove_file(&part);
+            return Err(why(session, &response, e).await);
+        }
+    };
     match session.output {
         Output::Json => output::one(session.output, &json!({ "file": path, "size_bytes": bytes }), &[]),
         Output::Table => say!("{} ({bytes} bytes)", path.display()),
@@ -55,11 +64,19 @@ pub async fn run(
 }
 
 fn is_free(path: &Path, force: bool) -> Result<(), ClientError> {
-    if !force && path.symlink_metadata().is_ok() {
-        let message = format!("{} is there already; --force replaces it", path.display());
-        return Err(ClientError::Usage(message));
-    }
-    Ok(())
+    let Ok(there) = path.symlink_metadata() else { return Ok(()) };
+    let message = if !there.is_file() {
+        // Root can put a file in the place of /dev/null, and the machine is broken.
+        format!(
+            "{} is there, and is no file that could be replaced; '-' is the standard output",
+            path.display()
+        )
+    } else if force {
+        return Ok(());
+    } else {
+        format!("{} is there already; --force replaces it", path.display())
+    };
+    Err(ClientError::Usage(message))
 }
 
 async fn pour(
@@ -70,16 +87,41 @@ async fn pour(
     let mut bytes = 0;
     while let Some(piece) = client.next_bytes(response).await? {
         let piece = piece.as_ref();
-        to.write_all(piece).map_err(|e| ClientError::Other(format!("it cannot be written: {e}")))?;
+        to.write_all(piece).map_err(unwritten)?;
         bytes += piece.len() as u64;
     }
-    to.flush().map_err(|e| ClientError::Other(format!("it cannot be written: {e}")))?;
+    to.flush().map_err(unwritten)?;
     Ok(bytes)
 }
 
+fn unwritten(error: std::io::Error) -> ClientError {
+    if error.kind() == std::io::ErrorKind::BrokenPipe {
+        std::process::exit(crate::exit::UNREAD);
+    }
+    ClientError::Other(format!("it cannot be written: {error}"))
+}
+
+/// Why a download broke off: its job knows more than the connection.
+async fn why(session: &Session, response: &reqwest::Response, error: ClientError) -> ClientError {
+    let job = response.headers().get("strongroom-job").and_then(|v| v.to_str().ok());
+    let (Some(job), ClientError::Unreachable { .. }) = (job, &error) else { return error };
+    // Its end may be told a moment later.
+    for _ in 0..10 {
+        let Ok(answer) = session.client.get(&format!("/jobs/{job}")).await else { return error };
+        if let Some(failure) = answer.body.get("failure").filter(|failure| !failure.is_null()) {
+            let text = |name: &str| failure.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+            let message =
+                format!("the download broke off: {} ({}); {}", text("message"), text("code"), text("advice"));
+            return ClientError::Other(message);
+        }
+        tokio::time::sleep(Duration::from_millis(300)).await;
+    }
+    error
+}
+
 fn part_of(path: &Path) -> PathBuf {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    path.with_file_name(format!(".{name}.{}.part", std::process::id()))
+    // Not the name with something behind it, which may be too long for one.
+    path.with_file_name(format!(".strongroom-download-{}.part", std::process::id()))
 }
 
 /// The plain name in a `Content-Disposition`, when it can be that of a file here.

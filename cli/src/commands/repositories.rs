@@ -159,7 +159,7 @@ pub async fn run(command: Command, session: &Session) -> Outcome {
         Command::Delete { name } => KIND.delete(session, &name).await,
         Command::Create(create) => self::create(session, &create).await,
         Command::Set { name, mut recipient, recipient_file, identity_file, no_identity, description } => {
-            let identity = identity_file.as_deref().map(secret::read_lines).transpose()?;
+            let identity = identity_file.as_deref().map(secret::read_identity).transpose()?;
             recipient.extend(keys(&recipient_file)?);
             let changes = Changes::default()
                 .with_list(&["recipients"], &recipient)
@@ -180,7 +180,7 @@ pub async fn run(command: Command, session: &Session) -> Outcome {
 
 async fn create(session: &Session, create: &CreateArgs) -> Outcome {
     let passphrase = create.passphrase_file.as_deref().map(secret::read).transpose()?;
-    let identity = create.identity_file.as_deref().map(secret::read_lines).transpose()?;
+    let identity = create.identity_file.as_deref().map(secret::read_identity).transpose()?;
     let encryption = create.encryption();
     let recipients: Vec<String> =
         create.recipient.iter().cloned().chain(keys(&create.recipient_file)?).collect();

@@ -156,7 +156,7 @@ pub async fn run(command: Command, session: &Session) -> Outcome {
                 .with(&["connection", "tls"], tls)
                 .with(&["connection", "os_user"], os_user)
                 .with(&["password"], password_file.as_deref().map(secret::read).transpose()?)
-                .with(&["identity"], identity_file.as_deref().map(secret::read).transpose()?)
+                .with(&["identity"], identity_file.as_deref().map(secret::read_identity).transpose()?)
                 .with(&["on_conflict"], Some(on_conflict))
                 .with(&["no_owner"], Some(no_owner))
                 .with(&["check", "query"], check)

@@ -71,6 +71,9 @@ impl Postgresql {
                 "listen_addresses=127.0.0.1",
                 "-c",
                 "fsync=off",
+                // What is killed leaves nothing in /dev/shm, where nobody would remove it.
+                "-c",
+                "dynamic_shared_memory_type=mmap",
             ])
             .arg("-c")
             .arg(format!("unix_socket_directories={}", socket.display()))

@@ -62,7 +62,8 @@ pub async fn download(app: &Arc<App>, request: &Request, id: &str) -> Result<Res
     // Not in the address: what stands there is logged by whatever is on the way.
     let identity = match request.headers.get(IDENTITY).map(HeaderValue::to_str) {
         None => None,
-        Some(Ok(text)) => Some(text.to_owned()),
+        // As in a form: keys of OpenPGP have many lines, and a header has one.
+        Some(Ok(text)) => Some(unescaped(text)),
         Some(Err(_)) => return Err(Problem::field("identity", "must be a secret key of age")),
     };
     let (access, server, definition) = reach_to_read(app, archive.repository.as_str(), identity).await?;
@@ -98,6 +99,15 @@ pub async fn download(app: &Arc<App>, request: &Request, id: &str) -> Result<Res
     let gone = || Problem::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "the gateway is ending");
     begun.await.map_err(|_| gone())??;
     Ok(answer(come, job, form, &name))
+}
+
+fn unescaped(text: &str) -> String {
+    // With a name before it, it is a form of one field.
+    let form = format!("x={text}");
+    url::form_urlencoded::parse(form.as_bytes())
+        .map(|(_, value)| value.into_owned())
+        .next()
+        .unwrap_or_default()
 }
 
 fn understand(request: &Request) -> Result<(Vec<String>, DownloadForm), Problem> {
@@ -416,6 +426,12 @@ fn problem_of(id: JobId, job: Option<&Job>) -> Problem {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_key_of_many_lines_comes_in_one_header() {
+        assert_eq!(unescaped("AGE-SECRET-KEY-1ABC"), "AGE-SECRET-KEY-1ABC");
+        assert_eq!(unescaped("-----BEGIN+PGP-----%0A%0Aa%2Bb%3D%26%0A"), "-----BEGIN PGP-----\n\na+b=&\n");
+    }
 
     #[test]
     fn names_are_told_to_old_and_new_clients_and_cannot_leave_their_header() {

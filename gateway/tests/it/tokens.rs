@@ -86,6 +86,7 @@ async fn a_scope_is_a_limit() {
     let (cancel, retry) = (format!("/jobs/{job}/cancel"), format!("/jobs/{job}/retry"));
     let (index, restore, archive) =
         (format!("/archives/{none}/index"), format!("/archives/{none}/restore"), format!("/archives/{none}"));
+    let (copy, download) = (format!("/archives/{none}/copy"), format!("/archives/{none}/download"));
     let operate = [
         (Method::POST, "/plans/web/run"),
         (Method::POST, "/plans/web/pause"),
@@ -93,6 +94,9 @@ async fn a_scope_is_a_limit() {
         (Method::POST, "/repositories/site/init"),
         (Method::POST, "/repositories/site/scan"),
         (Method::POST, "/channels/ops/test"),
+        (Method::POST, "/destinations/disk/test"),
+        (Method::POST, copy.as_str()),
+        (Method::GET, download.as_str()),
         (Method::POST, cancel.as_str()),
         (Method::POST, retry.as_str()),
         (Method::POST, index.as_str()),
@@ -106,6 +110,7 @@ async fn a_scope_is_a_limit() {
         (Method::DELETE, "/plans/web"),
         (Method::DELETE, archive.as_str()),
         (Method::POST, "/tokens"),
+        (Method::POST, "/sources/test"),
         (Method::DELETE, "/tokens/reader"),
         (Method::POST, "/quarantine/catalog.job.x/redrive"),
     ];

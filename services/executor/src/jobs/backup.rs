@@ -108,6 +108,18 @@ async fn of_files(
     }
 }
 
+/// What is made on an archive that is gone can never be restored.
+async fn base_is_there(bench: &Bench<'_>, spec: &BackupSpec) -> Result<(), NoOutcome> {
+    let Some(base) = &spec.base else { return Ok(()) };
+    match index::name_of(bench, &spec.access, &base.archive).await {
+        Err(NoOutcome::Failed(failure)) if failure.code == FailureCode::ArchiveMissing => {
+            let message = format!("{}, which the next archive would need", failure.message);
+            Err(Failure::new(FailureCode::ChainBroken, message).into())
+        }
+        found => found.map(|_| ()),
+    }
+}
+
 async fn of_dump(bench: &Bench<'_>, spec: &BackupSpec, name: &str) -> Result<Created, NoOutcome> {
     if bench.attempt > 1 && is_made(bench, spec, name).await? {
         match manifest_of(bench, &spec.access, name).await {
@@ -122,6 +134,7 @@ async fn of_dump(bench: &Bench<'_>, spec: &BackupSpec, name: &str) -> Result<Cre
     }
     // Before anything is stopped.
     sources_are_there(spec)?;
+    base_is_there(bench, spec).await?;
     match quiesce::around(bench, spec, Box::pin(dump::run(bench, spec, server_of(spec)))).await {
         Ok(dump::Dumped { facts, findings, tail }) => {
             found::keep(&bench.state.findings(), bench.job, &findings);

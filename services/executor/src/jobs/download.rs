@@ -8,11 +8,13 @@ use crate::borg::Call;
 use crate::control::{self, Control, NoOutcome, Stop};
 use crate::core::command;
 use crate::core::findings::Findings;
+use crate::core::surrogates::without_lone;
 use crate::dump_store::Opened;
-use crate::jobs::store::files::chosen;
+use crate::jobs::store::files::{chosen, lonely_in};
 use outflow::Outflow;
-use packing::{Limits, Tar};
+use packing::{Limits, Single, Tar};
 use serde::Deserialize;
+use std::path::{Path, PathBuf};
 use strongroom_domain::job::{DownloadForm, DownloadSpec, JobResult};
 use strongroom_domain::wire::Whole;
 use strongroom_domain::{Failure, FailureCode};
@@ -70,8 +72,8 @@ pub async fn run(
 
 /// Where the bytes come from.
 enum Source<'a> {
-    /// One of borg's archives, by its name.
-    Borg(String),
+    /// One of borg's archives, by its name, and the file in it that is wanted as it is.
+    Borg { name: String, file: String },
     /// Parts in a dump store.
     Store { opened: &'a Opened<'a>, chosen: super::store::files::Chosen, at_s: u64 },
 }
@@ -82,6 +84,9 @@ struct Listed {
     #[serde(rename = "type")]
     kind: String,
     path: String,
+    /// What it is a link to; of a hard link as well, whose own content borg gives as nothing.
+    #[serde(default)]
+    linktarget: String,
 }
 
 impl<'a> Source<'a> {
@@ -103,19 +108,20 @@ impl<'a> Source<'a> {
             return Ok(Self::Store { opened, chosen, at_s });
         }
         let name = index::name_of(bench, &spec.access, &spec.archive).await?;
+        let mut file = String::new();
         if !spec.paths.is_empty() {
             let found = look(bench, spec, &name).await?;
             if let Some(path) = found.missing {
                 let message = format!("'{path}' is not in the archive");
                 return Err(Failure::new(FailureCode::PathNotInArchive, message).into());
             }
-            if raw && !found.is_one_file {
-                return Err(no_file(&spec.paths).into());
+            if raw {
+                file = found.file.ok_or_else(|| no_file(&spec.paths))?;
             }
         } else if raw {
             return Err(no_file(&spec.paths).into());
         }
-        Ok(Self::Borg(name))
+        Ok(Self::Borg { name, file })
     }
 
     /// Gives all bytes, in the form that was asked for. Only when this ends well were they all.
@@ -149,10 +155,11 @@ impl<'a> Source<'a> {
         give: mpsc::Sender<Vec<u8>>,
     ) -> Result<(), NoOutcome> {
         match self {
-            Self::Borg(name) => {
-                let arguments = match (spec.form, spec.paths.as_slice()) {
-                    (DownloadForm::Raw, [path, ..]) => command::extract_to_stdout(&spec.access, name, path),
-                    _ => command::export_tar(&spec.access, name, &spec.paths),
+            Self::Borg { name, file } => {
+                let arguments = match spec.form {
+                    DownloadForm::Raw => command::extract_to_stdout(&spec.access, name, file),
+                    // One below another matches nothing that is left, which borg calls a warning.
+                    _ => command::export_tar(&spec.access, name, &outermost(&spec.paths)),
                 };
                 let done = bench.borg.run_pieces(Call { control, ..bench.call(arguments) }, give).await?;
                 if done.never_matched.is_empty() && done.findings.incomplete_total == 0 {
@@ -166,12 +173,19 @@ impl<'a> Source<'a> {
                 match (chosen.whole.as_slice(), &chosen.inside, spec.paths.as_slice()) {
                     ([part], None, _) => read(opened.read(part, give), control).await,
                     ([], Some((part, _)), [member]) => {
-                        let (give_tar, come_tar) = mpsc::channel(PIECES);
-                        let taking = packing::member(come_tar, give, member);
                         let all = async {
-                            let (read, taken) = tokio::join!(opened.read(part, give_tar), taking);
-                            // What is damaged is not there either.
-                            read.and(taken)
+                            let mut wanted = PathBuf::from(member);
+                            loop {
+                                let (give_tar, come_tar) = mpsc::channel(PIECES);
+                                let taking = packing::member(come_tar, &give, &wanted);
+                                let (read, taken) = tokio::join!(opened.read(part, give_tar), taking);
+                                // What is damaged is not there either.
+                                read?;
+                                match taken? {
+                                    Single::Given => return Ok(()),
+                                    Single::LinkTo(target) => wanted = target,
+                                }
+                            }
                         };
                         Box::pin(read(all, control)).await
                     }
@@ -188,8 +202,9 @@ impl<'a> Source<'a> {
                         read.and(put)?;
                     }
                     if let Some((part, members)) = &chosen.inside {
+                        let lonely = lonely_in(opened, part, members).await?;
                         let (give, come) = mpsc::channel(PIECES);
-                        let put = tar.put_members(come, members);
+                        let put = tar.put_members(come, members, &lonely);
                         let (read, put) = tokio::join!(opened.read(part, give), put);
                         read.and(put)?;
                     }
@@ -214,30 +229,45 @@ async fn read(
 /// What borg's list says of the paths.
 struct Looked {
     missing: Option<String>,
-    is_one_file: bool,
+    /// The path of its content, when it is one file.
+    file: Option<String>,
 }
 
 async fn look(bench: &Bench<'_>, spec: &DownloadSpec, name: &str) -> Result<Looked, NoOutcome> {
     let (give, mut come) = mpsc::channel::<String>(LINES);
     let call = bench.call(command::list_entries(&spec.access, name, &spec.paths));
     let taking = async {
-        let (mut entries, mut files) = (0_u64, 0_u64);
+        let (mut entries, mut file) = (0_u64, None);
         let mut found = vec![false; spec.paths.len()];
         while let Some(line) = come.recv().await {
-            let Ok(Listed { kind, path }) = serde_json::from_str(&line) else { continue };
+            let Ok(Listed { kind, path, linktarget }) = serde_json::from_str(&without_lone(&line)) else {
+                continue;
+            };
             entries += 1;
-            files += u64::from(kind == "-");
+            if kind == "-" || kind == "h" {
+                file = Some(if linktarget.is_empty() { path.clone() } else { linktarget });
+            }
             for (found, wanted) in found.iter_mut().zip(&spec.paths) {
                 let below = path.strip_prefix(wanted.trim_end_matches('/'));
                 *found |= below.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
             }
         }
-        (entries, files, found)
+        (file.filter(|_| entries == 1), found)
     };
-    let (listed, (entries, files, found)) = tokio::join!(bench.borg.run_lines(call, give), taking);
+    let (listed, (file, found)) = tokio::join!(bench.borg.run_lines(call, give), taking);
     listed?;
     let missing = spec.paths.iter().zip(found).find(|(_, found)| !found).map(|(path, _)| path.clone());
-    Ok(Looked { missing, is_one_file: entries == 1 && files == 1 })
+    Ok(Looked { missing, file })
+}
+
+/// Those that are not below another.
+fn outermost(paths: &[String]) -> Vec<String> {
+    let below = |path: &String, other: &String| path != other && Path::new(path).starts_with(other);
+    let mut outermost: Vec<String> =
+        paths.iter().filter(|path| !paths.iter().any(|other| below(path, other))).cloned().collect();
+    outermost.sort();
+    outermost.dedup();
+    outermost
 }
 
 fn no_file(paths: &[String]) -> Failure {

@@ -2,6 +2,8 @@
 
 use super::ground::Ground;
 use super::restore::{LINES, Part};
+use super::store::files::chosen;
+use super::store::members::{Members, Wanted, broken};
 use super::{Bench, Finished, finished, index};
 use crate::control::NoOutcome;
 use crate::core::command;
@@ -19,6 +21,7 @@ use strongroom_domain::job::{Conflict, JobResult, RestoreSpec};
 use strongroom_domain::preview::FilesPreview;
 use strongroom_domain::{Failure, FailureCode};
 use tokio::sync::mpsc;
+use tokio_tar::EntryType;
 
 /// An entry of an archive, as `borg list --json-lines` has it.
 #[derive(Debug, Deserialize)]
@@ -91,14 +94,22 @@ impl Entries<'_> {
         match self.store {
             Some(opened) => {
                 let archive = opened.target(&self.spec.archive).await?;
-                for artefact in archive.manifest.dump.artefacts {
-                    let is_chosen = self.paths.is_empty()
-                        || self.paths.iter().any(|path| Path::new(&artefact.path).starts_with(path));
-                    if is_chosen {
-                        seen(&artefact.path);
-                        let (path, size) = (artefact.path, artefact.size_bytes);
-                        let _ = give.send(Entry { kind: "-".into(), path, mtime: None, size }).await;
-                    }
+                let chosen = chosen(&archive.manifest.dump.artefacts, self.paths)?;
+                for artefact in chosen.whole {
+                    seen(&artefact.path);
+                    let (path, size) = (artefact.path, artefact.size_bytes);
+                    let _ = give.send(Entry { kind: "-".into(), path, mtime: None, size }).await;
+                }
+                if let Some((part, paths)) = chosen.inside {
+                    let (pieces, come) = mpsc::channel(LINES);
+                    let listing = members(come, &paths, give, seen);
+                    let mut control = self.bench.control.clone();
+                    let (read, listed) = tokio::select! {
+                        both = async { tokio::join!(opened.read(&part, pieces), listing) } => both,
+                        why = control.stopped() => return Err(NoOutcome::Stopped(why)),
+                    };
+                    read?;
+                    listed?;
                 }
             }
             None => {
@@ -129,6 +140,39 @@ impl Entries<'_> {
         }
         Ok(())
     }
+}
+
+/// The members of the part that holds files, as borg would list them.
+async fn members(
+    come: mpsc::Receiver<Vec<u8>>,
+    paths: &[String],
+    give: mpsc::Sender<Entry>,
+    mut seen: impl FnMut(&str),
+) -> Result<(), Failure> {
+    let mut wanted = Wanted::new(paths);
+    let mut members = Members::of(come)?;
+    while let Some(member) = members.next().await? {
+        let path = member.path().map_err(broken)?.into_owned();
+        if !wanted.takes(&path) {
+            continue;
+        }
+        let path = path.to_string_lossy().trim_end_matches('/').to_owned();
+        seen(&path);
+        let kind = match member.header().entry_type() {
+            EntryType::Directory => "d",
+            EntryType::Symlink => "l",
+            EntryType::Fifo => "p",
+            EntryType::Block | EntryType::Char => "b",
+            // Of a hard link neither size nor time is told: it is never taken for what stands there.
+            EntryType::Link => "h",
+            _ => "-",
+        };
+        let at = member.header().mtime().ok().and_then(|s| i64::try_from(s).ok());
+        let at = at.filter(|_| kind == "-").and_then(|s| jiff::Timestamp::from_second(s).ok());
+        let mtime = at.map(|at| at.to_zoned(TimeZone::UTC).datetime().to_string());
+        let _ = give.send(Entry { kind: kind.into(), path, mtime, size: member.effective_size() }).await;
+    }
+    members.end().await
 }
 
 /// Holds entries against what stands there. Borg lists a folder right before what is in it.

@@ -5,6 +5,7 @@ mod contents;
 mod copy;
 pub mod files;
 mod making;
+pub mod members;
 mod storing;
 
 use super::{Bench, Finished, download, finished, restore, restore_cluster, restore_database};

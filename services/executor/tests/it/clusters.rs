@@ -279,6 +279,9 @@ async fn a_link_that_is_gone_or_was_changed_is_told_before_anything_is_there() -
     let missing = all.stage.failure(all.restore(&second, json!({})), Code::ArchiveMissing).await?;
     assert!(missing.message.contains(name), "{missing:?}");
     all.nothing_is_left();
+    // And nothing is made on what can never be restored.
+    let broken = all.stage.failure(all.backup("incremental", Some(&second)), Code::ChainBroken).await?;
+    assert!(broken.message.contains(name), "{broken:?}");
 
     // Nothing is put where it was not allowed.
     let outside = json!({ "target": all.stage.path("outside") });

@@ -132,6 +132,14 @@ async fn files_of_borg_come_as_they_are_as_a_tar_and_as_a_zip() -> Result<()> {
     let file = format!("{inside}/a b/é\nx.sql");
     let raw = bytes(&stage, download(&access, &archive, "raw", &[&file])).await?;
     assert!(raw == vec![9; 1_300_000]);
+    // A file of two names, of which borg keeps the content under the first; and paths of which one is below another.
+    for name in ["small", "small again"] {
+        let one = format!("{inside}/{name}");
+        assert_eq!(bytes(&stage, download(&access, &archive, "raw", &[&one])).await?, b"small", "{name}");
+    }
+    let both = bytes(&stage, download(&access, &archive, "tar", &[&file, &inside])).await?;
+    unpacked(&stage.path("both"), "tar", &both)?;
+    is_odd(&stage.path("both").join(&inside), "tar")?;
     for form in ["tar", "zip"] {
         let back = stage.path(&format!("back-{form}"));
         let all = bytes(&stage, download(&access, &archive, form, &[])).await?;
@@ -176,6 +184,16 @@ async fn files_of_a_dump_store_come_in_the_same_forms() -> Result<()> {
         unpacked(&part, form, &bytes(&stage, download(&access, &archive, form, &[&small])).await?)?;
         assert_eq!(std::fs::read_to_string(part.join(&small))?, "small");
         assert!(!part.join(&inside).join("a b").exists());
+    }
+    for name in ["small", "small again"] {
+        let one = format!("{inside}/{name}");
+        assert_eq!(bytes(&stage, download(&access, &archive, "raw", &[&one])).await?, b"small", "{name}");
+        for form in ["tar", "zip"] {
+            let alone = stage.path(&format!("{name}-{form}"));
+            unpacked(&alone, form, &bytes(&stage, download(&access, &archive, form, &[&one])).await?)?;
+            assert_eq!(std::fs::read_to_string(alone.join(&one))?, "small", "{name} {form}");
+            assert!(!alone.join("LEFT-OUT.txt").exists());
+        }
     }
     let file = format!("{inside}/a b/é\nx.sql");
     assert!(bytes(&stage, download(&access, &archive, "raw", &[&file])).await? == vec![9; 1_300_000]);

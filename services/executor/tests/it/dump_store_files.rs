@@ -119,6 +119,26 @@ async fn a_path_of_many_comes_back_alone_and_one_that_is_not_there_leaves_nothin
     stage.success(of(&["files.tar".to_owned()])).await?;
     let listed = Command::new("tar").arg("--list").arg("--file").arg(back.join("files.tar")).output()?;
     assert!(String::from_utf8_lossy(&listed.stdout).contains("/.env"));
+    // A file of two names comes back under either, without the other.
+    for name in [".env", "env-again"] {
+        let alone = folder(&stage, &format!("alone {name}"))?;
+        stage.success(restore(&access, &archive, &alone, &[format!("{inside}/{name}")])).await?;
+        assert_eq!(std::fs::read_to_string(alone.join(&inside).join(name))?, "KEY=1\n");
+        assert_eq!(names(&alone.join(&inside))?, BTreeSet::from([name.to_owned()]));
+    }
+    // What a restore would do is told of the files, and not of the part that they are in.
+    let preview = async |paths: &[String], policy: &str| {
+        let mut dry = of(paths);
+        dry["dry_run"] = json!(true);
+        dry["on_conflict"] = json!(policy);
+        let outcome = serde_json::to_value(stage.success(dry).await?)?;
+        Ok::<_, anyhow::Error>(outcome["result"]["preview"].clone())
+    };
+    let told = preview(&[format!("{inside}/-b")], "overwrite").await?;
+    assert_eq!((&told["files"], &told["overwritten"]["total"]), (&json!(1), &json!(1)), "{told}");
+    let told = preview(&[], "fail").await?;
+    assert!(told["refusal"].is_string() && told["in_the_way"]["total"] == 1, "{told}");
+    assert!(told["created"]["total"].as_u64() > Some(2), "{told}");
     // Back over the original.
     std::fs::remove_dir_all(app.join("-b"))?;
     let mut original = of(&[format!("{inside}/-b")]);

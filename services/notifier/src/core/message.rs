@@ -28,8 +28,11 @@ pub struct OpenJob {
     kind: String,
     plan: Option<PlanId>,
     server: ServerId,
-    /// None for a test, of which nobody is told but who asked.
+    /// None for a job that works on none.
     repository: Option<RepositoryId>,
+    /// Who asked for it waits for its answer, and nobody else needs to hear of it.
+    #[serde(default)]
+    answered: bool,
     /// Nobody asked for it and nobody waits for it: it is told only when it did not do its work.
     #[serde(default)]
     quiet: bool,
@@ -43,6 +46,7 @@ impl OpenJob {
             plan: requested.spec.plan().cloned(),
             server: requested.server.clone(),
             repository: requested.spec.repository().cloned(),
+            answered: requested.spec.is_test() || matches!(requested.spec, JobSpec::Download(_)),
             // It belongs to a backup, which was told.
             quiet: requested.trigger == Trigger::System
                 && matches!(requested.spec, JobSpec::IndexArchive { .. }),
@@ -63,8 +67,8 @@ pub struct JobFinished {
     pub plan: Option<PlanId>,
     /// For which server.
     pub server: ServerId,
-    /// On which repository.
-    pub repository: RepositoryId,
+    /// On which repository; null for a job that works on none.
+    pub repository: Option<RepositoryId>,
     /// Why it did not do its work, when it did not.
     pub failure: Option<Cause>,
     /// The archive that it made, when it made one.
@@ -134,11 +138,10 @@ impl JobFinished {
             Event::JobAbandoned(e) => (Phase::Abandoned, Some(Cause::abandoned(&e.reason))),
             _ => return None,
         };
-        if open.quiet && phase == Phase::Complete {
+        if open.answered || (open.quiet && phase == Phase::Complete) {
             return None;
         }
         let OpenJob { kind, plan, server, repository, .. } = open;
-        let repository = repository?;
         Some(Self { job, kind, phase, plan, server, repository, failure, archive, findings })
     }
 

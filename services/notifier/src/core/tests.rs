@@ -153,6 +153,30 @@ fn an_index_that_nobody_asked_for_is_told_of_only_when_it_fails() {
 }
 
 #[test]
+fn what_somebody_waits_for_is_told_to_nobody_else_and_what_touches_a_database_is() {
+    let access = serde_json::json!({ "repository": "web", "location": "/srv/web", "encryption": "none" });
+    let archive = serde_json::json!({ "id": Uuid::nil(), "name": "a", "borg_id": "aa" });
+    let told = |spec: serde_json::Value| {
+        let mut log = Log::default();
+        log.channel("ops");
+        log.requested_by(serde_json::from_value(spec).unwrap(), Trigger::Manual);
+        log.failed();
+        log.fold(0).pending().len()
+    };
+    let download =
+        serde_json::json!({ "kind": "download", "access": access, "archive": archive, "form": "tar" });
+    let restore = |dry_run: bool| {
+        serde_json::json!({
+            "kind": "restore-dump", "path": "/srv/dumps/x.sql", "allowed_roots": ["/srv/dumps"], "dry_run": dry_run,
+            "into": { "type": "postgresql", "database": "shop" },
+        })
+    };
+    let test = serde_json::json!({ "kind": "test-source", "source": { "type": "sqlite", "paths": ["/a"] } });
+    assert_eq!([told(download), told(test), told(restore(true))], [0, 0, 0]);
+    assert_eq!(told(restore(false)), 1, "a restore that works on no repository is told as well");
+}
+
+#[test]
 fn history_is_not_told_but_what_was_begun_is_gone_on_with() {
     let (mut log, about) = failed_job();
     let id = notification_id(about, &"ops".parse().unwrap());

@@ -1,18 +1,16 @@
 //! A tar of what lies in a dump store, and a zip of what is in a tar, as it comes.
 
+use crate::jobs::store::members::{Lonely, Members, Wanted, broken, reader};
 use async_zip::base::write::ZipFileWriter;
 use async_zip::{AttributeCompatibility, Compression, ZipDateTimeBuilder, ZipEntryBuilder, ZipString};
-use bytes::Bytes;
-use futures::{Stream, StreamExt};
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use strongroom_domain::{Failure, FailureCode};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, DuplexStream};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
-use tokio_tar::{Archive, Builder, EntryType, Header};
+use tokio_tar::{Builder, EntryType, Header};
 use tokio_util::compat::TokioAsyncWriteCompatExt;
-use tokio_util::io::StreamReader;
 
 /// How much is passed on at once.
 const PIECE_BYTES: usize = 256 << 10;
@@ -29,28 +27,6 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self { entries: 200_000 }
-    }
-}
-
-/// What comes in pieces, to be read.
-fn reader(mut come: mpsc::Receiver<Vec<u8>>) -> impl AsyncRead + Unpin + Send + Sync {
-    let pieces = futures::stream::poll_fn(move |context| {
-        come.poll_recv(context).map(|piece| piece.map(|piece| Ok::<_, io::Error>(Bytes::from(piece))))
-    });
-    StreamReader::new(Synced(pieces))
-}
-
-/// Whoever polls it has it for itself alone.
-struct Synced<S>(S);
-
-impl<S: Stream + Unpin> Stream for Synced<S> {
-    type Item = S::Item;
-
-    fn poll_next(
-        mut self: std::pin::Pin<&mut Self>,
-        context: &mut std::task::Context<'_>,
-    ) -> std::task::Poll<Option<Self::Item>> {
-        self.0.poll_next_unpin(context)
     }
 }
 
@@ -107,47 +83,46 @@ impl Tar {
         put.map_err(|e| failed(path, &e))
     }
 
-    /// Puts in the members of another tar that are at or below these paths; all of them, when there is none.
+    /// Puts in the members of another tar that are at or below these paths; all of them, when there is none. A file whose own
+    /// name is not wanted comes under the first of its names that is.
     pub async fn put_members(
         &mut self,
         come: mpsc::Receiver<Vec<u8>>,
-        wanted: &[String],
+        paths: &[String],
+        lonely: &[Lonely],
     ) -> Result<(), Failure> {
-        let broken = |e: io::Error| failed("the files of the archive", &e);
-        let mut found = vec![false; wanted.len()];
-        let mut tar = reader(come);
-        let mut archive = Archive::new(&mut tar);
-        let mut entries = archive.entries().map_err(broken)?;
-        while let Some(entry) = entries.next().await {
-            let mut entry = entry.map_err(broken)?;
-            let path = entry.path().map_err(broken)?.into_owned();
-            let mut is_wanted = wanted.is_empty();
-            for (found, wanted) in found.iter_mut().zip(wanted) {
-                let below = path.starts_with(wanted);
-                *found |= below;
-                is_wanted |= below;
+        let mut wanted = Wanted::new(paths);
+        let mut members = Members::of(come)?;
+        while let Some(mut member) = members.next().await? {
+            let path = member.path().map_err(broken)?.into_owned();
+            let is_wanted = wanted.takes(&path);
+            let mut header = member.header().clone();
+            header.set_size(member.effective_size());
+            if let Some(alone) = lonely.iter().find(|lonely| lonely.target == path) {
+                self.builder.append_data(&mut header, &alone.link, &mut member).await.map_err(broken)?;
+                continue;
             }
             if !is_wanted {
                 continue;
             }
-            let mut header = entry.header().clone();
-            header.set_size(entry.effective_size());
-            if let Some(link) = entry.link_name().map_err(broken)?.map(|link| link.into_owned()) {
+            if let Some(mut link) = member.link_name().map_err(broken)?.map(|link| link.into_owned()) {
+                if member.header().entry_type() == EntryType::Link
+                    && let Some(alone) = lonely.iter().find(|lonely| lonely.target == link)
+                {
+                    if alone.link == path {
+                        continue;
+                    }
+                    link.clone_from(&alone.link);
+                }
                 self.long_link(&link).await.map_err(broken)?;
                 // The short form of a long one is not looked at; one that fits is the whole.
                 let _ = header.set_link_name(&link);
             }
-            self.builder.append_data(&mut header, &path, &mut entry).await.map_err(broken)?;
+            self.builder.append_data(&mut header, &path, &mut member).await.map_err(broken)?;
         }
-        drop(entries);
-        drop(archive);
-        // Behind its end mark there may be more zeros: its digest is of all.
-        tokio::io::copy(&mut tar, &mut tokio::io::sink()).await.map_err(broken)?;
-        match wanted.iter().zip(found).find(|(_, found)| !found) {
-            Some((path, _)) => {
-                let message = format!("'{path}' is not in the archive");
-                Err(Failure::new(FailureCode::PathNotInArchive, message))
-            }
+        members.end().await?;
+        match wanted.missing() {
+            Some(path) => Err(not_there(path)),
             None => Ok(()),
         }
     }
@@ -177,49 +152,56 @@ impl Tar {
     }
 }
 
+/// What a member of a tar is that is asked for alone.
+pub enum Single {
+    /// Its content was given.
+    Given,
+    /// It is another name of this one.
+    LinkTo(PathBuf),
+}
+
 /// Gives the content of one member of a tar; the rest is read for the digest of all.
 pub async fn member(
     come: mpsc::Receiver<Vec<u8>>,
-    give: mpsc::Sender<Vec<u8>>,
-    wanted: &str,
-) -> Result<(), Failure> {
-    let broken = |e: io::Error| failed("the files of the archive", &e);
-    let mut tar = reader(come);
-    let mut archive = Archive::new(&mut tar);
-    let mut entries = archive.entries().map_err(broken)?;
+    give: &mpsc::Sender<Vec<u8>>,
+    wanted: &Path,
+) -> Result<Single, Failure> {
+    let mut members = Members::of(come)?;
     let mut found = None;
-    while let Some(entry) = entries.next().await {
-        let mut entry = entry.map_err(broken)?;
-        if found.is_some() || entry.path().map_err(broken)? != Path::new(wanted) {
+    while let Some(mut member) = members.next().await? {
+        if found.is_some() || member.path().map_err(broken)? != wanted {
             continue;
         }
-        found = Some(entry.header().entry_type());
-        if found == Some(EntryType::Regular) {
-            loop {
-                let mut piece = vec![0_u8; PIECE_BYTES];
-                let n = entry.read(&mut piece).await.map_err(broken)?;
-                piece.truncate(n);
-                // Nobody who goes away is told: he knows.
-                if n == 0 || give.send(piece).await.is_err() {
-                    break;
-                }
+        let kind = member.header().entry_type();
+        let target = member.link_name().map_err(broken)?.map(|target| target.into_owned());
+        found = Some((kind, target));
+        if kind != EntryType::Regular {
+            continue;
+        }
+        loop {
+            let mut piece = vec![0_u8; PIECE_BYTES];
+            let n = member.read(&mut piece).await.map_err(broken)?;
+            piece.truncate(n);
+            // Nobody who goes away is told: he knows.
+            if n == 0 || give.send(piece).await.is_err() {
+                break;
             }
         }
     }
-    drop(entries);
-    drop(archive);
-    tokio::io::copy(&mut tar, &mut tokio::io::sink()).await.map_err(broken)?;
+    members.end().await?;
     match found {
-        Some(EntryType::Regular) => Ok(()),
+        Some((EntryType::Regular, _)) => Ok(Single::Given),
+        Some((EntryType::Link, Some(target))) => Ok(Single::LinkTo(target)),
         Some(_) => {
-            let message = format!("'{wanted}' is no file with content: ask for a tar or a zip");
+            let message = format!("'{}' is no file with content: ask for a tar or a zip", wanted.display());
             Err(Failure::new(FailureCode::WrongForm, message))
         }
-        None => {
-            let message = format!("'{wanted}' is not in the archive");
-            Err(Failure::new(FailureCode::PathNotInArchive, message))
-        }
+        None => Err(not_there(&wanted.display().to_string())),
     }
+}
+
+fn not_there(path: &str) -> Failure {
+    Failure::new(FailureCode::PathNotInArchive, format!("'{path}' is not in the archive"))
 }
 
 /// Makes a zip of a tar. Links to files that are in it and devices have no form that all programs read: a file in the zip tells which
@@ -229,16 +211,12 @@ pub async fn zip(
     give: mpsc::Sender<Vec<u8>>,
     limits: Limits,
 ) -> Result<(), Failure> {
-    let broken = |e: io::Error| failed("the tar", &e);
     let unwritten = |e: async_zip::error::ZipError| failed("the zip", &e);
     let (writer, passing) = writer(give);
     let mut zip = ZipFileWriter::new(writer.compat_write());
-    let mut tar = reader(come);
-    let mut archive = Archive::new(&mut tar);
-    let mut entries = archive.entries().map_err(broken)?;
+    let mut members = Members::of(come)?;
     let (mut left_out, mut count) = (Vec::new(), 0_usize);
-    while let Some(entry) = entries.next().await {
-        let mut entry = entry.map_err(broken)?;
+    while let Some(mut entry) = members.next().await? {
         count += 1;
         if count > limits.entries {
             let message = format!("a zip holds {} entries at most: ask for a tar", limits.entries);
@@ -280,10 +258,7 @@ pub async fn zip(
             _ => left_out.push(format!("{path}: a device or a pipe")),
         }
     }
-    drop(entries);
-    drop(archive);
-    // Behind its end mark there may be more zeros, and who writes them is not to be told that nobody reads.
-    tokio::io::copy(&mut tar, &mut tokio::io::sink()).await.map_err(broken)?;
+    members.end().await?;
     if !left_out.is_empty() {
         let text = format!("A zip has no form for these; a tar has.\n\n{}\n", left_out.join("\n"));
         let new = made(LEFT_OUT.into(), 0o100_644, date(0), Compression::Deflate);

@@ -64,7 +64,7 @@ impl Place {
                 "{} {what}; a server is restored into a folder that is empty or not there",
                 self.whole.display()
             );
-            Err(Failure::new(FailureCode::TargetExists, message))
+            Err(stands_there(message))
         };
         match fs::read_dir(&self.whole) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
@@ -117,7 +117,7 @@ impl Place {
             | io::ErrorKind::AlreadyExists
             | io::ErrorKind::NotADirectory => {
                 let message = format!("{} is not empty any more", self.whole.display());
-                Failure::new(FailureCode::TargetExists, message)
+                stands_there(message)
             }
             _ => failed(e),
         })?;
@@ -129,4 +129,9 @@ impl Place {
     fn failed(&self, error: &io::Error) -> Failure {
         file_failure(&self.whole.display().to_string(), error)
     }
+}
+/// A server is never put over another one, whatever is asked for.
+fn stands_there(message: String) -> Failure {
+    let advice = "Choose a folder that is empty or not there yet.".to_owned();
+    Failure { advice, ..Failure::new(FailureCode::TargetExists, message) }
 }

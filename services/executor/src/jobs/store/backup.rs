@@ -38,6 +38,8 @@ pub async fn run(
     let storing = async {
         // Before anything is stopped.
         sources_are_there(spec)?;
+        let chain = stoppable(bench, async { Ok(chain_is_there(opened, spec).await?) });
+        Box::pin(chain).await?;
         // On the heap: it is large, and would be carried along by all that waits for it.
         let storing = Box::pin(stoppable(bench, store_all(bench, spec, opened, streams, &name)));
         quiesce::around(bench, spec, storing).await
@@ -50,6 +52,32 @@ pub async fn run(
     let space = stoppable(bench, async { Ok(opened.store.space().await?) }).await.unwrap_or_default();
     let result = JobResult::Backup { archive: archive.facts, recovered, space };
     Ok(finished(result, findings, tail))
+}
+
+/// What is made on an archive that is gone, or not whole, can never be restored.
+async fn chain_is_there(opened: &Opened<'_>, spec: &BackupSpec) -> Result<(), Failure> {
+    let mut next = spec.base.as_ref().map(|base| base.archive.clone());
+    while let Some(target) = next {
+        let broken = |why: String| {
+            let message = format!("the archive {}, which the next one would need, {why}", target.name);
+            Failure::new(FailureCode::ChainBroken, message)
+        };
+        let archive = match opened.target(&target).await {
+            Ok(archive) => archive,
+            Err(failure) if failure.code == FailureCode::ArchiveMissing => {
+                return Err(broken("is not in the repository any more".into()));
+            }
+            Err(failure) if failure.code == FailureCode::ArchiveDamaged => {
+                return Err(broken(format!("is damaged: {}", failure.message)));
+            }
+            Err(failure) => return Err(failure),
+        };
+        if let Some(missing) = opened.what_is_missing(&archive).await? {
+            return Err(broken(format!("is not whole: {missing}")));
+        }
+        next = archive.manifest.dump.physical.and_then(|physical| physical.base);
+    }
+    Ok(())
 }
 
 async fn store_all(

@@ -1,5 +1,6 @@
 //! The parts of an archive in a dump store, as files.
 
+use super::members::{self, Lonely};
 use super::stoppable;
 use crate::child::{Input, Plan};
 use crate::control::NoOutcome;
@@ -42,7 +43,14 @@ pub async fn extract(
             stoppable(bench, async { Ok(write(opened, artefact, &folder).await?) }).await?;
         }
         if let Some((artefact, members)) = inside {
-            stoppable(bench, unpack(bench, opened, &artefact, &members, &folder)).await?;
+            let unpacking = async {
+                let lonely = lonely_in(opened, &artefact, &members).await?;
+                let targets = lonely.iter().map(|lonely| lonely.target.display().to_string());
+                let with_targets: Vec<String> = members.iter().cloned().chain(targets).collect();
+                unpack(bench, opened, &artefact, &with_targets, &folder).await?;
+                Ok(leave_out(&lonely, &members, &folder)?)
+            };
+            stoppable(bench, Box::pin(unpacking)).await?;
         }
     }
     Ok((Findings::default(), Vec::new()))
@@ -80,6 +88,37 @@ pub fn chosen(all: &[Artefact], paths: &[String]) -> Result<Chosen, Failure> {
 fn not_there(path: &str) -> Failure {
     let message = format!("'{path}' is not in the archive; nothing was restored");
     Failure::new(FailureCode::PathNotInArchive, message)
+}
+
+/// The wanted members that are other names of files which are not wanted themselves.
+pub async fn lonely_in(
+    opened: &Opened<'_>,
+    artefact: &Artefact,
+    members: &[String],
+) -> Result<Vec<Lonely>, Failure> {
+    if members.is_empty() {
+        return Ok(Vec::new());
+    }
+    let (give, come) = mpsc::channel(PIECES);
+    let (read, found) = tokio::join!(opened.read(artefact, give), members::lonely(come, members));
+    read?;
+    found
+}
+
+/// Takes away the names that were unpacked for the sake of others, and the folders that they were in.
+fn leave_out(lonely: &[Lonely], members: &[String], folder: &Path) -> Result<(), Failure> {
+    for Lonely { target, .. } in lonely {
+        let failed = |e: std::io::Error| file_failure(&target.display().to_string(), &e);
+        std::fs::remove_file(folder.join(target)).map_err(failed)?;
+        for parent in target.ancestors().skip(1).filter(|parent| *parent != Path::new("")) {
+            let is_wanted = members.iter().any(|member| parent.starts_with(member));
+            // One that holds something else stays.
+            if is_wanted || std::fs::remove_dir(folder.join(parent)).is_err() {
+                break;
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Unpacks these of the files, or all. `tar` itself leads nothing out of the folder: it takes neither `..` nor the first slash,
