@@ -92,6 +92,18 @@ impl Single {
         ))
     }
 
+    /// Runs the client; it must succeed. What it printed.
+    pub fn run(&self, arguments: &[&str]) -> Result<String> {
+        let (code, out, err) = self.client(arguments)?;
+        assert_eq!(code, 0, "{arguments:?}: {err}{out}");
+        Ok(out)
+    }
+
+    /// The same, of words with spaces in between.
+    pub fn run_line(&self, line: &str) -> Result<String> {
+        self.run(&line.split(' ').collect::<Vec<_>>())
+    }
+
     /// Runs the client with `--output json`; it must succeed.
     pub fn client_json(&self, arguments: &[&str]) -> Result<Value> {
         let (code, out, err) = self.client(&[arguments, &["--output", "json"]].concat())?;

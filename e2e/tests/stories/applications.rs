@@ -37,11 +37,7 @@ async fn an_application_is_kept_as_one_and_its_service_runs_again() -> Result<()
     std::fs::write(&quiesce_file, quiesce.to_string())?;
     std::fs::write(&hooks_file, json!({ "after": [{ "command": [hooks.join("tell")] }] }).to_string())?;
     let text = |path: &Path| path.display().to_string();
-    let run = |arguments: &[&str]| -> Result<String> {
-        let (code, out, err) = single.client(arguments)?;
-        assert_eq!(code, 0, "{arguments:?}: {err}{out}");
-        Ok(out)
-    };
+    let run = |arguments: &[&str]| single.run(arguments);
     let back = single.folder().canonicalize()?.join("back");
     std::fs::create_dir(&back)?;
     run(&["servers", "set", "web", "--node", "local", "--restore-root", &text(&back)])?;

@@ -12,11 +12,7 @@ async fn everything_can_be_done_with_the_client() -> Result<()> {
     let restored = single.folder().join("restored");
     std::fs::create_dir_all(&restored)?;
     let text = |p: &std::path::Path| p.display().to_string();
-    let run = |arguments: &[&str]| -> Result<String> {
-        let (code, out, err) = single.client(arguments)?;
-        assert_eq!(code, 0, "{arguments:?}: {err}{out}");
-        Ok(out)
-    };
+    let run = |arguments: &[&str]| single.run(arguments);
     run(&["servers", "set", "web", "--node", "local", "--restore-root", &text(&restored)])?;
     run(&["destinations", "set", "disk", "--path", &text(&single.folder().join("repositories"))])?;
     let shown =
@@ -56,11 +52,7 @@ async fn everything_can_be_done_with_the_client() -> Result<()> {
 async fn whatever_can_be_defined_can_be_changed_and_taken_away_with_the_client() -> Result<()> {
     let single = Single::start().await?;
     single.api.node_joined().await?;
-    let run = |arguments: &[&str]| -> Result<String> {
-        let (code, out, err) = single.client(arguments)?;
-        assert_eq!(code, 0, "{arguments:?}: {err}{out}");
-        Ok(out)
-    };
+    let run = |arguments: &[&str]| single.run(arguments);
     let show = |arguments: &[&str]| single.client_json(arguments);
     run(&["servers", "set", "web", "--node", "local", "--restore-root", "/srv/back", "--max-jobs", "2"])?;
     assert_eq!(show(&["servers", "show", "web"])?["max_concurrent_jobs"], 2);

@@ -16,11 +16,7 @@ async fn a_database_that_was_spoilt_comes_back_under_its_name_and_the_spoilt_one
     )?;
     let single = Single::start().await?;
     single.api.node_joined().await?;
-    let run = |arguments: &[&str]| -> Result<String> {
-        let (code, out, err) = single.client(arguments)?;
-        assert_eq!(code, 0, "{arguments:?}: {err}{out}");
-        Ok(out)
-    };
+    let run = |arguments: &[&str]| single.run(arguments);
     let password = single.folder().join("password");
     std::fs::write(&password, format!("{POSTGRES_PASSWORD}\n"))?;
     let (password, port) = (password.display().to_string(), server.port().to_string());
@@ -123,12 +119,7 @@ async fn a_mysql_database_that_was_spoilt_is_replaced_by_what_was_backed_up() ->
     )?;
     let single = Single::start().await?;
     single.api.node_joined().await?;
-    let run = |arguments: &str| -> Result<String> {
-        let words: Vec<&str> = arguments.split(' ').collect();
-        let (code, out, err) = single.client(&words)?;
-        assert_eq!(code, 0, "{arguments}: {err}{out}");
-        Ok(out)
-    };
+    let run = |line: &str| single.run_line(line);
     let password = single.folder().join("password");
     std::fs::write(&password, format!("{MYSQL_PASSWORD}\n"))?;
     let (password, port) = (password.display(), server.port());

@@ -18,12 +18,7 @@ async fn what_only_its_owner_can_read_comes_back_with_the_owners_key() -> Result
     )?;
     let single = Single::start().await?;
     single.api.node_joined().await?;
-    let run = |arguments: &str| -> Result<String> {
-        let words: Vec<&str> = arguments.split(' ').collect();
-        let (code, out, err) = single.client(&words)?;
-        assert_eq!(code, 0, "{arguments}: {err}{out}");
-        Ok(out)
-    };
+    let run = |line: &str| single.run_line(line);
     let key = age::x25519::Identity::generate();
     let secret = key.to_string().expose_secret().to_owned();
     let place = single.folder().join("dumps");
@@ -113,12 +108,7 @@ async fn what_only_its_owner_can_read_comes_back_with_the_owners_key() -> Result
 async fn a_second_copy_is_made_by_itself_and_is_enough_when_the_first_place_burns() -> Result<()> {
     let single = Single::start().await?;
     single.api.node_joined().await?;
-    let run = |arguments: &str| -> Result<String> {
-        let words: Vec<&str> = arguments.split(' ').collect();
-        let (code, out, err) = single.client(&words)?;
-        assert_eq!(code, 0, "{arguments}: {err}{out}");
-        Ok(out)
-    };
+    let run = |line: &str| single.run_line(line);
     let folder = |name: &str| -> Result<std::path::PathBuf> {
         let folder = single.folder().join(name);
         std::fs::create_dir(&folder)?;

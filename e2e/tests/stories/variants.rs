@@ -16,12 +16,7 @@ async fn a_mistake_is_undone_by_the_server_as_it_was_a_moment_before() -> Result
     };
     let single = Single::start().await?;
     single.api.node_joined().await?;
-    let run = |arguments: &str| -> Result<String> {
-        let words: Vec<&str> = arguments.split(' ').collect();
-        let (code, out, err) = single.client(&words)?;
-        assert_eq!(code, 0, "{arguments}: {err}{out}");
-        Ok(out)
-    };
+    let run = |line: &str| single.run_line(line);
     let roots = tempfile::tempdir()?;
     std::fs::set_permissions(roots.path(), std::fs::Permissions::from_mode(0o755))?;
     let place = single.folder().join("dumps");
