@@ -4,7 +4,7 @@ use crate::body;
 use crate::problem::Problem;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
-use strongroom_domain::job::DatabaseTarget;
+use strongroom_domain::job::{Conflict, DatabaseTarget};
 use strongroom_domain::source::{Application, Source, mongodb, mysql, postgresql};
 use strongroom_domain::{FieldError, SecretRef};
 
@@ -117,6 +117,15 @@ impl Connection {
         }
     }
 
+    /// Refuses a password where none is asked for.
+    pub fn takes_password(&self) -> Result<(), Problem> {
+        if self.is_by_peer() {
+            let message = "must be absent with os_user: peer authentication asks for none";
+            return Err(Problem::field("password", message));
+        }
+        Ok(())
+    }
+
     /// Sets it.
     pub fn set_password(&mut self, password: Option<SecretRef>) {
         match self {
@@ -124,5 +133,45 @@ impl Connection {
             Self::Mysql(connection) => connection.password = password,
             Self::Mongodb(connection) => connection.password = password,
         }
+    }
+}
+
+/// What a restored database of a system cannot be called.
+pub fn check_name(problems: &mut Vec<FieldError>, system: &str, name: &str) {
+    let is_own = match system {
+        "mysql" => {
+            mysql::check_name(problems, "as", name);
+            mysql::is_system(name)
+        }
+        "mongodb" => {
+            mongodb::check_name(problems, "as", name);
+            mongodb::is_system(name)
+        }
+        _ => {
+            postgresql::check_name(problems, "as", name);
+            if ["template0", "template1"].contains(&name) {
+                let message = "must be no template of PostgreSQL, from which databases are made";
+                problems.push(FieldError::new("as", message));
+            }
+            false
+        }
+    };
+    if is_own {
+        problems.push(FieldError::new("as", "must not be a database of the server itself"));
+    }
+}
+
+/// What cannot become of a database that stands at that name.
+pub fn check_conflict(problems: &mut Vec<FieldError>, system: &str, on_conflict: Conflict) {
+    let shown = match system {
+        "mysql" => "MySQL",
+        "mongodb" => "MongoDB",
+        _ => return,
+    };
+    if on_conflict == Conflict::KeepBoth {
+        let message = format!(
+            "must be 'fail' or 'overwrite': {shown} cannot rename a database; restore under another name with 'as'"
+        );
+        problems.push(FieldError::new("on_conflict", message));
     }
 }

@@ -1,11 +1,10 @@
 //! `POST /archives/{id}/restore-database`: a dump, back into a database server.
 
 use super::archives::{find_whole, target_of};
-use super::database_connection::Connection;
-use super::definition::{existing, referred};
+use super::database_connection::{Connection, check_conflict, check_name};
+use super::definition::existing;
 use super::plans::Plans;
 use super::repositories::reach_to_read;
-use super::servers::Servers;
 use crate::app::App;
 use crate::body::Secret;
 use crate::http::{Good, Request};
@@ -16,7 +15,6 @@ use serde_json::{Map, Value};
 use strongroom_domain::archive::{Artefact, Dump};
 use strongroom_domain::census::CheckQuery;
 use strongroom_domain::job::{Conflict, DatabaseTarget, JobSpec, Requested, RestoreDatabaseSpec, Trigger};
-use strongroom_domain::source::{mongodb, mysql, postgresql};
 use strongroom_domain::view::Archive;
 use strongroom_domain::{FieldError, Rejection};
 
@@ -93,13 +91,10 @@ pub async fn restore(app: &App, request: &Request, id: &str) -> Result<Good, Pro
         Secret::Kept => of_plan
             .filter(|of_plan| connection.is_where(of_plan))
             .and_then(|of_plan| of_plan.password().clone()),
-        Secret::Given(_) if connection.is_by_peer() => {
-            let message = "must be absent with os_user: peer authentication asks for none";
-            return Err(Problem::field("password", message));
-        }
         Secret::Given(text) => {
-            let server = referred::<Servers>(app, "server", server.as_str()).await?;
-            Some(seal::store_for_node(app, &format!("restore-{id}"), "password", &text, &server).await?)
+            connection.takes_password()?;
+            let name = format!("restore-{id}");
+            Some(seal::store_for_node(app, &name, "password", &text, &definition).await?)
         }
     };
     connection.set_password(sealed);
@@ -128,14 +123,8 @@ fn check(
 ) -> Result<(), Problem> {
     let mut problems = Vec::new();
     if system == "mysql" {
-        mysql::check_name(&mut problems, "as", database);
-        if mysql::is_system(database) {
-            problems.push(FieldError::new("as", "must not be a database of the server itself"));
-        }
-        if wanted.on_conflict == Conflict::KeepBoth {
-            let message = "must be 'fail' or 'overwrite': MySQL cannot rename a database; restore under another name with 'as'";
-            problems.push(FieldError::new("on_conflict", message));
-        }
+        check_name(&mut problems, system, database);
+        check_conflict(&mut problems, system, wanted.on_conflict);
         if wanted.no_owner {
             let message = "must be absent: databases of MySQL have no owner, and who defines views, triggers and procedures is part of the dump";
             problems.push(FieldError::new("no_owner", message));
@@ -143,11 +132,7 @@ fn check(
     } else if system == "mongodb" {
         of_mongodb(wanted, part, database, &mut problems);
     } else {
-        postgresql::check_name(&mut problems, "as", database);
-        if ["template0", "template1"].contains(&database) {
-            let message = "must be no template of PostgreSQL, from which databases are made";
-            problems.push(FieldError::new("as", message));
-        }
+        check_name(&mut problems, system, database);
         if wanted.no_owner && part.format.as_deref() == Some("plain") {
             let message = "is for dumps in the custom format: a plain one names its owners in its text";
             problems.push(FieldError::new("no_owner", message));
@@ -168,15 +153,9 @@ fn of_mongodb(wanted: &Wanted, part: &Artefact, database: &str, problems: &mut V
         problems.push(FieldError::new("as", message));
     }
     if !all {
-        mongodb::check_name(problems, "as", database);
-        if mongodb::is_system(database) {
-            problems.push(FieldError::new("as", "must not be a database of the server itself"));
-        }
+        check_name(problems, "mongodb", database);
     }
-    if wanted.on_conflict == Conflict::KeepBoth {
-        let message = "must be 'fail' or 'overwrite': MongoDB cannot rename a database; restore under another name with 'as'";
-        problems.push(FieldError::new("on_conflict", message));
-    }
+    check_conflict(problems, "mongodb", wanted.on_conflict);
     if wanted.no_owner {
         problems.push(FieldError::new("no_owner", "must be absent: databases of MongoDB have no owner"));
     }

@@ -1,7 +1,7 @@
 //! `POST /servers/{id}/restore-dump`: a dump in a file on a node, of whatever origin, into a database server.
 
 use super::archives::is_inside;
-use super::database_connection::Connection;
+use super::database_connection::{Connection, check_conflict, check_name};
 use super::definition::existing;
 use super::servers::Servers;
 use crate::app::App;
@@ -14,7 +14,6 @@ use serde_json::{Map, Value};
 use strongroom_domain::census::CheckQuery;
 use strongroom_domain::definition::check_absolute_path;
 use strongroom_domain::job::{Conflict, JobSpec, Requested, RestoreDumpSpec, Trigger};
-use strongroom_domain::source::{mysql, postgresql};
 use strongroom_domain::{FieldError, Rejection, ServerId};
 
 /// A name in an archive is no longer.
@@ -52,6 +51,16 @@ enum System {
     Mysql,
 }
 
+impl System {
+    /// The word for its sources.
+    fn word(self) -> &'static str {
+        match self {
+            Self::Postgresql => "postgresql",
+            Self::Mysql => "mysql",
+        }
+    }
+}
+
 /// `POST /servers/{id}/restore-dump`.
 pub async fn restore(app: &App, request: &Request, id: &str) -> Result<Good, Problem> {
     let mut fields = body::object(request)?;
@@ -62,8 +71,7 @@ pub async fn restore(app: &App, request: &Request, id: &str) -> Result<Good, Pro
         return Err(Problem::field("connection.password", "is not known here; give 'password'"));
     }
     let wanted: Wanted = body::understand(fields)?;
-    let system = if wanted.system == System::Mysql { "mysql" } else { "postgresql" };
-    let mut connection = Connection::understand(system, wanted.connection.clone())?;
+    let mut connection = Connection::understand(wanted.system.word(), wanted.connection.clone())?;
     let same = |spec: &JobSpec| {
         let JobSpec::RestoreDump(there) = spec else { return false };
         let (into, place) = Connection::of_target(&there.into);
@@ -88,11 +96,10 @@ pub async fn restore(app: &App, request: &Request, id: &str) -> Result<Good, Pro
     let name = format!("restore-{id}");
     let password = match password {
         Secret::None | Secret::Kept => None,
-        Secret::Given(_) if connection.is_by_peer() => {
-            let message = "must be absent with os_user: peer authentication asks for none";
-            return Err(Problem::field("password", message));
+        Secret::Given(text) => {
+            connection.takes_password()?;
+            Some(seal::store_for_node(app, &name, "password", &text, &definition).await?)
         }
-        Secret::Given(text) => Some(seal::store_for_node(app, &name, "password", &text, &definition).await?),
     };
     connection.set_password(password);
     let identity = match identity {
@@ -129,28 +136,11 @@ fn check(wanted: &Wanted, roots: &[String], connection: &Connection) -> Result<(
     if wanted.member.as_ref().is_some_and(|member| member.is_empty() || member.len() > MEMBER_BYTES) {
         problems.push(FieldError::new("member", "must be 1 to 4096 bytes"));
     }
-    match wanted.system {
-        System::Postgresql => {
-            postgresql::check_name(&mut problems, "as", &wanted.name);
-            if ["template0", "template1"].contains(&wanted.name.as_str()) {
-                let message = "must be no template of PostgreSQL, from which databases are made";
-                problems.push(FieldError::new("as", message));
-            }
-        }
-        System::Mysql => {
-            mysql::check_name(&mut problems, "as", &wanted.name);
-            if mysql::is_system(&wanted.name) {
-                problems.push(FieldError::new("as", "must not be a database of the server itself"));
-            }
-            if wanted.on_conflict == Conflict::KeepBoth {
-                let message = "must be 'fail' or 'overwrite': MySQL cannot rename a database; restore under another name with 'as'";
-                problems.push(FieldError::new("on_conflict", message));
-            }
-            if wanted.no_owner {
-                let message = "must be absent: databases of MySQL have no owner";
-                problems.push(FieldError::new("no_owner", message));
-            }
-        }
+    let system = wanted.system.word();
+    check_name(&mut problems, system, &wanted.name);
+    check_conflict(&mut problems, system, wanted.on_conflict);
+    if wanted.system == System::Mysql && wanted.no_owner {
+        problems.push(FieldError::new("no_owner", "must be absent: databases of MySQL have no owner"));
     }
     if let Some(problem) = wanted.check.as_ref().and_then(CheckQuery::problem) {
         problems.push(FieldError::new("check.query", problem));

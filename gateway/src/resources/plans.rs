@@ -176,11 +176,8 @@ pub async fn with_password(
                 _ => None,
             }
         }
-        Secret::Given(_) if connection.is_by_peer() => {
-            let message = "must be absent with os_user: peer authentication asks for none";
-            return Err(Problem::field("password", message));
-        }
         Secret::Given(text) => {
+            connection.takes_password()?;
             let server = referred::<Servers>(app, "server", for_server.as_str()).await?;
             Some(seal::store_for_node(app, name, "password", &text, &server).await?)
         }
