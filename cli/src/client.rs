@@ -299,7 +299,7 @@ impl Client {
         &self,
         request: reqwest::RequestBuilder,
     ) -> Result<reqwest::Response, ClientError> {
-        tokio::time::timeout(ANSWER, self.open(request)).await.map_err(|_| self.silent())?
+        tokio::time::timeout(ANSWER, self.open(request)).await.map_err(|_| self.silent(ANSWER))?
     }
 
     /// The next bytes of it; nothing at its end. One that breaks off before is an error.
@@ -307,12 +307,12 @@ impl Client {
         &self,
         response: &mut reqwest::Response,
     ) -> Result<Option<impl AsRef<[u8]> + use<>>, ClientError> {
-        let next = tokio::time::timeout(ANSWER, response.chunk()).await.map_err(|_| self.silent())?;
+        let next = tokio::time::timeout(ANSWER, response.chunk()).await.map_err(|_| self.silent(ANSWER))?;
         next.map_err(|e| self.unreachable(&e))
     }
 
-    fn silent(&self) -> ClientError {
-        let problem = format!("nothing came for {} s", ANSWER.as_secs());
+    fn silent(&self, within: std::time::Duration) -> ClientError {
+        let problem = format!("nothing came for {} s", within.as_secs());
         ClientError::Unreachable { url: self.url.clone(), problem }
     }
 
@@ -321,11 +321,7 @@ impl Client {
         &self,
         request: reqwest::RequestBuilder,
     ) -> Result<reqwest::Response, ClientError> {
-        let silent = || ClientError::Unreachable {
-            url: self.url.clone(),
-            problem: format!("nothing came for {} s", SILENCE.as_secs()),
-        };
-        tokio::time::timeout(SILENCE, self.open(request)).await.map_err(|_| silent())?
+        tokio::time::timeout(SILENCE, self.open(request)).await.map_err(|_| self.silent(SILENCE))?
     }
 
     /// A folder of an archive. The index of a new archive is made a moment after the backup: it is waited for.

@@ -78,6 +78,23 @@ impl Control {
     }
 }
 
+impl Control {
+    /// Works until it is done or is to stop, upon which it is dropped.
+    pub fn unless_stopped<T>(
+        mut self,
+        work: impl Future<Output = T>,
+    ) -> impl Future<Output = Result<T, NoOutcome>> {
+        // On the heap: it is large, and would be carried along twice by all that waits for it.
+        let work = Box::pin(work);
+        async move {
+            tokio::select! {
+                done = work => Ok(done),
+                why = self.stopped() => Err(NoOutcome::Stopped(why)),
+            }
+        }
+    }
+}
+
 /// Why a job came to no outcome.
 #[derive(Debug, Clone, PartialEq)]
 pub enum NoOutcome {

@@ -78,19 +78,9 @@ impl Gpg {
     }
 
     fn plan(&self, program: &Path, home: &Path, arguments: Vec<String>, input: Input) -> Plan {
-        let mut environment = program::environment();
-        environment.retain(|(name, _)| *name != "HOME");
-        environment.push(("HOME", self.home.clone().into()));
-        environment.push(("GNUPGHOME", home.into()));
-        Plan {
-            program: program.to_owned(),
-            arguments,
-            environment,
-            folder: Some("/".into()),
-            input,
-            user: None,
-            notes: self.notes.clone(),
-        }
+        let mut plan = program::plan(program, arguments, Some(&self.home), input, self.notes.clone());
+        plan.environment.push(("GNUPGHOME", home.into()));
+        plan
     }
 
     fn call(&self, home: &Path, arguments: Vec<String>) -> Plan {

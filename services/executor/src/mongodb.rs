@@ -155,19 +155,8 @@ impl<'a> Client<'a> {
     }
 
     fn plan_of(&self, program: &Path, arguments: Vec<String>, input: Input) -> Plan {
-        let mut environment = program::environment();
         // The shell keeps a log of what it does in its home: that goes with the job.
-        environment.retain(|(name, _)| *name != "HOME");
-        environment.push(("HOME", self.folder.clone().into()));
-        Plan {
-            program: program.to_owned(),
-            arguments,
-            environment,
-            folder: Some("/".into()),
-            input,
-            user: None,
-            notes: self.bench.state.children(),
-        }
+        program::plan(program, arguments, Some(&self.folder), input, self.bench.state.children())
     }
 
     async fn bench_ask(&self, plan: Plan) -> Result<Said, NoOutcome> {

@@ -178,18 +178,8 @@ impl<'a> Client<'a> {
     }
 
     fn plan_of(&self, program: &Path, arguments: Vec<String>, input: Input) -> Plan {
-        let mut environment = program::environment();
         // What lies in a home folder is not what the plan says.
-        environment.retain(|(name, _)| *name != "HOME");
-        Plan {
-            program: program.to_owned(),
-            arguments,
-            environment,
-            folder: Some("/".into()),
-            input,
-            user: None,
-            notes: self.bench.state.children(),
-        }
+        program::plan(program, arguments, None, input, self.bench.state.children())
     }
 
     /// How a database is counted.

@@ -58,6 +58,21 @@ pub async fn tell(plan: Plan, words: &[u8], mut control: Control) -> Result<Said
     }
 }
 
+/// How a program is called that is to find nothing in its home but what the job has put there.
+pub fn plan(
+    program: &Path,
+    arguments: Vec<String>,
+    home: Option<&Path>,
+    input: Input,
+    notes: PathBuf,
+) -> Plan {
+    let mut environment = environment();
+    environment.retain(|(name, _)| *name != "HOME");
+    environment.extend(home.map(|home| ("HOME", home.into())));
+    let (program, folder) = (program.to_owned(), Some("/".into()));
+    Plan { program, arguments, environment, folder, input, user: None, notes }
+}
+
 /// Starts a program.
 pub async fn start(plan: Plan) -> Result<Running, Failure> {
     let program = plan.program.clone();

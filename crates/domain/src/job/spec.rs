@@ -174,9 +174,14 @@ impl JobSpec {
         self.access().map(|access| &access.repository)
     }
 
-    /// Whether it only looks whether something would work, for who asked: nobody else is told of it.
+    /// Whether it only looks whether something would work, for who asked.
     pub fn is_test(&self) -> bool {
         matches!(self, Self::TestSource { .. } | Self::TestDestination { .. }) || self.is_preview()
+    }
+
+    /// Whether who asked waits for its answer, and nobody else needs to hear of it.
+    pub fn is_awaited(&self) -> bool {
+        self.is_test() || matches!(self, Self::Download(_))
     }
 
     /// Whether it only says what it would do.
@@ -224,8 +229,7 @@ impl JobSpec {
     /// Higher goes first: who waits for a restore has lost something.
     pub fn priority(&self) -> u8 {
         match self {
-            // Somebody waits for the answer.
-            test if test.is_test() => 4,
+            awaited if awaited.is_awaited() => 4,
             Self::TestSource { .. } | Self::TestDestination { .. } | Self::Download(_) => 4,
             Self::Restore(_) | Self::RestoreDatabase(_) | Self::RestoreDump(_) | Self::RestoreCluster(_) => 3,
             Self::InitRepository { .. } => 2,

@@ -31,6 +31,11 @@ impl Sum {
         self.bytes == 0
     }
 
+    /// How many bytes have passed so far.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
     /// That was all.
     pub fn finish(self) -> Summed {
         Summed { bytes: self.bytes, sha256: hex(&self.digest.finalize()) }

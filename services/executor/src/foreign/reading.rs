@@ -42,7 +42,7 @@ impl<R: Read> Read for Watched<R> {
 /// Goes through a file from its beginning. What only programs unpack is unpacked only where it is the outermost.
 pub async fn walk(
     bench: &Bench<'_>,
-    mut control: Control,
+    control: Control,
     file: &File,
     mut walk: Walk,
 ) -> Result<Walk, NoOutcome> {
@@ -82,10 +82,7 @@ pub async fn walk(
         unpacked?;
         Ok(walked?)
     };
-    tokio::select! {
-        walked = walking => walked,
-        why = control.stopped() => Err(NoOutcome::Stopped(why)),
-    }
+    control.unless_stopped(walking).await?
 }
 
 /// Gives what a program makes of a file.

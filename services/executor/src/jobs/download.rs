@@ -11,6 +11,7 @@ use crate::core::findings::Findings;
 use crate::core::surrogates::without_lone;
 use crate::dump_store::Opened;
 use crate::jobs::store::files::{chosen, lonely_in};
+use crate::jobs::store::members::Wanted;
 use outflow::Outflow;
 use packing::{Limits, Single, Tar};
 use serde::Deserialize;
@@ -57,13 +58,9 @@ pub async fn run(
         }
         Ok(())
     };
-    let mut outer = bench.control.clone();
     let both = async { tokio::join!(giving, sending) };
-    let (given, sent) = tokio::select! {
-        both = both => both,
-        // Whatever runs is killed when this is dropped.
-        why = outer.stopped() => return Err(NoOutcome::Stopped(why)),
-    };
+    // Whatever runs is killed when this is dropped.
+    let (given, sent) = bench.control.clone().unless_stopped(both).await?;
     sent?;
     given?;
     let Whole { size_bytes, sha256 } = outflow.end().await?;
@@ -216,14 +213,8 @@ impl<'a> Source<'a> {
     }
 }
 
-async fn read(
-    reading: impl Future<Output = Result<(), Failure>>,
-    mut control: Control,
-) -> Result<(), NoOutcome> {
-    tokio::select! {
-        read = reading => Ok(read?),
-        why = control.stopped() => Err(NoOutcome::Stopped(why)),
-    }
+async fn read(reading: impl Future<Output = Result<(), Failure>>, control: Control) -> Result<(), NoOutcome> {
+    Ok(control.unless_stopped(reading).await??)
 }
 
 /// What borg's list says of the paths.
@@ -238,7 +229,7 @@ async fn look(bench: &Bench<'_>, spec: &DownloadSpec, name: &str) -> Result<Look
     let call = bench.call(command::list_entries(&spec.access, name, &spec.paths));
     let taking = async {
         let (mut entries, mut file) = (0_u64, None);
-        let mut found = vec![false; spec.paths.len()];
+        let mut wanted = Wanted::new(&spec.paths);
         while let Some(line) = come.recv().await {
             let Ok(Listed { kind, path, linktarget }) = serde_json::from_str(&without_lone(&line)) else {
                 continue;
@@ -247,16 +238,12 @@ async fn look(bench: &Bench<'_>, spec: &DownloadSpec, name: &str) -> Result<Look
             if kind == "-" || kind == "h" {
                 file = Some(if linktarget.is_empty() { path.clone() } else { linktarget });
             }
-            for (found, wanted) in found.iter_mut().zip(&spec.paths) {
-                let below = path.strip_prefix(wanted.trim_end_matches('/'));
-                *found |= below.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
-            }
+            wanted.takes(Path::new(&path));
         }
-        (file.filter(|_| entries == 1), found)
+        (file.filter(|_| entries == 1), wanted.missing().cloned())
     };
-    let (listed, (file, found)) = tokio::join!(bench.borg.run_lines(call, give), taking);
+    let (listed, (file, missing)) = tokio::join!(bench.borg.run_lines(call, give), taking);
     listed?;
-    let missing = spec.paths.iter().zip(found).find(|(_, found)| !found).map(|(path, _)| path.clone());
     Ok(Looked { missing, file })
 }
 

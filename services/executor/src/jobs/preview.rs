@@ -103,11 +103,8 @@ impl Entries<'_> {
                 if let Some((part, paths)) = chosen.inside {
                     let (pieces, come) = mpsc::channel(LINES);
                     let listing = members(come, &paths, give, seen);
-                    let mut control = self.bench.control.clone();
-                    let (read, listed) = tokio::select! {
-                        both = async { tokio::join!(opened.read(&part, pieces), listing) } => both,
-                        why = control.stopped() => return Err(NoOutcome::Stopped(why)),
-                    };
+                    let both = async { tokio::join!(opened.read(&part, pieces), listing) };
+                    let (read, listed) = self.bench.control.clone().unless_stopped(both).await?;
                     read?;
                     listed?;
                 }

@@ -295,15 +295,11 @@ pub async fn pour_part(
         drop(stdin.take());
         (whole, broken, handle.ended().await)
     };
-    let mut outer = bench.control.clone();
     let listening = program::tail(stderr);
     let quiet = program::tail(stdout);
     let all = async { tokio::join!(reading, writing, listening, quiet) };
-    let (read, (whole, broken, status), tail, _) = tokio::select! {
-        all = all => all,
-        // Both are killed when this is dropped.
-        why = outer.stopped() => return Err(NoOutcome::Stopped(why)),
-    };
+    // Both are killed when this is dropped.
+    let (read, (whole, broken, status), tail, _) = bench.control.clone().unless_stopped(all).await?;
     let status =
         status.map_err(|e| Failure::new(FailureCode::Unknown, format!("the restore program: {e}")))?;
     if broken || (whole && !status.success()) {

@@ -67,9 +67,5 @@ async fn stoppable<T>(
     bench: &Bench<'_>,
     work: impl Future<Output = Result<T, NoOutcome>>,
 ) -> Result<T, NoOutcome> {
-    let mut control = bench.control.clone();
-    tokio::select! {
-        done = work => done,
-        why = control.stopped() => Err(NoOutcome::Stopped(why)),
-    }
+    bench.control.clone().unless_stopped(work).await?
 }

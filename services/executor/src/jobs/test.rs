@@ -120,11 +120,7 @@ pub async fn destination(bench: &Bench<'_>, place: &Location) -> Result<Finished
             space,
         })
     };
-    let mut control = bench.control.clone();
-    let probe = tokio::select! {
-        probe = trying => probe?,
-        why = control.stopped() => return Err(NoOutcome::Stopped(why)),
-    };
+    let probe = bench.control.clone().unless_stopped(trying).await??;
     Ok(finished(JobResult::TestDestination { probe }, Findings::default(), Vec::new()))
 }
 

@@ -46,7 +46,7 @@ impl OpenJob {
             plan: requested.spec.plan().cloned(),
             server: requested.server.clone(),
             repository: requested.spec.repository().cloned(),
-            answered: requested.spec.is_test() || matches!(requested.spec, JobSpec::Download(_)),
+            answered: requested.spec.is_awaited(),
             // It belongs to a backup, which was told.
             quiet: requested.trigger == Trigger::System
                 && matches!(requested.spec, JobSpec::IndexArchive { .. }),

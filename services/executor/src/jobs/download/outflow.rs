@@ -30,20 +30,18 @@ pub struct Outflow<'a> {
     filling: Vec<u8>,
     n: u64,
     sum: Sum,
-    bytes: u64,
 }
 
 impl<'a> Outflow<'a> {
     /// Nothing so far.
     pub fn new(bench: &'a Bench<'a>) -> Self {
         let filling = Vec::with_capacity(PIECE_BYTES);
-        Self { bench, under_way: FuturesUnordered::new(), filling, n: 0, sum: Sum::default(), bytes: 0 }
+        Self { bench, under_way: FuturesUnordered::new(), filling, n: 0, sum: Sum::default() }
     }
 
     /// Sends these bytes, when there is room for them.
     pub async fn send(&mut self, bytes: Vec<u8>) -> Result<(), NoOutcome> {
         self.sum.add(&bytes);
-        self.bytes += bytes.len() as u64;
         let mut rest = bytes.as_slice();
         while !rest.is_empty() {
             let room = PIECE_BYTES.saturating_sub(self.filling.len());
@@ -55,11 +53,12 @@ impl<'a> Outflow<'a> {
                 self.piece(full, None).await?;
             }
         }
+        let so_far = self.sum.bytes();
         let line = ProgressLine::Archive {
             nfiles: 0,
-            original_size: self.bytes,
-            compressed_size: self.bytes,
-            deduplicated_size: self.bytes,
+            original_size: so_far,
+            compressed_size: so_far,
+            deduplicated_size: so_far,
             path: String::new(),
         };
         self.bench.meter.lock().unwrap_or_else(PoisonError::into_inner).take(line, clock::now());

@@ -91,11 +91,7 @@ pub async fn run(
         let mut moment = counting.begin(false).await?;
         moment.count(Taken::InSnapshot, AFTER_A_RESTORE).await
     };
-    let mut control = bench.control.clone();
-    let now = tokio::select! {
-        now = counting => now,
-        why = control.stopped() => return Err(NoOutcome::Stopped(why)),
-    };
+    let now = bench.control.clone().unless_stopped(counting).await?;
     let now = match now {
         Ok(now) => now,
         Err(e) => {

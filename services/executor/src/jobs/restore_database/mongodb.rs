@@ -172,11 +172,8 @@ impl Restore<'_> {
             }
             sum.finish()
         };
-        let mut outer = self.bench.control.clone();
-        let (read, Summed { bytes, sha256 }) = tokio::select! {
-            both = async { tokio::join!(origin.pieces(self.bench, part, control, give), summing) } => both,
-            why = outer.stopped() => return Err(NoOutcome::Stopped(why)),
-        };
+        let both = async { tokio::join!(origin.pieces(self.bench, part, control, give), summing) };
+        let (read, Summed { bytes, sha256 }) = self.bench.control.clone().unless_stopped(both).await?;
         let tail = read?;
         if bytes == part.size_bytes && sha256 == part.sha256 {
             return Ok(());
