@@ -222,13 +222,11 @@ async fn mysql(megabytes: u64) -> Result<Given> {
             "databases": ["bench"], "globals": "never",
         }),
         password: Some(MYSQL_PASSWORD),
-        shell: "mariadb-dump --single-transaction --quick --routines --triggers --events --hex-blob --default-character-set=utf8mb4 bench"
-            .into(),
-        environment: vec![
-            ("MYSQL_HOST", "127.0.0.1".into()),
-            ("MYSQL_TCP_PORT", port.to_string()),
-            ("MYSQL_PWD", MYSQL_PASSWORD.into()),
-        ],
+        shell: format!(
+            "mariadb-dump --host=127.0.0.1 --port={port} --user=root --single-transaction --quick --routines --triggers --events \
+             --hex-blob --default-character-set=utf8mb4 bench"
+        ),
+        environment: vec![("MYSQL_PWD", MYSQL_PASSWORD.into())],
         _server: Box::new(server),
     })
 }

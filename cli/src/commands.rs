@@ -6,6 +6,7 @@ mod channels;
 mod definitions;
 mod destinations;
 mod download;
+mod into;
 mod jobs;
 mod plans;
 mod repositories;

@@ -1,6 +1,7 @@
 //! `strongroom archives`.
 
 use super::definitions::{Changes, escape};
+use super::into::Into;
 use super::{Outcome, Session, download, jobs};
 use crate::args::Output;
 use crate::client::ClientError;
@@ -160,45 +161,9 @@ pub enum Command {
         /// What it is to be called; as it was, when absent.
         #[arg(long = "as", value_name = "NAME")]
         name: Option<String>,
-        /// Into another server than the plan's: its name or address, or its socket, absolute.
-        #[arg(long = "db-host", value_name = "HOST")]
-        host: Option<String>,
-        /// The port of that server.
-        #[arg(long = "db-port", value_name = "PORT", requires = "host")]
-        port: Option<u16>,
-        /// The role that restores there.
-        #[arg(long = "db-user", value_name = "USER", requires = "host")]
-        user: Option<String>,
-        /// Whether TLS is used there, and what is checked.
-        #[arg(long = "db-tls", requires = "host", value_parser = ["disable", "prefer", "require", "verify-ca", "verify-full"])]
-        tls: Option<String>,
-        /// The system user that restores there, for peer authentication of PostgreSQL.
-        #[arg(long = "db-os-user", value_name = "USER", requires = "host")]
-        os_user: Option<String>,
-        /// File with the role's password.
-        #[arg(long = "db-password-file", value_name = "FILE")]
-        password_file: Option<PathBuf>,
-        /// When a database of that name is there and not empty. MySQL and MongoDB cannot keep both.
-        #[arg(long, default_value = "fail", value_parser = ["fail", "keep_both", "overwrite"])]
-        on_conflict: String,
-        /// Everything belongs to the role that restores: for a PostgreSQL server without the roles of the old one.
-        #[arg(long)]
-        no_owner: bool,
-        /// Ask the restored database this: one statement that reads.
-        #[arg(long, value_name = "SQL")]
-        check: Option<String>,
-        /// What it must answer: rows in lines, columns parted by tabs.
-        #[arg(long, value_name = "TEXT", requires = "check")]
-        expect: Option<String>,
-        /// File with the secret key (of age or OpenPGP) that opens the archive, when its repository keeps none.
-        #[arg(long, value_name = "FILE")]
-        identity_file: Option<PathBuf>,
-        /// Only say what it would do, and touch nothing.
-        #[arg(long)]
-        dry_run: bool,
-        /// Wait until it is done, with a progress bar.
-        #[arg(long)]
-        wait: bool,
+        /// Into another server than the plan's, when it is named.
+        #[command(flatten)]
+        into: Into,
     },
     /// Restore a whole server as a folder: the archive, and all that it needs, are put together, and the server's program
     /// recovers it. Nothing is started.
@@ -316,43 +281,10 @@ pub async fn run(command: Command, session: &Session) -> Outcome {
             let answer = session.client.post(&format!("{}/restore", at(&id)), &Value::Object(body)).await?;
             jobs::asked(session, &answer, wait || dry_run).await
         }
-        Command::RestoreDatabase {
-            id,
-            database,
-            name,
-            host,
-            port,
-            user,
-            tls,
-            os_user,
-            password_file,
-            on_conflict,
-            no_owner,
-            check,
-            expect,
-            identity_file,
-            dry_run,
-            wait,
-        } => {
-            let body = Changes::default()
-                .with(&["database"], database)
-                .with(&["as"], name)
-                .with(&["connection", "host"], host)
-                .with(&["connection", "port"], port)
-                .with(&["connection", "user"], user)
-                .with(&["connection", "tls"], tls)
-                .with(&["connection", "os_user"], os_user)
-                .with(&["password"], password_file.as_deref().map(secret::read).transpose()?)
-                .with(&["on_conflict"], Some(on_conflict))
-                .with(&["no_owner"], Some(no_owner))
-                .with(&["check", "query"], check)
-                .with(&["check", "expected"], expect)
-                .with(&["dry_run"], Some(dry_run))
-                .with(&["identity"], identity_file.as_deref().map(secret::read_identity).transpose()?)
-                .done();
-            let path = format!("{}/restore-database", at(&id));
-            let answer = session.client.post(&path, &Value::Object(body)).await?;
-            jobs::asked(session, &answer, wait || dry_run).await
+        Command::RestoreDatabase { id, database, name, into } => {
+            into.needs_host()?;
+            let changes = Changes::default().with(&["database"], database).with(&["as"], name);
+            into.ask(session, &format!("{}/restore-database", at(&id)), changes).await
         }
         Command::RestoreCluster { id, to, until, until_lsn, os_user, identity_file, dry_run, wait } => {
             let body = Changes::default()

@@ -121,6 +121,14 @@ const CLUSTER_PREVIEW: &[Column] = &[
     ("would be refused", "/refusal", Plain),
 ];
 
+/// PostgreSQL servers on the node.
+const CLUSTERS: &[Column] = &[
+    ("runs on the node", "/version", Plain),
+    ("port", "/port", Plain),
+    ("socket", "/socket", Plain),
+    ("data", "/data_folder", Plain),
+];
+
 const PARTS: &[Column] =
     &[("part", "/kind", Plain), ("name", "/name", Plain), ("size", "/size_bytes", Bytes)];
 
@@ -274,6 +282,10 @@ fn show(session: &Session, job: &Value) {
     if let Some(parts) = job.pointer("/result/probe/parts").and_then(Value::as_array) {
         say!("");
         output::list(session.output, parts, PARTS);
+    }
+    if let Some(clusters) = job.pointer("/result/probe/clusters").and_then(Value::as_array) {
+        say!("");
+        output::list(session.output, clusters, CLUSTERS);
     }
     if let Some(preview) = job.pointer("/result/preview") {
         show_preview(session, preview);

@@ -176,7 +176,7 @@ pub struct SetArgs {
     /// said.
     #[arg(long, value_name = "DAYS")]
     full_every_days: Option<Limit>,
-    /// Borg's compression: none, lz4, zstd[,1-22], zlib[,0-9], lzma[,0-6], optionally after `auto,`.
+    /// Borg's compression: none, lz4, zstd[,1-22], zlib[,0-9], lzma[,0-6], optionally after `auto,`; of a dump store: none, gzip[,1-9], zstd[,1-22], zip.
     #[arg(long)]
     compression: Option<String>,
     /// When it runs by itself: five cron fields, or @daily and the like.

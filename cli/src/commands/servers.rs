@@ -1,12 +1,10 @@
 //! `strongroom servers`.
 
 use super::definitions::{Changes, Kind, Limit, escape};
-use super::{Outcome, Session, jobs};
+use super::into::Into;
+use super::{Outcome, Session};
 use crate::output::Format::Plain;
-use crate::secret;
 use clap::Subcommand;
-use serde_json::Value;
-use std::path::PathBuf;
 
 /// Servers, as the API has them.
 pub const KIND: Kind = Kind {
@@ -72,45 +70,9 @@ pub enum Command {
         /// Which member of the file, when it holds several dumps.
         #[arg(long)]
         member: Option<String>,
-        /// The database server: its name or address, or its socket, absolute; the one on the node, when absent.
-        #[arg(long = "db-host", value_name = "HOST")]
-        host: Option<String>,
-        /// Its port.
-        #[arg(long = "db-port", value_name = "PORT")]
-        port: Option<u16>,
-        /// The role that restores there.
-        #[arg(long = "db-user", value_name = "USER")]
-        user: Option<String>,
-        /// Whether TLS is used there, and what is checked.
-        #[arg(long = "db-tls", value_parser = ["disable", "prefer", "require", "verify-ca", "verify-full"])]
-        tls: Option<String>,
-        /// The system user that restores there, for peer authentication of PostgreSQL.
-        #[arg(long = "db-os-user", value_name = "USER")]
-        os_user: Option<String>,
-        /// File with the role's password.
-        #[arg(long = "db-password-file", value_name = "FILE")]
-        password_file: Option<PathBuf>,
-        /// File with the secret key of age, or the passphrase, that opens the dump.
-        #[arg(long, value_name = "FILE")]
-        identity_file: Option<PathBuf>,
-        /// When a database of that name is there and not empty. MySQL cannot keep both.
-        #[arg(long, default_value = "fail", value_parser = ["fail", "keep_both", "overwrite"])]
-        on_conflict: String,
-        /// Everything belongs to the role that restores: for a PostgreSQL server without the roles of the old one.
-        #[arg(long)]
-        no_owner: bool,
-        /// Ask the restored database this: one statement that reads.
-        #[arg(long, value_name = "SQL")]
-        check: Option<String>,
-        /// What it must answer: rows in lines, columns parted by tabs.
-        #[arg(long, value_name = "TEXT", requires = "check")]
-        expect: Option<String>,
-        /// Only say what it would do, and touch nothing.
-        #[arg(long)]
-        dry_run: bool,
-        /// Wait until it is done, with a progress bar.
-        #[arg(long)]
-        wait: bool,
+        /// Into the database server on the node, when no other is named.
+        #[command(flatten)]
+        into: Into,
     },
     /// Forget one.
     Delete {
@@ -125,47 +87,13 @@ pub async fn run(command: Command, session: &Session) -> Outcome {
         Command::List => KIND.list(session).await,
         Command::Show { name } => KIND.show(session, &name).await,
         Command::Delete { name } => KIND.delete(session, &name).await,
-        Command::RestoreDump {
-            name,
-            file,
-            system,
-            database,
-            member,
-            host,
-            port,
-            user,
-            tls,
-            os_user,
-            password_file,
-            identity_file,
-            on_conflict,
-            no_owner,
-            check,
-            expect,
-            dry_run,
-            wait,
-        } => {
-            let body = Changes::default()
+        Command::RestoreDump { name, file, system, database, member, into } => {
+            let changes = Changes::default()
                 .with(&["path"], Some(file))
                 .with(&["system"], Some(system))
                 .with(&["as"], Some(database))
-                .with(&["member"], member)
-                .with(&["connection", "host"], host)
-                .with(&["connection", "port"], port)
-                .with(&["connection", "user"], user)
-                .with(&["connection", "tls"], tls)
-                .with(&["connection", "os_user"], os_user)
-                .with(&["password"], password_file.as_deref().map(secret::read).transpose()?)
-                .with(&["identity"], identity_file.as_deref().map(secret::read_identity).transpose()?)
-                .with(&["on_conflict"], Some(on_conflict))
-                .with(&["no_owner"], Some(no_owner))
-                .with(&["check", "query"], check)
-                .with(&["check", "expected"], expect)
-                .with(&["dry_run"], Some(dry_run))
-                .done();
-            let path = format!("/servers/{}/restore-dump", escape(&name));
-            let answer = session.client.post(&path, &Value::Object(body)).await?;
-            jobs::asked(session, &answer, wait || dry_run).await
+                .with(&["member"], member);
+            into.ask(session, &format!("/servers/{}/restore-dump", escape(&name)), changes).await
         }
         Command::Set {
             name,

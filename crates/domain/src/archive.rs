@@ -141,6 +141,8 @@ pub enum Compressed {
     Gzip,
     /// RFC 8878.
     Zstd,
+    /// As the only member of a zip (PKWARE's APPNOTE), by RFC 1951.
+    Zip,
 }
 
 /// How a part of a dump is encrypted.
@@ -184,6 +186,20 @@ pub struct IndexFacts {
     /// How many entries (files, folders, links) it holds.
     pub entries: u64,
     /// SHA-256 over the parts in order, hex.
+    pub sha256: String,
+    /// Some of its files, as they were on the node when the archive had just been made of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sample: Vec<Sampled>,
+}
+
+/// A file whose content is known: what is restored of it later is compared with this.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sampled {
+    /// Where it is in the archive.
+    pub path: String,
+    /// Its bytes.
+    pub size_bytes: u64,
+    /// SHA-256 of them, hex.
     pub sha256: String,
 }
 

@@ -108,7 +108,9 @@ impl FailureCode {
     /// What a person can do about it.
     pub fn advice(self) -> &'static str {
         match self {
-            Self::WrongPassphrase => "Give the right passphrase with PUT on the repository, then retry.",
+            Self::WrongPassphrase => {
+                "Give the right passphrase with PUT on the repository, or the right secret key with the request ('identity', --identity-file), then retry."
+            }
             Self::RepositoryLocked => {
                 "Another borg works on this repository. Wait for it, or find it with 'borg list' on the node; never break the lock of a living process."
             }
@@ -143,7 +145,7 @@ impl FailureCode {
                 "See whether it is mounted read-only or immutable; else give the executor's user the right to that path, or run the executor as root."
             }
             Self::SecretMissing => {
-                "Give the passphrase again with PUT on the repository, or the password with PUT on the plan: it was shredded, or the node's key is new."
+                "Give the passphrase again with PUT on the repository, or the password with PUT on the plan: it was shredded, or the node's key is new. What is encrypted to keys of people is opened by the secret key that comes with the request ('identity', --identity-file)."
             }
             Self::TimedOut => "Raise limits.max_duration_s of the plan, or leave it out.",
             Self::ServerUnreachable => {

@@ -48,7 +48,7 @@ pub struct Spec {
     pub description: String,
 }
 
-/// Borg's `--compression`; dump stores know `none`, `gzip` and `zstd`.
+/// Borg's `--compression`; dump stores know `none`, `gzip`, `zstd` and `zip`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Compression(String);
@@ -69,10 +69,13 @@ impl Compression {
     pub fn problem_in(&self, kind: repository::Kind) -> Option<&'static str> {
         match (kind, self.for_store()) {
             (repository::Kind::DumpStore, None) => {
-                Some("must be none, gzip[,1-9] or zstd[,1-22] for a dump store")
+                Some("must be none, gzip[,1-9], zstd[,1-22] or zip for a dump store")
             }
             (repository::Kind::Borg, Some((Compressed::Gzip, _))) => {
                 Some("is not known to borg, which has zlib[,0-9] for it")
+            }
+            (repository::Kind::Borg, Some((Compressed::Zip, _))) => {
+                Some("is not known to borg; a download of an archive can be a zip")
             }
             _ => None,
         }
@@ -86,6 +89,7 @@ impl Compression {
             "none" => Compressed::None,
             "gzip" => Compressed::Gzip,
             "zstd" => Compressed::Zstd,
+            "zip" => Compressed::Zip,
             _ => return None,
         };
         Some((compressed, level))
@@ -103,10 +107,11 @@ impl TryFrom<String> for Compression {
             "zlib" => Some(0..=9),
             "lzma" => Some(0..=6),
             // Of dump stores alone, which have no 'auto'.
+            "zip" if plain == text => None,
             "gzip" if plain == text => Some(1..=9),
             _ => {
                 return Err(
-                    "must be none, lz4, zstd[,1-22], zlib[,0-9] or lzma[,0-6], optionally after 'auto,'; or gzip[,1-9]"
+                    "must be none, lz4, zstd[,1-22], zlib[,0-9] or lzma[,0-6], optionally after 'auto,'; or gzip[,1-9] or zip"
                         .into(),
                 );
             }

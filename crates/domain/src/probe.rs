@@ -20,6 +20,23 @@ pub struct SourceProbe {
     pub parts_total: u64,
     /// Bytes of all parts of which they are known.
     pub size_bytes: u64,
+    /// The PostgreSQL servers that run on the node, for a source that is one of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub clusters: Vec<Cluster>,
+}
+
+/// A PostgreSQL server on a node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cluster {
+    /// Its port, by which its socket is called, too.
+    pub port: u16,
+    /// The folder of its socket.
+    pub socket: String,
+    /// Its data folder.
+    pub data_folder: String,
+    /// Which it is, where the node may read that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
 }
 
 /// A part of a source.

@@ -137,7 +137,8 @@ pub async fn index(app: &App, request: &Request, id: &str) -> Result<Good, Probl
         return Ok(answer);
     }
     let (archive, _) = find(app, id, request.at_least.clone()).await?;
-    ask(app, request, &archive, |access, archive| JobSpec::IndexArchive { access, archive }).await
+    ask(app, request, &archive, |access, archive| JobSpec::IndexArchive { access, archive, sample: false })
+        .await
 }
 
 /// `POST /archives/{id}/restore`.

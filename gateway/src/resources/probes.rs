@@ -10,6 +10,7 @@ use crate::http::{Good, Request};
 use crate::problem::Problem;
 use crate::{body, work};
 use serde::{Deserialize, Serialize};
+use strongroom_domain::chain::Variant;
 use strongroom_domain::job::{JobSpec, Requested, Trigger};
 use strongroom_domain::source::Source;
 use strongroom_domain::{PlanId, Rejection, ServerId};
@@ -23,6 +24,8 @@ struct Asked {
     server: Option<ServerId>,
     #[serde(default)]
     source: Option<Source>,
+    #[serde(default)]
+    variant: Option<Variant>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -36,29 +39,34 @@ pub async fn source(app: &App, request: &Request) -> Result<Good, Problem> {
     let password = body::take_secret(&mut fields, "password")?;
     body::refuse_sealed(&fields, Plans::HIDDEN, "password")?;
     let asked: Asked = body::understand(fields)?;
-    let (server, mut source, kept) = match asked {
-        Asked { plan: Some(plan), server: None, source: None } => {
+    let (server, mut source, variant, kept) = match asked {
+        Asked { plan: Some(plan), server: None, source: None, variant: None } => {
             let plan = existing::<Plans>(app, plan.as_str()).await?;
-            (plan.server.clone(), plan.source.clone(), Some(plan))
+            (plan.server.clone(), plan.source.clone(), plan.variant, Some(plan))
         }
-        Asked { plan: None, server: Some(server), source: Some(source) } => (server, source, None),
+        Asked { plan: None, server: Some(server), source: Some(source), variant } => {
+            (server, source, variant.unwrap_or_default(), None)
+        }
         _ => {
-            let message = "must be given alone, or 'server' and 'source' in its place";
+            let message = "must be given alone, or 'server' and 'source' (and 'variant') in its place";
             return Err(Problem::field("plan", message));
         }
     };
     let problems: Vec<_> = strongroom_domain::definition::within("source", source.problems()).collect();
+    if let Some(why) = source.only_full().filter(|_| !variant.is_full()) {
+        return Err(Problem::field("variant", format!("must be 'full': {why}")));
+    }
     if !problems.is_empty() {
         return Err(Rejection::Invalid { fields: problems }.into());
     }
-    let same = |spec: &JobSpec| matches!(spec, JobSpec::TestSource { source: there } if there.kind() == source.kind());
+    let same = |spec: &JobSpec| matches!(spec, JobSpec::TestSource { source: there, .. } if there.kind() == source.kind());
     if let Some(answer) = work::asked_before(app, request, same).await? {
         return Ok(answer);
     }
     let definition = referred::<Servers>(app, "server", server.as_str()).await?;
     let before = kept.as_ref().map(|plan| (&plan.server, &plan.source));
     with_password(app, "source", &server, &mut source, before, password).await?;
-    ask(app, request, JobSpec::TestSource { source }, server, definition.node).await
+    ask(app, request, JobSpec::TestSource { source, variant }, server, definition.node).await
 }
 
 /// `POST /destinations/{id}/test`, by the node of a server.

@@ -29,7 +29,7 @@ async fn a_source_is_tested_before_there_is_a_plan_and_after() {
     let source = json!({ "type": "postgresql", "connection": { "host": "db", "user": "u" } });
     let body = json!({ "server": "web", "source": source, "password": "open sesame" });
     let spec = asked(&stage, "/sources/test", body.clone()).await;
-    let JobSpec::TestSource { source: Source::Postgresql(found) } = &spec else { panic!("{spec:?}") };
+    let JobSpec::TestSource { source: Source::Postgresql(found), .. } = &spec else { panic!("{spec:?}") };
     let given = found.connection.password.as_ref().unwrap();
     assert_eq!(stage.secret(given, &stage.node_key).await, "open sesame");
     assert_eq!(spec.secrets(), [given]);
@@ -40,7 +40,7 @@ async fn a_source_is_tested_before_there_is_a_plan_and_after() {
     db["password"] = json!("of the plan");
     stage.client.put("/plans/db", db).await.expect(201);
     let spec = asked(&stage, "/sources/test", json!({ "plan": "db" })).await;
-    let JobSpec::TestSource { source: Source::Postgresql(found) } = &spec else { panic!("{spec:?}") };
+    let JobSpec::TestSource { source: Source::Postgresql(found), .. } = &spec else { panic!("{spec:?}") };
     let kept = found.connection.password.as_ref().unwrap();
     assert_eq!(stage.secret(kept, &stage.node_key).await, "of the plan");
 

@@ -3,6 +3,7 @@
 pub mod archive;
 pub mod census;
 pub mod clouds;
+pub mod clusters;
 pub mod command;
 pub mod dump;
 pub mod dump_store;
@@ -25,6 +26,7 @@ pub mod postgresql;
 pub mod progress;
 pub mod recognise;
 pub mod restoring;
+pub mod sample;
 pub mod ssh;
 pub mod sum;
 pub mod surrogates;

@@ -119,13 +119,15 @@ async fn work(bench: &Bench<'_>, spec: &JobSpec) -> Result<Finished, NoOutcome> 
         JobSpec::RestoreCluster(spec) => Box::pin(restore_cluster::run(bench, spec, None)).await,
         JobSpec::DeleteArchive { access, archive, .. } => delete::run(bench, access, archive).await,
         JobSpec::ScanRepository { access } => scan::run(bench, access).await,
-        JobSpec::IndexArchive { access, archive } => index::run(bench, access, archive).await,
+        JobSpec::IndexArchive { access, archive, sample } => {
+            index::run(bench, access, archive, *sample).await
+        }
         JobSpec::Download(spec) => Box::pin(download::run(bench, spec, None)).await,
         JobSpec::CopyArchive(spec) => {
             let message = format!("repository '{}' is no dump store", spec.access.repository);
             Err(Failure::new(FailureCode::Unknown, message).into())
         }
-        JobSpec::TestSource { source } => test::source(bench, source).await,
+        JobSpec::TestSource { source, variant } => test::source(bench, source, *variant).await,
         JobSpec::TestDestination { place } => Box::pin(test::destination(bench, place)).await,
     }
 }

@@ -1,4 +1,5 @@
-//! From a dump to what is stored of it and back: compression and encryption, in one pass, with the digests of both ends.
+//! From a dump to what is stored of it and back: compression and encryption, in one pass. The digest of a dump is taken where
+//! it comes from, that of what is stored of it here; who reads it back has both.
 //!
 //! The accident that this file prevents: the end of a broken dump that is taken for the end of a whole one. That all has
 //! been given is said in a message of its own; a way that closes without it makes everything behind it fail.
@@ -18,6 +19,8 @@ use strongroom_domain::{Failure, FailureCode};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use zstd::zstd_safe::CParameter;
+
+mod zip;
 
 /// How much flows at once.
 const PIECE_BYTES: usize = 256 << 10;
@@ -77,6 +80,7 @@ impl Recipe {
             Compressed::None => "",
             Compressed::Gzip => ".gz",
             Compressed::Zstd => ".zst",
+            Compressed::Zip => ".zip",
         };
         let encrypted = match self.encryption() {
             Encrypted::None => "",
@@ -85,19 +89,34 @@ impl Recipe {
         };
         format!("{compressed}{encrypted}")
     }
+
+    /// What is in an object of this name, for people who unpack it.
+    fn content<'a>(&self, object: &'a str) -> &'a str {
+        let name = object.rsplit('/').next().unwrap_or(object);
+        name.strip_suffix(&self.suffix()).unwrap_or(name)
+    }
 }
 
 /// A dump that is being packed.
 pub struct Packing {
-    compressing: JoinHandle<io::Result<Summed>>,
+    compressing: JoinHandle<io::Result<u64>>,
     encrypting: JoinHandle<io::Result<Summed>>,
 }
 
-/// Packs what is given on the one end, and gives it on the other.
-pub fn pack(recipe: Recipe, input: mpsc::Receiver<Flow>, output: mpsc::Sender<Flow>) -> Packing {
+/// Packs what is given on the one end, and gives it on the other: the bytes of this object.
+pub fn pack(
+    recipe: Recipe,
+    object: &str,
+    input: mpsc::Receiver<Flow>,
+    output: mpsc::Sender<Flow>,
+) -> Packing {
     let (give, come) = way();
+    let content = recipe.content(object).to_owned();
     let Recipe { compression, level, recipients, gpg } = recipe;
-    let compressing = tokio::task::spawn_blocking(move || compress(compression, level, input, Out::to(give)));
+    let compressing = tokio::task::spawn_blocking(move || match compression {
+        Compressed::Zip => zip::write(&content, input, Out::to(give)),
+        _ => compress(compression, level, input, Out::to(give)),
+    });
     let encrypting = match gpg {
         Some(gpg) => gpg.seal(come, output),
         None => tokio::task::spawn_blocking(move || encrypt(&recipients, come, Out::to(output))),
@@ -106,8 +125,8 @@ pub fn pack(recipe: Recipe, input: mpsc::Receiver<Flow>, output: mpsc::Sender<Fl
 }
 
 impl Packing {
-    /// What went in, and what came out.
-    pub async fn sums(self) -> Result<(Summed, Summed), Failure> {
+    /// How many bytes went in, and what came out.
+    pub async fn sums(self) -> Result<(u64, Summed), Failure> {
         let (plain, stored) = tokio::join!(self.compressing, self.encrypting);
         let failed =
             |e: io::Error| Failure::new(FailureCode::Unknown, format!("the dump cannot be packed: {e}"));
@@ -128,7 +147,8 @@ enum Encoder {
 impl Encoder {
     fn new(compression: Compressed, level: Option<u8>, out: Out) -> io::Result<Self> {
         Ok(match compression {
-            Compressed::None => Self::None(out),
+            // A zip has a writer of its own.
+            Compressed::None | Compressed::Zip => Self::None(out),
             Compressed::Gzip => {
                 let level = flate2::Compression::new(u32::from(level.unwrap_or(GZIP_LEVEL)));
                 Self::Gzip(GzEncoder::new(out, level))
@@ -166,15 +186,15 @@ fn compress(
     level: Option<u8>,
     mut input: mpsc::Receiver<Flow>,
     out: Out,
-) -> io::Result<Summed> {
-    let mut sum = Sum::default();
+) -> io::Result<u64> {
+    let mut bytes = 0;
     let mut encoder = Encoder::new(compression, level, out)?;
     while let Some(piece) = next(&mut input)? {
-        sum.add(&piece);
+        bytes += piece.len() as u64;
         encoder.write(piece)?;
     }
     encoder.finish()?.end()?;
-    Ok(sum.finish())
+    Ok(bytes)
 }
 
 fn encrypt(recipients: &[Recipient], mut input: mpsc::Receiver<Flow>, mut out: Out) -> io::Result<Summed> {
@@ -309,6 +329,7 @@ fn unpack_all(
             decoder.window_log_max(ZSTD_WINDOW_LOG).map_err(|e| damaged(&e))?;
             Box::new(decoder)
         }
+        Compressed::Zip => zip::read(decrypted).map_err(|e| damaged(&e))?,
     };
     loop {
         let mut piece = BytesMut::zeroed(PIECE_BYTES);

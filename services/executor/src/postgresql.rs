@@ -9,8 +9,10 @@ use crate::jobs::Bench;
 use crate::program::{self, Said};
 use crate::streams::Streams;
 use age::secrecy::ExposeSecret;
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use strongroom_domain::source::postgresql::Connection;
 use strongroom_domain::{Failure, FailureCode};
 use strongroom_service::file;
@@ -27,9 +29,12 @@ pub struct Client<'a> {
     connection: &'a Connection,
     user: Option<User>,
     passfile: Option<PathBuf>,
+    /// What was found so far, by name.
+    known: Mutex<BTreeMap<String, Vec<Tool>>>,
 }
 
 /// A program in a version.
+#[derive(Clone)]
 pub struct Tool {
     /// Where it is.
     pub path: PathBuf,
@@ -59,7 +64,7 @@ impl<'a> Client<'a> {
             }
             None => None,
         };
-        Ok(Self { bench, connection, user, passfile })
+        Ok(Self { bench, connection, user, passfile, known: Mutex::default() })
     }
 
     /// What is on the server.
@@ -162,8 +167,12 @@ impl<'a> Client<'a> {
         self.tools_until(self.bench.control.clone(), name).await
     }
 
-    /// All of this name, the newest last.
+    /// All of this name, one of each version, the newest last.
     async fn tools_until(&self, control: Control, name: &str) -> Result<Vec<Tool>, NoOutcome> {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned();
+        if let Some(known) = known {
+            return Ok(known);
+        }
         let mut tools = Vec::new();
         for path in program::find(name, &folders()) {
             let plan = self.plan(&path, &["--version"], None, Input::Nothing);
@@ -174,7 +183,13 @@ impl<'a> Client<'a> {
             }
         }
         tools.sort_by_key(|tool| postgresql::major_of(&tool.version));
-        if tools.is_empty() { Err(missing(name, None).into()) } else { Ok(tools) }
+        // Of one version the first is the program itself; what is on the `PATH` may look for it each time.
+        tools.dedup_by_key(|tool| postgresql::major_of(&tool.version));
+        if tools.is_empty() {
+            return Err(missing(name, None).into());
+        }
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned(), tools.clone());
+        Ok(tools)
     }
 
     /// How a program is called for a database. Names go by the environment, where nothing in them has a meaning.

@@ -123,9 +123,13 @@ async fn lines(said: impl AsyncRead + Unpin, mut hear: impl FnMut(&str)) {
 pub fn find(name: &str, folders: &[PathBuf]) -> Vec<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let mut found: Vec<PathBuf> = Vec::new();
+    let mut seen: Vec<PathBuf> = Vec::new();
     for file in folders.iter().cloned().chain(std::env::split_paths(&path)).map(|folder| folder.join(name)) {
-        if is_program(&file) && !found.contains(&file) {
+        // `/bin` is `/usr/bin` by now: what is there twice need not be asked twice.
+        let Ok(real) = file.canonicalize() else { continue };
+        if is_program(&real) && !seen.contains(&real) {
             found.push(file);
+            seen.push(real);
         }
     }
     found

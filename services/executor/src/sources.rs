@@ -50,7 +50,7 @@ pub async fn prepare_for(
             let looking = mysql::physical::prepare(bench, source, streams, spec.base.as_ref(), spec.variant);
             Box::pin(looking).await
         }
-        source => prepare(bench, source, streams).await,
+        source => prepare(bench, source, spec.variant, streams).await,
     }
 }
 
@@ -89,15 +89,20 @@ impl Prepared {
     }
 }
 
-/// Looks at a source.
-pub async fn prepare(bench: &Bench<'_>, source: &Source, streams: &Streams) -> Result<Prepared, NoOutcome> {
+/// Looks at a source, of which archives of this variant are to be made.
+pub async fn prepare(
+    bench: &Bench<'_>,
+    source: &Source,
+    variant: Variant,
+    streams: &Streams,
+) -> Result<Prepared, NoOutcome> {
     match source {
         Source::Postgresql(physical) if source.is_physical() => {
-            Box::pin(postgresql::physical::look(bench, physical, streams)).await
+            Box::pin(postgresql::physical::look(bench, physical, variant, streams)).await
         }
         Source::Postgresql(source) => postgresql::prepare(bench, source, streams).await,
         Source::Mysql(physical) if source.is_physical() => {
-            let looking = mysql::physical::prepare(bench, physical, streams, None, Variant::Full);
+            let looking = mysql::physical::prepare(bench, physical, streams, None, variant);
             Box::pin(looking).await
         }
         Source::Mysql(source) => mysql::prepare(bench, source, streams).await,

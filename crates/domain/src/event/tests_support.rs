@@ -90,7 +90,7 @@ fn facts() -> Facts {
         }),
         comment: "c".into(),
         hostname: "h".into(),
-        index: Some(IndexFacts { chunks: 1, entries: 2, sha256: "00".into() }),
+        index: Some(IndexFacts { chunks: 1, entries: 2, sha256: "00".into(), sample: Vec::new() }),
         dump: None,
     }
 }

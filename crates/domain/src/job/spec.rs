@@ -98,6 +98,9 @@ pub enum JobSpec {
         access: Access,
         /// Which archive.
         archive: Target,
+        /// Whether this node has just made it, so that a sample can be taken of what it was made of.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        sample: bool,
     },
     /// Copies an archive of a dump store into another one.
     CopyArchive(CopySpec),
@@ -107,6 +110,9 @@ pub enum JobSpec {
     TestSource {
         /// What.
         source: Source,
+        /// What archives are to be made of it, which may need more than a full one does.
+        #[serde(default, skip_serializing_if = "Variant::is_full")]
+        variant: Variant,
     },
     /// Writes to a destination, reads back, lists and removes.
     TestDestination {
@@ -203,7 +209,7 @@ impl JobSpec {
             Self::RestoreDatabase(spec) => secrets.extend(spec.into.secrets()),
             Self::CopyArchive(spec) => secrets.extend(spec.from.secrets()),
             Self::RestoreDump(spec) => secrets.extend(spec.into.secrets().into_iter().chain(&spec.identity)),
-            Self::TestSource { source } => secrets.extend(source.secrets()),
+            Self::TestSource { source, .. } => secrets.extend(source.secrets()),
             Self::TestDestination { place } => secrets.extend(place.secret()),
             _ => {}
         }

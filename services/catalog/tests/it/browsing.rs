@@ -33,6 +33,7 @@ fn parts(of: &[Vec<Entry>]) -> (Vec<Vec<u8>>, IndexFacts) {
         chunks: u32::try_from(parts.len()).unwrap(),
         entries: of.iter().map(|p| p.len() as u64).sum(),
         sha256: hex(&digest.finalize()),
+        sample: Vec::new(),
     };
     (parts, facts)
 }
@@ -93,7 +94,8 @@ async fn an_index_that_is_not_what_the_log_says_is_not_shown() {
     let catalog = stage.start().await;
     let (good, facts) = parts(&[vec![entry("a", "-")], vec![entry("b", "-")]]);
     let junk = vec![b"junk".to_vec()];
-    let junk_facts = IndexFacts { chunks: 1, entries: 1, sha256: hex(&Sha256::digest(&junk[0])) };
+    let junk_facts =
+        IndexFacts { chunks: 1, entries: 1, sha256: hex(&Sha256::digest(&junk[0])), sample: Vec::new() };
     let cases = [
         ("a part is missing", good[..1].to_vec(), facts.clone()),
         ("parts are swapped", vec![good[1].clone(), good[0].clone()], facts.clone()),

@@ -4,6 +4,7 @@
 //! [`CHUNK_BYTES`] long. The catalog reads exactly this.
 
 use super::hex::hex;
+use super::sample::Draw;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use strongroom_bus::CHUNK_BYTES;
@@ -40,6 +41,7 @@ pub struct Indexer {
     others_than_folders: u64,
     chunks: u32,
     hash: Sha256,
+    draw: Option<Draw>,
 }
 
 /// Why an index cannot be made.
@@ -48,6 +50,16 @@ pub struct Indexer {
 pub struct IndexError(String);
 
 impl Indexer {
+    /// One that draws a sample on its way.
+    pub fn drawing(draw: Draw) -> Self {
+        Self { draw: Some(draw), ..Self::default() }
+    }
+
+    /// What it has drawn.
+    pub fn drawn(&mut self) -> Option<Draw> {
+        self.draw.take()
+    }
+
     /// Takes a line in; gives a part when enough has come together.
     pub fn take(&mut self, line: &str) -> Result<Vec<Vec<u8>>, IndexError> {
         let line: Line = serde_json::from_str(line).map_err(|e| IndexError(e.to_string()))?;
@@ -66,6 +78,9 @@ impl Indexer {
 
     /// The same of an entry.
     pub fn add(&mut self, entry: Entry) -> Result<Vec<Vec<u8>>, IndexError> {
+        if let Some(draw) = &mut self.draw {
+            draw.see(&entry);
+        }
         self.total += 1;
         self.others_than_folders += u64::from(entry.kind != "d");
         self.entries.push(entry);
@@ -76,7 +91,7 @@ impl Indexer {
     pub fn finish(mut self) -> Result<(Vec<Vec<u8>>, IndexFacts), IndexError> {
         let parts = self.flush()?;
         let sha256 = hex(&self.hash.finalize());
-        Ok((parts, IndexFacts { chunks: self.chunks, entries: self.total, sha256 }))
+        Ok((parts, IndexFacts { chunks: self.chunks, entries: self.total, sha256, sample: Vec::new() }))
     }
 
     /// How many entries are no folders.

@@ -6,9 +6,11 @@ use crate::control::{Control, NoOutcome};
 use crate::core::command;
 use crate::core::findings::Findings;
 use crate::core::index::{IndexError, Indexer};
+use crate::core::sample::Draw;
+use crate::sample;
 use bytes::Bytes;
 use std::time::Duration;
-use strongroom_domain::archive::{IndexFacts, Target};
+use strongroom_domain::archive::{Facts, IndexFacts, Target};
 use strongroom_domain::job::JobResult;
 use strongroom_domain::repository::Access;
 use strongroom_domain::{ArchiveId, Failure, FailureCode};
@@ -25,21 +27,35 @@ pub struct Made {
     pub facts: IndexFacts,
     /// How many entries are no folders.
     pub others_than_folders: u64,
+    /// Some of its files.
+    pub draw: Draw,
 }
 
 /// Makes the index of an archive that has none.
-pub async fn run(bench: &Bench<'_>, access: &Access, target: &Target) -> Result<Finished, NoOutcome> {
+pub async fn run(
+    bench: &Bench<'_>,
+    access: &Access,
+    target: &Target,
+    is_fresh: bool,
+) -> Result<Finished, NoOutcome> {
     bench.step("index");
-    let name = name_of(bench, access, target).await?;
-    let made = make(bench, access, &name, target.id, bench.control.clone()).await?;
-    Ok(finished(JobResult::IndexArchive { index: made.facts }, Findings::default(), Vec::new()))
+    let found = found(bench, access, target).await?;
+    let Made { facts, draw, .. } = make(bench, access, &found.name, target.id, bench.control.clone()).await?;
+    // What lies here is not what another machine has put there, or an earlier life of this one.
+    let sample = if is_fresh { sample::take(draw, found.started_at).await } else { Vec::new() };
+    let index = IndexFacts { sample, ..facts };
+    Ok(finished(JobResult::IndexArchive { index }, Findings::default(), Vec::new()))
 }
 
 /// The name that an archive has now: names can be given twice over time, ids cannot.
 pub async fn name_of(bench: &Bench<'_>, access: &Access, target: &Target) -> Result<String, NoOutcome> {
+    Ok(found(bench, access, target).await?.name)
+}
+
+async fn found(bench: &Bench<'_>, access: &Access, target: &Target) -> Result<Facts, NoOutcome> {
     let archives = bench.archives(access).await?;
     match archives.into_iter().find(|a| a.borg_id == target.borg_id) {
-        Some(found) => Ok(found.name),
+        Some(found) => Ok(found),
         None => {
             let message = format!("the archive {} is not in the repository", target.name);
             Err(Failure::new(FailureCode::ArchiveMissing, message).into())
@@ -59,7 +75,7 @@ pub async fn make(
     let call = Call { control, ..bench.call(command::list_entries(access, name, &[])) };
     // With a problem it drops its end: what borg has left to say is read then, and passed over.
     let taking = async move {
-        let mut indexer = Indexer::default();
+        let mut indexer = Indexer::drawing(Draw::of(archive));
         let mut n = 0;
         while let Some(line) = come.recv().await {
             for part in indexer.take(&line).map_err(unusable)? {
@@ -68,12 +84,13 @@ pub async fn make(
             }
         }
         let others_than_folders = indexer.others_than_folders();
+        let draw = indexer.drawn().unwrap_or_else(|| Draw::of(archive));
         let (rest, facts) = indexer.finish().map_err(unusable)?;
         for part in rest {
             store(bench, archive, n, part).await?;
             n += 1;
         }
-        Ok::<_, Failure>(Made { facts, others_than_folders })
+        Ok::<_, Failure>(Made { facts, others_than_folders, draw })
     };
     let (listed, made) = tokio::join!(bench.borg.run_lines(call, give), taking);
     listed?;

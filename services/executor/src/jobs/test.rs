@@ -2,17 +2,20 @@
 //! is written to, read, listed, and cleared again.
 
 use super::{Bench, Finished, finished};
+use crate::clusters;
 use crate::control::NoOutcome;
+use crate::core::clusters::told as told_clusters;
 use crate::core::findings::Findings;
 use crate::core::sum;
 use crate::parts::Part;
 use crate::sources::{self, Prepared};
 use crate::stores::Store;
 use std::path::Path;
+use strongroom_domain::chain::Variant;
 use strongroom_domain::destination::Location;
 use strongroom_domain::failure::{Finding, Severity};
 use strongroom_domain::job::JobResult;
-use strongroom_domain::probe::{DestinationProbe, PARTS_TOLD, PartProbe, SourceProbe};
+use strongroom_domain::probe::{Cluster, DestinationProbe, PARTS_TOLD, PartProbe, SourceProbe};
 use strongroom_domain::source::{Files, Source};
 use strongroom_domain::{Failure, FailureCode};
 use tokio::sync::mpsc;
@@ -24,14 +27,16 @@ const FOLDER: &str = ".strongroom-test";
 const TRIED_BYTES: usize = 1 << 20;
 
 /// Looks at a source.
-pub async fn source(bench: &Bench<'_>, source: &Source) -> Result<Finished, NoOutcome> {
+pub async fn source(bench: &Bench<'_>, source: &Source, variant: Variant) -> Result<Finished, NoOutcome> {
     bench.step("look");
     if let Source::Files(files) = source {
         return of_files(bench, files).await;
     }
     let streams = bench.streams()?;
+    let clusters = clusters_of(source).await;
+    let prepared = sources::prepare(bench, source, variant, &streams).await;
     let Prepared { server_version, tool, parts, mut findings, properties: _, physical: _ } =
-        sources::prepare(bench, source, &streams).await?;
+        prepared.map_err(|why| with_clusters(why, &clusters))?;
     let paths = source.files().map(|files| files.paths.as_slice()).unwrap_or_default();
     paths.iter().filter_map(unread).for_each(|finding| findings.add(finding));
     let probe = SourceProbe {
@@ -41,8 +46,36 @@ pub async fn source(bench: &Bench<'_>, source: &Source) -> Result<Finished, NoOu
         size_bytes: parts.iter().filter_map(|part| part.expected_bytes).sum(),
         parts_total: (parts.len() + paths.len()) as u64,
         parts: parts.iter().map(told).chain(paths.iter().map(told_path)).take(PARTS_TOLD).collect(),
+        clusters,
     };
     Ok(finished(JobResult::TestSource { probe }, findings, Vec::new()))
+}
+
+/// The servers on the node, when the source is one of them, by its socket.
+async fn clusters_of(source: &Source) -> Vec<Cluster> {
+    let server = match source {
+        Source::Postgresql(server) => Some(server),
+        Source::Application(set) => set.postgresql.as_ref(),
+        _ => None,
+    };
+    match server.map(|server| server.connection.host.as_deref()) {
+        Some(None) => clusters::running(None).await,
+        Some(Some(folder)) if folder.starts_with('/') => clusters::running(Some(folder)).await,
+        _ => Vec::new(),
+    }
+}
+
+/// Who has mistaken the port or the socket learns which there are.
+fn with_clusters(why: NoOutcome, clusters: &[Cluster]) -> NoOutcome {
+    match why {
+        NoOutcome::Failed(mut failure)
+            if failure.code == FailureCode::ServerUnreachable && !clusters.is_empty() =>
+        {
+            failure.message = format!("{}; on this node run: {}", failure.message, told_clusters(clusters));
+            NoOutcome::Failed(failure)
+        }
+        other => other,
+    }
 }
 
 fn told(part: &Part) -> PartProbe {
@@ -63,6 +96,7 @@ async fn of_files(bench: &Bench<'_>, files: &Files) -> Result<Finished, NoOutcom
         parts: parts.collect(),
         parts_total: files.paths.len() as u64,
         size_bytes: 0,
+        clusters: Vec::new(),
     };
     Ok(finished(JobResult::TestSource { probe }, findings, Vec::new()))
 }

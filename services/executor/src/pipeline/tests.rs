@@ -37,7 +37,7 @@ async fn through(
 fn recipes() -> Vec<(Recipe, Option<Identity>)> {
     let identity = Identity::generate();
     let mut all = Vec::new();
-    for compression in [Compressed::None, Compressed::Gzip, Compressed::Zstd] {
+    for compression in [Compressed::None, Compressed::Gzip, Compressed::Zstd, Compressed::Zip] {
         all.push((Recipe { compression, level: None, recipients: Vec::new(), gpg: None }, None));
         let other = Identity::generate().to_public();
         let recipients = vec![other, identity.to_public()];
@@ -58,10 +58,11 @@ fn some_bytes(size: usize) -> Vec<u8> {
 
 async fn packed(recipe: &Recipe, bytes: &[u8]) -> Vec<u8> {
     let mut packing = None;
-    let (stored, ended) = through(bytes, |i, o| packing = Some(pack(recipe.clone(), i, o)), true).await;
+    let (stored, ended) =
+        through(bytes, |i, o| packing = Some(pack(recipe.clone(), "a/0001-x.dump", i, o)), true).await;
     assert!(ended);
     let (plain, kept) = packing.unwrap().sums().await.unwrap();
-    assert_eq!((plain, kept), (sum::of(bytes), sum::of(&stored)));
+    assert_eq!((plain, kept), (bytes.len() as u64, sum::of(&stored)));
     stored
 }
 
@@ -98,7 +99,8 @@ async fn what_breaks_off_is_never_taken_for_whole() {
     let bytes = some_bytes(1_000_000);
     for (recipe, identity) in recipes() {
         let mut packing = None;
-        let (_, ended) = through(&bytes, |i, o| packing = Some(pack(recipe.clone(), i, o)), false).await;
+        let (_, ended) =
+            through(&bytes, |i, o| packing = Some(pack(recipe.clone(), "a/0001-x.dump", i, o)), false).await;
         assert!(!ended, "nobody said that this was all");
         assert!(packing.unwrap().sums().await.is_err());
         let stored = packed(&recipe, &bytes).await;

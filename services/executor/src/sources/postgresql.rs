@@ -15,8 +15,8 @@ use crate::streams::Streams;
 use base64::Engine;
 use serde_json::Value;
 use strongroom_domain::failure::{Finding, Severity};
-use strongroom_domain::source::Wanted;
 use strongroom_domain::source::postgresql::{Format, Postgresql};
+use strongroom_domain::source::{Method, Wanted};
 use strongroom_domain::{Failure, FailureCode};
 
 /// What a database was made with, for a restore to make it so again. The columns differ from version to version, so all
@@ -122,7 +122,12 @@ async fn settings_if_allowed(
         return settings(client, source).await;
     }
     refuse_if_needed(source.settings, survey, "read the server's settings files")?;
-    note(findings, survey, "the server's settings files are not kept");
+    if source.method == Method::Physical {
+        // They are there in most installations but those of Debian.
+        note(findings, survey, "the server's settings files are kept only where they lie in the data folder");
+    } else {
+        note(findings, survey, "the server's settings files are not kept");
+    }
     Ok(Vec::new())
 }
 

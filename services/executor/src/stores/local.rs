@@ -16,9 +16,12 @@ use strongroom_domain::probe::Space;
 use strongroom_domain::{Failure, FailureCode};
 use tokio::io::AsyncWriteExt;
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 
 /// How much is read or written at once.
 const PIECE_BYTES: usize = 1 << 20;
+/// After so many bytes the disk begins to write them.
+const SYNC_BYTES: usize = 32 << 20;
 /// How the name of a file ends that is not whole.
 const PARTIAL: &str = ".partial";
 
@@ -87,7 +90,7 @@ impl Store for Local {
             .await?;
         let mut file = tokio::fs::File::from_std(file);
         file.set_max_buf_size(PIECE_BYTES);
-        Ok(Box::new(Writing { path: self.0.join(name), file }))
+        Ok(Box::new(Writing { path: self.0.join(name), file, waiting: 0, syncing: None }))
     }
 
     async fn fetch(&self, name: &str, give: mpsc::Sender<Bytes>) -> Result<bool, Failure> {
@@ -149,17 +152,50 @@ pub fn room(folder: &Path) -> io::Result<Space> {
 struct Writing {
     path: PathBuf,
     file: tokio::fs::File,
+    /// Bytes since the disk was last told to write.
+    waiting: usize,
+    /// The disk at work.
+    syncing: Option<JoinHandle<io::Result<()>>>,
+}
+
+impl Writing {
+    /// Lets the disk write while more comes, so that the end has not to wait for all of it.
+    async fn sync(&mut self) -> io::Result<()> {
+        if self.syncing.as_ref().is_some_and(|syncing| !syncing.is_finished()) {
+            return Ok(());
+        }
+        self.synced().await?;
+        self.waiting = 0;
+        let file = self.file.try_clone().await?;
+        self.syncing = Some(tokio::spawn(async move { file.sync_data().await }));
+        Ok(())
+    }
+
+    /// What came of it: an error is told once, to who asks first.
+    async fn synced(&mut self) -> io::Result<()> {
+        match self.syncing.take() {
+            Some(syncing) => syncing.await.map_err(io::Error::other)?,
+            None => Ok(()),
+        }
+    }
 }
 
 #[async_trait]
 impl Upload for Writing {
     async fn write(&mut self, piece: Bytes) -> Result<(), Failure> {
-        self.file.write_all(&piece).await.map_err(|e| failed(&self.path, &e))
+        let written = async {
+            self.file.write_all(&piece).await?;
+            self.waiting += piece.len();
+            if self.waiting >= SYNC_BYTES { self.sync().await } else { Ok(()) }
+        };
+        written.await.map_err(|e| failed(&self.path, &e))
     }
 
     async fn finish(mut self: Box<Self>) -> Result<(), Failure> {
-        let Self { path, file } = *self;
+        let synced = self.synced().await;
+        let Self { path, file, .. } = *self;
         let finished = async {
+            synced?;
             let mut file = file;
             file.flush().await?;
             file.sync_all().await?;

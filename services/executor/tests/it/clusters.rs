@@ -409,6 +409,13 @@ async fn what_a_role_or_a_server_lacks_is_told_by_a_test() -> Result<()> {
     let told = serde_json::to_value(all.stage.success(test("backup")).await?)?;
     let message = told["findings"][0]["message"].as_str().unwrap();
     assert!(message.contains("GRANT EXECUTE ON FUNCTION pg_switch_wal()"), "{told}");
+    let kept = told["findings"][1]["message"].as_str().unwrap();
+    assert!(kept.contains("only where they lie in the data folder"), "{told}");
+    // What is a remark where all archives are full is a failure where some are not.
+    let mut followed = test("backup");
+    followed["variant"] = json!("incremental");
+    let denied = all.stage.failure(followed, Code::AccessDenied).await?;
+    assert!(denied.message.contains("GRANT EXECUTE ON FUNCTION pg_switch_wal()"), "{denied:?}");
     let mut backup = all.backup("incremental", None);
     backup["source"]["connection"]["user"] = json!("backup");
     all.stage.failure(backup.clone(), Code::AccessDenied).await?;

@@ -94,10 +94,13 @@ async fn what_is_put_in_comes_out_and_common_tools_can_read_it() -> Result<()> {
     let data = folder(&stage, "data")?.join("it's a {db}\u{e9}.db");
     drop(accounts(&data, "delete")?);
     let bytes = std::fs::read(&data)?;
-    for (encryption, compression, suffix) in
-        [("none", "none", "db"), ("passphrase", "zstd,3", "db.zst.age"), ("age", "gzip", "db.gz.age")]
-    {
-        let place = folder(&stage, &format!("store-{encryption}"))?;
+    for (encryption, compression, suffix) in [
+        ("none", "none", "db"),
+        ("none", "zip", "db.zip"),
+        ("passphrase", "zstd,3", "db.zst.age"),
+        ("age", "gzip", "db.gz.age"),
+    ] {
+        let place = folder(&stage, &format!("store-{suffix}"))?;
         let mut access = access(&stage, &place, encryption);
         if encryption == "age" {
             access["recipients"] = json!([key.to_public().to_string()]);
@@ -117,6 +120,12 @@ async fn what_is_put_in_comes_out_and_common_tools_can_read_it() -> Result<()> {
         assert_eq!(archive["stats"]["compressed_size_bytes"], stored.len() as u64 + listed);
         // All of it, with nothing of ours.
         let plain = match encryption {
+            "none" if compression == "zip" => {
+                let file = place.join("s/r").join(object);
+                let unzipped = std::process::Command::new("unzip").arg("-p").arg(file).output()?;
+                assert!(unzipped.status.success(), "{unzipped:?}");
+                unzipped.stdout
+            }
             "none" => stored,
             _ => {
                 let identity = if encryption == "age" {
@@ -139,7 +148,7 @@ async fn what_is_put_in_comes_out_and_common_tools_can_read_it() -> Result<()> {
         };
         assert!(plain == bytes, "{encryption}");
 
-        let roots = folder(&stage, &format!("roots-{encryption}"))?;
+        let roots = folder(&stage, &format!("roots-{suffix}"))?;
         if encryption == "age" {
             let failure = stage.failure(restore(&access, &archive, &roots), Code::SecretMissing).await?;
             assert!(failure.message.contains("no key"), "{failure:?}");

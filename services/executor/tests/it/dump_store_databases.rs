@@ -82,6 +82,17 @@ async fn a_source_is_looked_at_before_anything_depends_on_it() -> Result<()> {
     let wrong = json!({ "connection": { "host": "127.0.0.1", "port": 1, "user": "postgres" } });
     all.stage.failure(test(wrong), Code::ServerUnreachable).await?;
     all.stage.failure(test(json!({ "databases": ["none"] })), Code::DatabaseMissing).await?;
+    // Who has mistaken the port of a server on the node is told which there are.
+    let socket = all.server.socket().display().to_string();
+    let port = |port: u16| {
+        let connection = json!({ "host": socket, "port": port, "user": "postgres" });
+        let mut changes = test(json!({}));
+        changes["source"]["connection"] = connection;
+        changes
+    };
+    let wrong = all.stage.failure(port(1), Code::ServerUnreachable).await?;
+    let there = format!(" on port {}, socket in {socket}", all.server.port());
+    assert!(wrong.message.contains(&there), "{wrong:?}");
     let files = json!({ "kind": "test-source", "source": { "type": "files", "paths": ["/etc", "/never"] } });
     let found = serde_json::to_value(all.stage.success(files).await?)?;
     assert_eq!(

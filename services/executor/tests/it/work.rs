@@ -55,6 +55,36 @@ pub fn index_of(stage: &Stage, archive: &Value) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_sample_of_files_is_recorded_as_they_were_when_the_archive_was_made() -> Result<()> {
+    let stage = Stage::set().await?;
+    stage.init().await?;
+    let source = tempfile::tempdir()?;
+    for (name, words) in [("same", "as it was"), ("other", "before"), ("gone", "soon")] {
+        std::fs::write(source.path().join(name), words)?;
+    }
+    std::os::unix::fs::symlink("/etc/passwd", source.path().join("link"))?;
+    let done = serde_json::to_value(stage.success(stage.backup(source.path())).await?)?;
+    let archive = &done["result"]["archive"];
+    // The same size and, set back, the same time: that somebody was there is seen all the same.
+    let other = source.path().join("other");
+    let modified = std::fs::metadata(&other)?.modified()?;
+    std::fs::write(&other, "behind")?;
+    std::fs::File::options().write(true).open(&other)?.set_modified(modified)?;
+    std::fs::remove_file(source.path().join("gone"))?;
+
+    let mut asked = index_of(&stage, archive);
+    let without = serde_json::to_value(stage.success(asked.clone()).await?)?;
+    assert_eq!(without["result"]["index"]["sample"], Value::Null, "long after, nobody knows: {without}");
+    asked["sample"] = json!(true);
+    let done = serde_json::to_value(stage.success(asked).await?)?;
+    let path = source.path().join("same").display().to_string();
+    let digest: String = Sha256::digest("as it was").iter().map(|b| format!("{b:02x}")).collect();
+    let same = json!([{ "path": path.trim_start_matches('/'), "size_bytes": 9, "sha256": digest }]);
+    assert_eq!(done["result"]["index"]["sample"], same, "{done}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_archive_of_nothing_but_links_is_no_empty_one_and_brings_its_index() -> Result<()> {
     let stage = Stage::set().await?;
     stage.init().await?;

@@ -33,7 +33,7 @@ fn request(world: &World, id: ArchiveId, backup: &Unindexed) -> Option<(JobId, R
     let access = world.access(&backup.repository).ok()?;
     // Not the node that made it: the server may have moved to another one since.
     let node = world.servers.get(&backup.server)?.node.clone();
-    let spec = JobSpec::IndexArchive { access, archive: backup.archive.clone() };
+    let spec = JobSpec::IndexArchive { access, archive: backup.archive.clone(), sample: true };
     let job = JobId(EventId::of_command(&format!("index/{id}"), 0).0);
     let server = backup.server.clone();
     Some((job, Requested { spec, server, node, trigger: Trigger::System, deadline_s: None }, backup.clone()))

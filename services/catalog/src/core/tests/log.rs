@@ -121,7 +121,7 @@ pub fn copied(n: u8) -> Event {
 
 pub fn index_job(of: u8) -> Event {
     let archive = Target { id: archive(of), name: format!("a{of}"), borg_id: format!("borg{of}") };
-    requested(JobSpec::IndexArchive { access: access(), archive })
+    requested(JobSpec::IndexArchive { access: access(), archive, sample: false })
 }
 
 pub fn started(attempt: u32) -> Event {
@@ -145,7 +145,7 @@ pub fn made(n: u8) -> Event {
 }
 
 pub fn indexed(entries: u64) -> Event {
-    let index = IndexFacts { chunks: 1, entries, sha256: "00".into() };
+    let index = IndexFacts { chunks: 1, entries, sha256: "00".into(), sample: Vec::new() };
     succeeded(JobResult::IndexArchive { index }, Vec::new())
 }
 

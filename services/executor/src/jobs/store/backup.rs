@@ -10,7 +10,7 @@ use crate::dump_store::Opened;
 use crate::jobs::backup::{recalled, server_of, sources_are_there, told_of_files};
 use crate::jobs::store::making::{self, Came, Made};
 use crate::jobs::store::stoppable;
-use crate::jobs::store::storing::{Kept, Storing};
+use crate::jobs::store::storing::{Kept, Storing, all_of_it};
 use crate::jobs::{Bench, Finished, finished, quiesce};
 use crate::parts::{Fed, From, Part, produce};
 use crate::pipeline::Recipe;
@@ -188,15 +188,12 @@ async fn store_part(
         sink.end().await?;
         Ok(Some(fed))
     });
-    let Some(Kept { made: mut fed, plain, stored }) = kept.await? else {
+    let Some(Kept { made: mut fed, plain_bytes, stored }) = kept.await? else {
         let nothing = || Failure::new(FailureCode::Unknown, format!("nothing was stored of {path}"));
         return gone.ok_or_else(nothing);
     };
     if let Some(artefact) = &mut fed.artefact {
-        if (plain.bytes, &plain.sha256) != (artefact.size_bytes, &artefact.sha256) {
-            let message = format!("{path} changed on its way, in the memory of this node");
-            return Err(Failure::new(FailureCode::Unknown, message));
-        }
+        all_of_it(&path, plain_bytes, artefact.size_bytes)?;
         artefact.stored = Some(stored);
     }
     Ok(fed)

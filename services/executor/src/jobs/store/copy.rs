@@ -11,7 +11,7 @@ use crate::core::manifest;
 use crate::dump_store::{self, Archive, Opened};
 use crate::jobs::store::making::{self, Came, Made};
 use crate::jobs::store::stoppable;
-use crate::jobs::store::storing::{Kept, Storing};
+use crate::jobs::store::storing::{Kept, Storing, all_of_it};
 use crate::jobs::{Bench, Finished, finished};
 use crate::parts::{NotFed, Sink};
 use crate::pipeline::{Flow, Recipe};
@@ -173,11 +173,8 @@ impl Copying<'_> {
             sink.end().await?;
             Ok(Some(()))
         });
-        let Kept { plain, stored, .. } = stored.await?.ok_or_else(|| nothing(&self.part.path))?;
-        if plain.sha256 != self.part.sha256 {
-            let message = format!("{} changed on its way, in the memory of this node", self.part.path);
-            return Err(Failure::new(FailureCode::Unknown, message));
-        }
+        let Kept { plain_bytes, stored, .. } = stored.await?.ok_or_else(|| nothing(&self.part.path))?;
+        all_of_it(&self.part.path, plain_bytes, self.part.size_bytes)?;
         Ok(stored)
     }
 }

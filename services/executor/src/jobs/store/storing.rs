@@ -1,7 +1,6 @@
 //! Objects on their way into a dump store, in one pass each.
 
 use crate::core::progress::ProgressLine;
-use crate::core::sum::Summed;
 use crate::dump_store::Opened;
 use crate::jobs::Bench;
 use crate::parts::{NotFed, Sink};
@@ -29,8 +28,8 @@ pub struct Storing<'a> {
 pub struct Kept<T> {
     /// What its making gave.
     pub made: T,
-    /// What went in.
-    pub plain: Summed,
+    /// How many bytes went in.
+    pub plain_bytes: u64,
     /// How it lies there.
     pub stored: Stored,
 }
@@ -59,7 +58,7 @@ impl<'a> Storing<'a> {
         let mut upload = self.opened.store.upload(&object, expected_bytes).await?;
         let (give, input) = way();
         let (output, come) = way();
-        let packing = pack(recipe.clone(), input, output);
+        let packing = pack(recipe.clone(), &object, input, output);
         let uploading = async {
             // Dropped with its end, so that nobody waits for it when it fails.
             let mut come = come;
@@ -85,7 +84,7 @@ impl<'a> Storing<'a> {
                 return Ok(None);
             }
             (_, _, Err(failure)) => failure,
-            (Ok(Some(made)), Ok(true), Ok((plain, kept))) => {
+            (Ok(Some(made)), Ok(true), Ok((plain_bytes, kept))) => {
                 upload.finish().await?;
                 let stored = Stored {
                     object,
@@ -94,7 +93,7 @@ impl<'a> Storing<'a> {
                     compression: recipe.compression,
                     encryption: recipe.encryption(),
                 };
-                return Ok(Some(Kept { made, plain, stored }));
+                return Ok(Some(Kept { made, plain_bytes, stored }));
             }
             (Err(NotFed::ReaderGone), ..) | (_, Ok(false), _) => {
                 Failure::new(FailureCode::Unknown, format!("{object} was not taken to its end"))
@@ -146,6 +145,15 @@ impl Sink for Counting<'_> {
         self.storing.tell(bytes, self.path, self.parts);
         Ok(())
     }
+}
+
+/// Fails when other bytes went into an object than came out of what it is made of.
+pub fn all_of_it(path: &str, went_in: u64, came_out: u64) -> Result<(), Failure> {
+    if went_in == came_out {
+        return Ok(());
+    }
+    let message = format!("of {came_out} bytes of {path}, {went_in} were stored");
+    Err(Failure::new(FailureCode::Unknown, message))
 }
 
 /// Keeps to a rate, over the whole of an attempt.

@@ -195,10 +195,18 @@ impl<'a> Server<'a> {
 }
 
 /// Looks at a server as a backup would, and goes no further.
-pub async fn look(bench: &Bench<'_>, source: &Postgresql, streams: &Streams) -> Result<Prepared, NoOutcome> {
+pub async fn look(
+    bench: &Bench<'_>,
+    source: &Postgresql,
+    variant: Variant,
+    streams: &Streams,
+) -> Result<Prepared, NoOutcome> {
     let server = Server::look(bench, source, streams, "").await?;
     let mut findings = Findings::default();
     if let Err(failure) = server.state.cannot_be_followed(&server.survey.role) {
+        if !variant.is_full() {
+            return Err(failure.into());
+        }
         let message = format!("only the variant 'full' is possible: {}", failure.message);
         findings.add(Finding { severity: Severity::Benign, path: None, message });
     }

@@ -45,7 +45,7 @@ fn how_much_there_was_is_known_for_the_next_time() {
 
 #[test]
 fn what_has_an_index_or_is_being_deleted_is_left_alone() {
-    let index = Some(IndexFacts { chunks: 1, entries: 1, sha256: "00".into() });
+    let index = Some(IndexFacts { chunks: 1, entries: 1, sha256: "00".into(), sample: Vec::new() });
     let given = after_a_backup(Facts { index, ..facts(0, "aa", "p-1") });
     assert!(due(&given.world).is_empty(), "the node made one");
 

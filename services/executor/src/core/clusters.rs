@@ -1,0 +1,53 @@
+//! Which PostgreSQL servers run on a node, by the locks of their sockets.
+//!
+//! A server writes beside each of its sockets, `.s.PGSQL.5432`, a file that ends in `.lock`: its process, its data folder, when
+//! it was started, its port, and the folder of the socket, each in a line (`CreateLockFile` of PostgreSQL,
+//! `src/include/utils/pidfile.h`).
+
+use strongroom_domain::probe::Cluster;
+
+/// What the name of such a file begins with.
+pub const PREFIX: &str = ".s.PGSQL.";
+/// And what it ends with.
+pub const SUFFIX: &str = ".lock";
+
+/// What such a file says of a server: its process, and where it is.
+pub fn read(text: &str) -> Option<(u32, Cluster)> {
+    let mut lines = text.lines();
+    let process = lines.next()?.trim().parse().ok()?;
+    let data_folder = lines.next()?.to_owned();
+    let port = lines.nth(1)?.trim().parse().ok()?;
+    let socket = lines.next()?.to_owned();
+    let is_path = data_folder.starts_with('/') && socket.starts_with('/');
+    is_path.then_some((process, Cluster { port, socket, data_folder, version: None }))
+}
+
+/// All of them, in words for people.
+pub fn told(clusters: &[Cluster]) -> String {
+    let each = clusters.iter().map(|cluster| {
+        let Cluster { port, socket, version, .. } = cluster;
+        format!("{} on port {port}, socket in {socket}", version.as_deref().unwrap_or("one"))
+    });
+    each.collect::<Vec<_>>().join("; ")
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    #[test]
+    fn a_lock_says_where_its_server_is_and_half_of_one_says_nothing() {
+        let text = "4711\n/var/lib/postgresql/15/main\n1763750000\n5433\n/run/postgresql\n";
+        let (process, cluster) = read(text).unwrap();
+        assert_eq!((process, cluster.port, &*cluster.socket), (4711, 5433, "/run/postgresql"));
+        assert_eq!(cluster.data_folder, "/var/lib/postgresql/15/main");
+        for lines in 0..5 {
+            let half: Vec<&str> = text.lines().take(lines).collect();
+            assert_eq!(read(&half.join("\n")), None, "{lines} lines");
+        }
+        assert_eq!(read("x\n/d\n1\n5432\n/s\n"), None);
+        assert_eq!(read("1\nd\n1\n5432\n/s\n"), None);
+        assert_eq!(told(&[cluster]), "one on port 5433, socket in /run/postgresql");
+    }
+}
