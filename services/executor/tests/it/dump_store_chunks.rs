@@ -4,7 +4,7 @@
 use crate::dump_store::{access, archive_of, backup, files, folder, init, restore, target};
 use crate::failures::Small;
 use crate::sqlite::{accounts, sum};
-use crate::stage::{PATIENCE, Stage};
+use crate::stage::{PASSPHRASE, PATIENCE, Stage};
 use anyhow::{Context, Result};
 use rusqlite::Connection;
 use serde_json::{Value, json};
@@ -315,7 +315,7 @@ async fn what_breaks_off_leaves_no_archive_and_its_chunks_serve_the_next_or_go()
     stage.abort().await;
     let kept: BTreeSet<String> = chunks(&place).into_iter().map(|(name, _)| name).collect();
     stage.start(|config| config).await?;
-    let (job, epoch) = stage.emit_attempt(job, 2, spec, None).await?;
+    let (job, epoch) = stage.emit_attempt(job, 2, spec, Some(PASSPHRASE)).await?;
     let end = loop {
         match stage.report().await? {
             strongroom_domain::wire::NodeReport::Ended { epoch: e, how, .. } if e == epoch => break how,
