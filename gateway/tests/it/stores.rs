@@ -133,9 +133,9 @@ async fn each_kind_of_repository_takes_what_it_can() {
     let once = async |deduplicate: bool| {
         stage.client.put("/repositories/once", store(json!({ "deduplicate": deduplicate }))).await
     };
-    let made = once(true).await.expect(201);
-    assert_eq!(made.body["deduplicate"], true);
-    let history = stage.history(Kind::Job, made.str("/init_job/id")).await;
+    let new = once(true).await.expect(201);
+    assert_eq!(new.body["deduplicate"], true);
+    let history = stage.history(Kind::Job, new.str("/init_job/id")).await;
     let Event::JobRequested(requested) = &history[0].event else { panic!("{history:?}") };
     assert!(matches!(&requested.spec, JobSpec::InitRepository { access } if access.deduplicate));
     let refused = once(false).await.problem(409, "immutable");

@@ -177,9 +177,19 @@ async fn a_store_in_a_container_of_azure_gives_back_what_was_put_in() -> Result<
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_network_that_is_cut_in_the_middle_leaves_no_archive_and_the_next_backup_is_whole() -> Result<()> {
+    is_cut_and_heals(false).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_network_that_is_cut_between_chunks_leaves_no_archive_and_the_next_backup_is_whole() -> Result<()> {
+    is_cut_and_heals(true).await
+}
+
+async fn is_cut_and_heals(deduplicate: bool) -> Result<()> {
     let (stage, server) = (Stage::set().await?, S3::start().await?);
     let wire = Wire::to(server.port()).await?;
-    let (access, data) = (bucket(&stage, wire.port()), data(&stage)?);
+    let (mut access, data) = (bucket(&stage, wire.port()), data(&stage)?);
+    access["deduplicate"] = json!(deduplicate);
     stage.success(init(&access)).await?;
     wire.cut_after(20 << 20);
     let (job, epoch) = stage.emit(backup(&access, &data, None)).await?;
@@ -191,6 +201,12 @@ async fn a_network_that_is_cut_in_the_middle_leaves_no_archive_and_the_next_back
     assert!(!failure.message.contains(S3_SECRET), "{failure:?}");
     wire.heal();
     let archive = archive_of(&stage, backup(&access, &data, None)).await?;
+    if deduplicate {
+        // What had come through is not sent again.
+        let size = |name: &str| archive["stats"][name].as_u64().unwrap();
+        let (new, all) = (size("deduplicated_size_bytes"), size("compressed_size_bytes"));
+        assert!(new + (5 << 20) < all, "{new} of {all}");
+    }
     comes_back(&stage, &access, &archive, &data).await?;
     let scan = json!({ "kind": "scan-repository", "access": access });
     let scanned = serde_json::to_value(stage.success(scan).await?)?;
