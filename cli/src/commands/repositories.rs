@@ -20,6 +20,7 @@ pub const KIND: Kind = Kind {
         ("destination", "/destination", Plain),
         ("kind", "/kind", Plain),
         ("encryption", "/encryption", Plain),
+        ("deduplicated", "/deduplicate", Plain),
         ("description", "/description", Plain),
     ],
 };
@@ -118,6 +119,9 @@ pub struct CreateArgs {
     /// --recipient 'age', or with --recipient-file 'gpg'.
     #[arg(long, value_parser = ENCRYPTIONS)]
     encryption: Option<String>,
+    /// Keep once what the archives of a dump store have in common: with the encryptions 'passphrase' and 'none'.
+    #[arg(long)]
+    deduplicate: bool,
     /// A public key of age to which a dump store encrypts; may be repeated.
     #[arg(long, value_name = "AGE1...")]
     recipient: Vec<String>,
@@ -192,6 +196,7 @@ async fn create(session: &Session, create: &CreateArgs) -> Outcome {
         .with(&["destination"], Some(&create.destination))
         .with(&["kind"], Some(&create.kind))
         .with(&["encryption"], Some(encryption))
+        .with(&["deduplicate"], create.deduplicate.then_some(true))
         .with_list(&["recipients"], &recipients)
         .with(&["identity"], identity)
         .with(&["passphrase"], passphrase.or_else(|| drawn.clone()))

@@ -47,7 +47,7 @@ impl Facts {
     /// Bytes that it has added to its repository, as far as they are known.
     pub fn added_bytes(&self) -> Option<u64> {
         let of_parts = |dump: &Dump| -> Option<u64> {
-            let stored = dump.artefacts.iter().map(|part| part.stored.as_ref().map(|s| s.size_bytes));
+            let stored = dump.artefacts.iter().map(|part| part.stored.as_ref().map(Stored::added_bytes));
             stored.sum()
         };
         self.stats.map(|stats| stats.deduplicated_size_bytes).or_else(|| of_parts(self.dump.as_ref()?))
@@ -128,10 +128,36 @@ pub struct Stored {
     pub compression: Compressed,
     /// How it was encrypted.
     pub encryption: Encrypted,
+    /// When the object is not the part itself, but the list of the chunks of which it consists.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub chunked: Option<Chunked>,
+}
+
+impl Stored {
+    /// Bytes of all that it takes to have the part.
+    pub fn packed_bytes(&self) -> u64 {
+        self.size_bytes + self.chunked.map_or(0, |chunked| chunked.stored_bytes)
+    }
+
+    /// Bytes that it has added to its repository.
+    pub fn added_bytes(&self) -> u64 {
+        self.size_bytes + self.chunked.map_or(0, |chunked| chunked.new_bytes)
+    }
+}
+
+/// A part that was cut into chunks, of which a store holds each once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Chunked {
+    /// Of how many it consists.
+    pub chunks: u64,
+    /// Bytes of them, as they are stored.
+    pub stored_bytes: u64,
+    /// Bytes of those among them that were not there before.
+    pub new_bytes: u64,
 }
 
 /// How a part of a dump is compressed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, strum::Display)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, strum::Display)]
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]
 pub enum Compressed {
@@ -146,7 +172,7 @@ pub enum Compressed {
 }
 
 /// How a part of a dump is encrypted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, strum::Display)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, strum::Display)]
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]
 pub enum Encrypted {

@@ -65,9 +65,12 @@ impl Compression {
         &self.0
     }
 
-    /// What is wrong with it in a repository of this kind.
-    pub fn problem_in(&self, kind: repository::Kind) -> Option<&'static str> {
+    /// What is wrong with it in a repository of this kind, which may be deduplicated.
+    pub fn problem_in(&self, kind: repository::Kind, deduplicate: bool) -> Option<&'static str> {
         match (kind, self.for_store()) {
+            (repository::Kind::DumpStore, Some((Compressed::Zip, _))) if deduplicate => {
+                Some("must be another one: what is kept in chunks cannot be a zip")
+            }
             (repository::Kind::DumpStore, None) => {
                 Some("must be none, gzip[,1-9], zstd[,1-22] or zip for a dump store")
             }

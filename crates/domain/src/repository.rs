@@ -27,6 +27,9 @@ pub struct Spec {
     /// restores gives one.
     #[serde(default)]
     pub identity: Option<SecretRef>,
+    /// Whether a dump store keeps what its archives have in common once; chosen once, when it is made.
+    #[serde(default)]
+    pub deduplicate: bool,
     /// Words for people.
     #[serde(default)]
     pub description: String,
@@ -104,11 +107,28 @@ impl Spec {
             store,
             recipients: self.recipients.clone(),
             identity: None,
+            deduplicate: self.deduplicate,
         }
     }
 }
 
 impl Spec {
+    /// Why it cannot keep what its archives have in common once, when it is asked to.
+    fn cannot_deduplicate(&self) -> Option<&'static str> {
+        if !self.deduplicate {
+            None
+        } else if self.kind == Kind::Borg {
+            Some("is for dump stores: borg deduplicates by itself, and always")
+        } else if self.encryption.is_to_people() {
+            Some(
+                "cannot be had with what only people can read: the node must know again what it has stored, and which archive \
+                 needs which piece of it, and has no key to do so; choose 'passphrase' or 'none'",
+            )
+        } else {
+            None
+        }
+    }
+
     /// Why archives of this repository cannot be copied into that one by whoever cannot read them.
     pub fn cannot_be_copied_to(&self, other: &Self) -> Option<&'static str> {
         let same_recipients = || {
@@ -175,6 +195,7 @@ impl Validate for Spec {
         if self.identity.is_some() && !self.encryption.is_to_people() {
             problems.push(FieldError::new("identity", "is for the encryptions 'age' and 'gpg'"));
         }
+        problems.extend(self.cannot_deduplicate().map(|why| FieldError::new("deduplicate", why)));
         problems
     }
 }
@@ -219,6 +240,13 @@ pub struct Access {
     /// Which secret key opens that, for a restore; a backup is given none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub identity: Option<SecretRef>,
+    /// Whether a dump store keeps what its archives have in common once.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub deduplicate: bool,
+}
+
+fn is_false(flag: &bool) -> bool {
+    !flag
 }
 
 impl Access {
@@ -283,6 +311,16 @@ mod tests {
         for odd in [key.to_owned(), armor("PRIVATE"), armor("PUBLIC").repeat(2), String::new()] {
             assert_eq!(fields(gpg(&odd)), ["recipients[0]"], "{odd}");
         }
+        let once = |more: Value| {
+            let mut store = json!({ "kind": "dump-store", "deduplicate": true });
+            store.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            fields(store)
+        };
+        assert_eq!(once(json!({})), Vec::<String>::new());
+        assert_eq!(once(json!({ "encryption": "passphrase", "passphrase": secret })), Vec::<String>::new());
+        assert_eq!(once(json!({ "kind": "borg" })), ["deduplicate"]);
+        assert_eq!(once(json!({ "encryption": "age", "recipients": [key] })), ["deduplicate"]);
+        assert_eq!(once(json!({ "encryption": "gpg", "recipients": [armor("PUBLIC")] })), ["deduplicate"]);
         for odd in ["AGE-SECRET-KEY-1", "age1", "ssh-ed25519 AAAA", &key.to_uppercase()] {
             let age = json!({ "kind": "dump-store", "encryption": "age", "recipients": [odd] });
             assert_eq!(fields(age), ["recipients[0]"], "{odd}");

@@ -154,6 +154,84 @@ async fn a_second_copy_is_made_by_itself_and_is_enough_when_the_first_place_burn
     Ok(())
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_keeps_once_what_archives_have_in_common_grows_by_what_is_new() -> Result<()> {
+    let single = Single::start().await?;
+    single.api.node_joined().await?;
+    let run = |line: &str| single.run_line(line);
+    let (place, back) = (single.folder().join("dumps"), single.folder().join("back"));
+    std::fs::create_dir(&place)?;
+    std::fs::create_dir(&back)?;
+    let (back, data) = (back.canonicalize()?, single.folder().join("a.db"));
+    let database = rusqlite::Connection::open(&data)?;
+    database.execute_batch(
+        "create table notes (id integer primary key, what blob);
+         with recursive c(n) as (select 1 union all select n + 1 from c where n < 250)
+         insert into notes select n, randomblob(100000) from c",
+    )?;
+    run(&format!("servers set web --node local --restore-root {}", back.display()))?;
+    run(&format!("destinations set disk --path {}", place.display()))?;
+    let create = "repositories create dumps --server web --destination disk --deduplicate --wait";
+    let key = age::x25519::Identity::generate().to_public();
+    for (more, why) in [
+        (String::new(), "borg deduplicates by itself"),
+        (format!("--kind dump-store --recipient {key}"), "only people can read"),
+    ] {
+        let words = format!("{create} {more}");
+        let (code, out, err) = single.client(&words.split_whitespace().collect::<Vec<_>>())?;
+        assert!(code != 0 && format!("{out}{err}").contains(why), "{out}{err}");
+    }
+    run(&format!("{create} --kind dump-store"))?;
+    let shown = run("repositories list")?;
+    assert!(shown.contains("DEDUPLICATED") && shown.contains("true"), "{shown}");
+    let mut definition = single.api.get("/repositories/dumps").await?.expect(200)?.body;
+    assert_eq!(definition["deduplicate"], json!(true));
+    definition["deduplicate"] = json!(false);
+    let fields = definition.as_object_mut().unwrap();
+    fields.retain(|name, _| {
+        ["server", "destination", "kind", "encryption", "deduplicate"].contains(&name.as_str())
+    });
+    let refused = single.api.put("/repositories/dumps", &definition).await?.expect(409)?;
+    assert!(refused.body["detail"].as_str().unwrap_or_default().contains("deduplicate"), "{refused:?}");
+
+    run(&format!("plans set app --server web --repository dumps --sqlite {}", data.display()))?;
+    run("plans run app --wait")?;
+    let first = single.client_json(&["archives", "list"])?[0].clone();
+    database.execute_batch("update notes set what = randomblob(100000) where id = 100")?;
+    run("plans run app --wait")?;
+    let archives = single.client_json(&["archives", "list"])?;
+    let second = archives.as_array().unwrap().iter().find(|a| a["id"] != first["id"]).unwrap();
+    let stats = &second["facts"]["stats"];
+    let bytes = |name: &str| stats[name].as_u64().unwrap();
+    assert!(bytes("deduplicated_size_bytes") * 4 < bytes("compressed_size_bytes"), "{stats}");
+    let there = || -> u64 {
+        let files = walkdir::WalkDir::new(&place).into_iter().flatten().filter(|e| e.path().is_file());
+        files.map(|e| e.metadata().map(|m| m.len()).unwrap_or_default()).sum()
+    };
+    let usage = single.client_json(&["destinations", "usage", "disk"])?;
+    let used = usage["repositories"][0]["used_bytes"].as_u64().unwrap();
+    assert!(used <= there() && there() - used < 20_000, "{usage}: {}", there());
+
+    let before = there();
+    run(&format!("archives delete {} --yes --wait", first["id"].as_str().unwrap()))?;
+    assert!(there() < before, "what only the first needed is gone");
+    let id = second["id"].as_str().unwrap();
+    run(&format!("archives restore {id} --to {} --wait", back.display()))?;
+    assert!(std::fs::read(back.join("sqlite").join(data.strip_prefix("/")?))? == std::fs::read(&data)?);
+
+    // A chunk that is taken away is told by its name.
+    let chunk = walkdir::WalkDir::new(place.join("web/dumps/chunks")).into_iter().flatten();
+    let chunk =
+        chunk.filter(|e| e.path().is_file()).max_by_key(|e| e.metadata().map(|m| m.len()).ok()).unwrap();
+    std::fs::remove_file(chunk.path())?;
+    let again = format!("archives restore {id} --to {} --on-conflict overwrite --wait", back.display());
+    let (code, out, err) = single.client(&again.split(' ').collect::<Vec<_>>())?;
+    let name = chunk.file_name().to_string_lossy().into_owned();
+    let said = format!("{out}{err}");
+    assert!(code != 0 && said.contains("archive_damaged") && said.contains(&name), "{said}");
+    Ok(())
+}
+
 /// gpg with a keyring of its own.
 fn gpg(home: &Path, arguments: &[&str]) -> Result<String> {
     let mut command = Command::new("gpg");

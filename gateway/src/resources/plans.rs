@@ -63,7 +63,7 @@ impl Resource for Plans {
         let server = referred::<Servers>(app, "server", spec.server.as_str()).await;
         let repository = referred::<Repositories>(app, "repository", spec.repository.as_str()).await;
         if let Ok(repository) = &repository {
-            problems.extend(misfits(&spec, repository.kind));
+            problems.extend(misfits(&spec, repository));
         }
         let copies = misfits_of_copies(app, &spec, repository.as_ref().ok()).await?;
         problems.extend(copies);
@@ -101,10 +101,11 @@ impl Resource for Plans {
     }
 }
 
-/// What a repository of this kind cannot do for a plan.
-fn misfits(spec: &plan::Spec, kind: repository::Kind) -> Vec<FieldError> {
+/// What a repository like this cannot do for a plan.
+fn misfits(spec: &plan::Spec, repository: &repository::Spec) -> Vec<FieldError> {
+    let (kind, deduplicate) = (repository.kind, repository.deduplicate);
     let mut problems = Vec::new();
-    if let Some(problem) = spec.compression.problem_in(kind) {
+    if let Some(problem) = spec.compression.problem_in(kind, deduplicate) {
         problems.push(FieldError::new("compression", problem));
     }
     if let Some(files) = spec.source.files().filter(|_| kind == repository::Kind::DumpStore) {

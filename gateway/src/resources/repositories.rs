@@ -65,6 +65,7 @@ impl Resource for Repositories {
                 ("encryption", old.encryption == spec.encryption),
                 ("server", old.server == spec.server),
                 ("destination", old.destination == spec.destination),
+                ("deduplicate", old.deduplicate == spec.deduplicate),
             ] {
                 if !same {
                     return Err(immutable(field));

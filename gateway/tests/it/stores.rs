@@ -104,12 +104,14 @@ async fn each_kind_of_repository_takes_what_it_can() {
         body
     };
     let put = async |body: Value| stage.client.put("/repositories/dumps", body).await;
+    let someone = age::x25519::Identity::generate().to_public().to_string();
     for (more, field) in [
         (json!({ "kind": "borg" }), "destination"),
         (json!({ "encryption": "repokey", "passphrase": "x" }), "encryption"),
         (json!({ "encryption": "age" }), "recipients"),
         (json!({ "encryption": "passphrase" }), "passphrase"),
         (json!({ "identity": "AGE-SECRET-KEY-1" }), "identity"),
+        (json!({ "encryption": "age", "recipients": [someone], "deduplicate": true }), "deduplicate"),
     ] {
         let refused = put(store(more.clone())).await.problem(422, "invalid");
         assert_eq!(refused.fields(), [field], "{more}");
@@ -127,6 +129,17 @@ async fn each_kind_of_repository_takes_what_it_can() {
     assert!(!made.text.contains("AGE-SECRET") && made.body["has_identity"] == true, "{}", made.text);
     let refused = put(store(json!({ "encryption": "none" }))).await.problem(409, "immutable");
     assert!(refused.text.contains("encryption"), "{}", refused.text);
+
+    let once = async |deduplicate: bool| {
+        stage.client.put("/repositories/once", store(json!({ "deduplicate": deduplicate }))).await
+    };
+    let new = once(true).await.expect(201);
+    assert_eq!(new.body["deduplicate"], true);
+    let history = stage.history(Kind::Job, new.str("/init_job/id")).await;
+    let Event::JobRequested(requested) = &history[0].event else { panic!("{history:?}") };
+    assert!(matches!(&requested.spec, JobSpec::InitRepository { access } if access.deduplicate));
+    let refused = once(false).await.problem(409, "immutable");
+    assert!(refused.text.contains("deduplicate"), "{}", refused.text);
 
     // Whoever only writes is not given what opens it.
     let init = stage.history(Kind::Job, made.str("/init_job/id")).await;

@@ -2,6 +2,7 @@
 
 pub mod archive;
 pub mod census;
+pub mod chunks;
 pub mod clouds;
 pub mod clusters;
 pub mod command;

@@ -4,33 +4,37 @@
 //! in. And an archive that is read back as another one than was stored: what the log knows is the digest of its manifest,
 //! which holds the digests of all of it.
 
+mod chunks;
+mod reading;
+mod sweeping;
+
+pub use reading::missing_in;
+
+use crate::core::chunks::Naming;
 use crate::core::dump_store::{self as forms, Description};
 use crate::core::manifest::Manifest;
-use crate::core::sum::{self, Sum, Summed};
+use crate::core::sum;
 use crate::gpg::{Opener, Sealer};
 use crate::jobs::Bench;
-use crate::pipeline::{Flow, Recipe, unpack, way};
-use crate::stores::{Object, Store};
+use crate::pipeline::Recipe;
+use crate::stores::Store;
 use crate::streams::Streams;
 use age::scrypt;
 use age::secrecy::{ExposeSecret, SecretString};
 use age::x25519::{Identity, Recipient};
 use std::path::PathBuf;
-use strongroom_domain::archive::{Artefact, Encrypted, Facts, Stored, Target};
+use strongroom_domain::archive::{Compressed, Facts, Stored, Target};
 use strongroom_domain::destination::Location;
 use strongroom_domain::plan::Compression;
 use strongroom_domain::repository::{Access, Encryption};
 use strongroom_domain::{Failure, FailureCode};
 use strongroom_service::clock;
-use tokio::sync::mpsc;
 
 /// The largest of its small objects.
 const SMALL_BYTES: u64 = 64 << 10;
 /// How hard a passphrase is to be guessed: 2^15 rounds of scrypt, which take 32 MiB of memory and some 0.1 s each time. The
 /// passphrases that are drawn are beyond guessing in any case.
 const SCRYPT_WORK_FACTOR: u8 = 15;
-/// Pieces that wait on their way out of the store.
-const PIECES: usize = 4;
 
 /// A store whose place is known.
 pub struct Found<'a> {
@@ -53,6 +57,8 @@ pub struct Opened<'a> {
     recipients: Vec<Recipient>,
     identity: Option<Identity>,
     gpg: Option<ByGpg>,
+    /// How it names its chunks, when it is deduplicated.
+    naming: Option<Naming>,
 }
 
 /// What gpg encrypts and decrypts with.
@@ -98,7 +104,7 @@ impl<'a> Found<'a> {
             _ => {}
         }
         let id = sum::of(uuid::Uuid::now_v7().as_bytes()).sha256;
-        let description = Description::new(id, self.access.encryption, clock::now());
+        let description = Description::new(id, self.access.encryption, self.access.deduplicate, clock::now());
         let text = serde_json::to_vec_pretty(&description)
             .map_err(|e| Failure::new(FailureCode::Unknown, e.to_string()))?;
         let made = self.store.create(forms::DESCRIPTION, text).await?;
@@ -171,14 +177,19 @@ impl<'a> Found<'a> {
     }
 
     fn as_asked(&self, there: Description) -> Result<String, Failure> {
-        if there.encryption == self.access.encryption {
-            return Ok(there.id);
+        let says = |what: &str| {
+            let message = format!("the dump store at {} {what}", self.access.location);
+            Err(Failure::new(FailureCode::RepositoryExists, message))
+        };
+        if there.encryption != self.access.encryption {
+            let (has, asked) = (there.encryption, self.access.encryption);
+            return says(&format!("has the encryption '{has}', and not '{asked}'"));
         }
-        let message = format!(
-            "the dump store at {} has the encryption '{}', and not '{}'",
-            self.access.location, there.encryption, self.access.encryption
-        );
-        Err(Failure::new(FailureCode::RepositoryExists, message))
+        match (there.deduplicate, self.access.deduplicate) {
+            (true, false) => says("is deduplicated, and is defined as one that is not"),
+            (false, true) => says("is not deduplicated, and is defined as one that is"),
+            _ => Ok(there.id),
+        }
     }
 
     /// Opens it, if it is the one that was made, when it is known which one that is.
@@ -220,7 +231,11 @@ impl<'a> Found<'a> {
             let message = "there is nobody to encrypt to, and nothing is stored for all to read";
             return Err(Failure::new(FailureCode::SecretMissing, message));
         }
-        Ok(Opened { store: self.store, access: self.access, recipients, identity, gpg })
+        let naming = self.access.deduplicate.then(|| match &identity {
+            Some(identity) => Naming::of_secret(identity.to_string().expose_secret().as_bytes()),
+            None => Naming::open(),
+        });
+        Ok(Opened { store: self.store, access: self.access, recipients, identity, gpg, naming })
     }
 
     /// Encrypts to the keys of people.
@@ -268,9 +283,18 @@ impl Opened<'_> {
         Ok(Recipe { compression, level, recipients: self.recipients.clone(), gpg: self.sealer() })
     }
 
+    /// How it names its chunks, when it is deduplicated.
+    pub fn naming(&self) -> Option<&Naming> {
+        self.naming.as_ref()
+    }
+
     /// Whether who can open what is stored in one can open what is stored in the other, so that objects can be copied as
-    /// they are. Each store with a passphrase has a key of its own.
+    /// they are. Each store with a passphrase has a key of its own, and of one that is deduplicated the objects are none
+    /// without its chunks.
     pub fn opens_like(&self, other: &Self) -> bool {
+        if self.naming.is_some() || other.naming.is_some() {
+            return false;
+        }
         let keys = |opened: &Self| {
             let mut keys: Vec<String> = opened.recipients.iter().map(ToString::to_string).collect();
             keys.extend(opened.gpg.iter().flat_map(|gpg| gpg.sealer.recipients.iter().cloned()));
@@ -282,46 +306,17 @@ impl Opened<'_> {
 
     /// How a part that is packed so is packed here.
     pub fn recipe_of(&self, stored: &Stored) -> Recipe {
-        let (compression, recipients) = (stored.compression, self.recipients.clone());
+        let compression = match stored.compression {
+            // Of chunks there are no zips.
+            Compressed::Zip if self.naming.is_some() => Compressed::Zstd,
+            other => other,
+        };
+        let recipients = self.recipients.clone();
         Recipe { compression, level: None, recipients, gpg: self.sealer() }
     }
 
     fn sealer(&self) -> Option<Sealer> {
         self.gpg.as_ref().map(|gpg| gpg.sealer.clone())
-    }
-
-    /// Gives an object as it lies there, to its end; then its digest was compared.
-    pub async fn fetch(&self, part: &Artefact, give: mpsc::Sender<Flow>) -> Result<(), Failure> {
-        let stored = stored_of(part)?;
-        let mut sum = Sum::default();
-        self.pass(part, stored, &give, |piece| sum.add(piece)).await?;
-        is_what_was_stored(part, stored, &sum.finish())?;
-        // Whoever does not take it has failed, and says so.
-        let _ = give.send(Flow::End).await;
-        Ok(())
-    }
-
-    /// Passes on the pieces of an object until nobody takes them.
-    async fn pass(
-        &self,
-        part: &Artefact,
-        stored: &Stored,
-        give: &mpsc::Sender<Flow>,
-        mut see: impl FnMut(&[u8]),
-    ) -> Result<(), Failure> {
-        let (pieces, come) = mpsc::channel::<bytes::Bytes>(PIECES);
-        let passing = async {
-            // Dropped with its end, so that who fetches does not wait for ever.
-            let mut come = come;
-            while let Some(piece) = come.recv().await {
-                see(&piece);
-                if give.send(Flow::Piece(piece)).await.is_err() {
-                    return;
-                }
-            }
-        };
-        let (fetched, ()) = tokio::join!(self.store.fetch(&stored.object, pieces), passing);
-        if fetched? { Ok(()) } else { Err(other_than_stored(&part.path, "its object is not there")) }
     }
 
     /// The archive of this name; `None` when there is none.
@@ -350,122 +345,4 @@ impl Opened<'_> {
         );
         Err(Failure::new(FailureCode::ArchiveDamaged, message))
     }
-
-    /// What is missing of an archive, or has another size; `None` when all of it is there.
-    pub async fn what_is_missing(&self, archive: &Archive) -> Result<Option<String>, Failure> {
-        let there = self.store.list(&forms::folder(&archive.facts.name)).await?;
-        Ok(missing_in(&there, &archive.manifest.dump.artefacts))
-    }
-
-    /// Gives a part piece by piece, as it was dumped. Only when this ends well were they all, and the right ones.
-    pub async fn read(&self, part: &Artefact, give: mpsc::Sender<Vec<u8>>) -> Result<(), Failure> {
-        let stored = stored_of(part)?;
-        let (packed, input) = way();
-        let (output, mut plain) = way();
-        let (input, decrypting) = self.decrypted(stored, input)?;
-        let unpacking = unpack(stored.compression, stored.encryption, self.identity.clone(), input, output);
-        let mut sum = Sum::default();
-        let fetching = async {
-            // Dropped with its end: whoever unpacks waits for it.
-            let packed = packed;
-            self.pass(part, stored, &packed, |piece| sum.add(piece)).await?;
-            // What is too short is told by its digest.
-            let _ = packed.send(Flow::End).await;
-            Ok::<_, Failure>(())
-        };
-        // It drops its end when nobody takes more: whoever unpacks would wait for ever.
-        let giving = async move {
-            while let Some(flow) = plain.recv().await {
-                if let Flow::Piece(piece) = flow
-                    && give.send(piece.into()).await.is_err()
-                {
-                    return false;
-                }
-            }
-            true
-        };
-        let (fetched, taken, decrypted) = tokio::join!(fetching, giving, decrypting);
-        let sums = unpacking.sums().await;
-        if !taken {
-            return Err(Failure::new(FailureCode::Unknown, format!("nobody read {} to its end", part.path)));
-        }
-        fetched?;
-        let named = |failure: Failure| match failure.code {
-            FailureCode::ArchiveDamaged => other_than_stored(&part.path, &failure.message),
-            _ => Failure { message: format!("{}: {}", part.path, failure.message), ..failure },
-        };
-        decrypted.map_err(named)?;
-        let kept = sum.finish();
-        let (_, dumped) = sums.map_err(named)?;
-        is_what_was_stored(part, stored, &kept)?;
-        if (dumped.bytes, &dumped.sha256) != (part.size_bytes, &part.sha256) {
-            let why = format!("its digest is {}, and was {}", dumped.sha256, part.sha256);
-            return Err(other_than_stored(&part.path, &why));
-        }
-        Ok(())
-    }
-}
-
-impl Opened<'_> {
-    /// What gpg has encrypted, decrypted on its way; and the end of that.
-    fn decrypted(
-        &self,
-        stored: &Stored,
-        input: mpsc::Receiver<Flow>,
-    ) -> Result<(mpsc::Receiver<Flow>, impl Future<Output = Result<(), Failure>>), Failure> {
-        let opener = self.gpg.as_ref().and_then(|gpg| gpg.opener.clone());
-        let mut by_gpg = None;
-        let input = match (stored.encryption, opener) {
-            (Encrypted::Gpg, Some(opener)) => {
-                let (give, decrypted) = way();
-                by_gpg = Some((opener, input, give));
-                decrypted
-            }
-            (Encrypted::Gpg, None) => {
-                let message = "it is encrypted, and no key to open it was given";
-                return Err(Failure::new(FailureCode::SecretMissing, message));
-            }
-            _ => input,
-        };
-        // On the heap: it is large, and every job would carry it along.
-        let decrypting = Box::pin(async move {
-            match by_gpg {
-                Some((opener, input, give)) => opener.open(input, give).await,
-                None => Ok(()),
-            }
-        });
-        Ok((input, decrypting))
-    }
-}
-
-fn stored_of(part: &Artefact) -> Result<&Stored, Failure> {
-    part.stored.as_ref().ok_or_else(|| other_than_stored(&part.path, "it has no object"))
-}
-
-fn is_what_was_stored(part: &Artefact, stored: &Stored, kept: &Summed) -> Result<(), Failure> {
-    if (kept.bytes, &kept.sha256) == (stored.size_bytes, &stored.sha256) {
-        return Ok(());
-    }
-    let why = format!("the digest of its object is {}, and was {}", kept.sha256, stored.sha256);
-    Err(other_than_stored(&part.path, &why))
-}
-
-fn other_than_stored(path: &str, why: &str) -> Failure {
-    Failure::new(FailureCode::ArchiveDamaged, format!("{path} is not what was stored: {why}"))
-}
-
-/// The first part that is not there with its size.
-pub fn missing_in(there: &[Object], artefacts: &[Artefact]) -> Option<String> {
-    let sizes: std::collections::HashMap<_, _> =
-        there.iter().map(|o| (o.name.as_str(), o.size_bytes)).collect();
-    artefacts.iter().find_map(|artefact| {
-        let stored = artefact.stored.as_ref()?;
-        match sizes.get(stored.object.as_str()) {
-            None => Some(format!("the object {} is not there", stored.object)),
-            Some(size) if *size != stored.size_bytes => {
-                Some(format!("the object {} has {size} bytes, and not {}", stored.object, stored.size_bytes))
-            }
-            Some(_) => None,
-        }
-    })
 }

@@ -7,12 +7,14 @@
 //! Memory: [`PIECES`] pieces of [`PIECE_BYTES`] wait at each of three places, and zstd holds what [`ZSTD_JOB_BYTES`] says
 //! for each thread, in and out: some 20 MiB with two threads and level 3, whatever the size of the dump.
 
+use crate::core::chunks;
 use crate::core::sum::{Sum, Summed};
 use crate::gpg::Sealer;
 use age::x25519::{Identity, Recipient};
 use bytes::{Bytes, BytesMut};
 use flate2::read::MultiGzDecoder;
 use flate2::write::GzEncoder;
+use std::borrow::Cow;
 use std::io::{self, ErrorKind, Read, Write};
 use strongroom_domain::archive::{Compressed, Encrypted};
 use strongroom_domain::{Failure, FailureCode};
@@ -76,18 +78,7 @@ impl Recipe {
 
     /// How the name of an object ends that is packed so.
     pub fn suffix(&self) -> String {
-        let compressed = match self.compression {
-            Compressed::None => "",
-            Compressed::Gzip => ".gz",
-            Compressed::Zstd => ".zst",
-            Compressed::Zip => ".zip",
-        };
-        let encrypted = match self.encryption() {
-            Encrypted::None => "",
-            Encrypted::Age => ".age",
-            Encrypted::Gpg => ".gpg",
-        };
-        format!("{compressed}{encrypted}")
+        chunks::suffix(self.compression, self.encryption())
     }
 
     /// What is in an object of this name, for people who unpack it.
@@ -197,6 +188,53 @@ fn compress(
     Ok(bytes)
 }
 
+/// Packs what is in memory as a whole, in one thread.
+pub fn pack_whole(recipe: &Recipe, plain: &[u8]) -> io::Result<Vec<u8>> {
+    let compressed = match recipe.compression {
+        Compressed::None => Cow::Borrowed(plain),
+        Compressed::Gzip => {
+            let level = flate2::Compression::new(u32::from(recipe.level.unwrap_or(GZIP_LEVEL)));
+            let mut encoder = GzEncoder::new(Vec::new(), level);
+            encoder.write_all(plain)?;
+            Cow::Owned(encoder.finish()?)
+        }
+        Compressed::Zstd => {
+            let level = i32::from(recipe.level.unwrap_or(ZSTD_LEVEL));
+            let mut encoder = zstd::Encoder::new(Vec::new(), level)?;
+            encoder.include_checksum(true)?;
+            encoder.set_pledged_src_size(Some(plain.len() as u64))?;
+            encoder.write_all(plain)?;
+            Cow::Owned(encoder.finish()?)
+        }
+        Compressed::Zip => return Err(io::Error::new(ErrorKind::Unsupported, "a chunk is no zip")),
+    };
+    if recipe.recipients.is_empty() {
+        return Ok(compressed.into_owned());
+    }
+    let recipients = recipe.recipients.iter().map(|recipient| recipient as &dyn age::Recipient);
+    let encryptor = age::Encryptor::with_recipients(recipients).map_err(io::Error::other)?;
+    let mut writer = encryptor.wrap_output(Vec::new())?;
+    writer.write_all(&compressed)?;
+    writer.finish()
+}
+
+/// Unpacks what is in memory as a whole, when it has no more than so many bytes then.
+pub fn unpack_whole(
+    compression: Compressed,
+    encryption: Encrypted,
+    identity: Option<&Identity>,
+    stored: &[u8],
+    limit: u64,
+) -> Result<Vec<u8>, Failure> {
+    let mut bytes = Vec::new();
+    let plain = plain_of(compression, encryption, identity, stored)?;
+    plain.take(limit.saturating_add(1)).read_to_end(&mut bytes).map_err(|e| damaged(&e))?;
+    if bytes.len() as u64 > limit {
+        return Err(damaged(&io::Error::other(format!("it has more than {limit} bytes"))));
+    }
+    Ok(bytes)
+}
+
 fn encrypt(recipients: &[Recipient], mut input: mpsc::Receiver<Flow>, mut out: Out) -> io::Result<Summed> {
     if recipients.is_empty() {
         while let Some(piece) = next(&mut input)? {
@@ -281,11 +319,11 @@ pub fn unpack(
     output: mpsc::Sender<Flow>,
 ) -> Unpacking {
     Unpacking(tokio::task::spawn_blocking(move || {
-        let mut reading = In { from: input, piece: Bytes::new(), sum: Sum::default(), ended: false };
-        let plain = unpack_all(compression, encryption, identity, &mut reading, Out::to(output))?;
+        let mut reading = In::of(input);
+        let plain = unpack_all(compression, encryption, identity.as_ref(), &mut reading, Out::to(output))?;
         // What comes after the end of what was packed is part of what is stored.
         io::copy(&mut reading, &mut io::sink()).map_err(|e| damaged(&e))?;
-        Ok((reading.sum.finish(), plain))
+        Ok((reading.sum(), plain))
     }))
 }
 
@@ -296,14 +334,14 @@ impl Unpacking {
     }
 }
 
-fn unpack_all(
+/// What of it is read decrypted and decompressed.
+fn plain_of<'a>(
     compression: Compressed,
     encryption: Encrypted,
-    identity: Option<Identity>,
-    input: &mut In,
-    mut out: Out,
-) -> Result<Summed, Failure> {
-    let decrypted: Box<dyn Read + '_> = match (encryption, identity) {
+    identity: Option<&Identity>,
+    input: impl Read + 'a,
+) -> Result<Box<dyn Read + 'a>, Failure> {
+    let decrypted: Box<dyn Read + 'a> = match (encryption, identity) {
         // What gpg has encrypted comes decrypted.
         (Encrypted::None | Encrypted::Gpg, _) => Box::new(input),
         (Encrypted::Age, None) => {
@@ -312,7 +350,7 @@ fn unpack_all(
         }
         (Encrypted::Age, Some(identity)) => {
             let opened = age::Decryptor::new(input)
-                .and_then(|opened| opened.decrypt(std::iter::once(&identity as &dyn age::Identity)));
+                .and_then(|opened| opened.decrypt(std::iter::once(identity as &dyn age::Identity)));
             Box::new(opened.map_err(|e| match e {
                 age::DecryptError::NoMatchingKeys | age::DecryptError::DecryptionFailed => {
                     Failure::new(FailureCode::WrongPassphrase, "the key does not open it")
@@ -321,7 +359,7 @@ fn unpack_all(
             })?)
         }
     };
-    let mut plain: Box<dyn Read + '_> = match compression {
+    Ok(match compression {
         Compressed::None => decrypted,
         Compressed::Gzip => Box::new(MultiGzDecoder::new(decrypted)),
         Compressed::Zstd => {
@@ -330,7 +368,17 @@ fn unpack_all(
             Box::new(decoder)
         }
         Compressed::Zip => zip::read(decrypted).map_err(|e| damaged(&e))?,
-    };
+    })
+}
+
+fn unpack_all(
+    compression: Compressed,
+    encryption: Encrypted,
+    identity: Option<&Identity>,
+    input: &mut In,
+    mut out: Out,
+) -> Result<Summed, Failure> {
+    let mut plain = plain_of(compression, encryption, identity, input)?;
     loop {
         let mut piece = BytesMut::zeroed(PIECE_BYTES);
         let mut filled = 0;
@@ -355,12 +403,25 @@ fn damaged(error: &io::Error) -> Failure {
     Failure::new(FailureCode::ArchiveDamaged, format!("it cannot be read: {error}"))
 }
 
-/// Reads from a way, and sums up what it reads.
-struct In {
+/// Reads from a way, in a thread that may wait, and sums up what it reads. A way that closes before all was given is an
+/// error.
+pub struct In {
     from: mpsc::Receiver<Flow>,
     piece: Bytes,
     sum: Sum,
     ended: bool,
+}
+
+impl In {
+    /// Nothing so far.
+    pub fn of(from: mpsc::Receiver<Flow>) -> Self {
+        Self { from, piece: Bytes::new(), sum: Sum::default(), ended: false }
+    }
+
+    /// What was read.
+    pub fn sum(self) -> Summed {
+        self.sum.finish()
+    }
 }
 
 impl Read for In {

@@ -26,6 +26,12 @@ pub trait Store: Send + Sync {
     /// moment, one is told so.
     async fn create(&self, name: &str, bytes: Vec<u8>) -> Result<bool, Failure>;
 
+    /// Writes a small object whose name follows from what is in it: whoever else writes one of this name writes the same, or
+    /// what serves as well.
+    async fn put(&self, name: &str, bytes: Vec<u8>) -> Result<(), Failure> {
+        self.create(name, bytes).await.map(|_| ())
+    }
+
     /// Begins an object of any size; nobody else writes one of this name. `expected_bytes` is a guess.
     async fn upload(&self, name: &str, expected_bytes: Option<u64>) -> Result<Box<dyn Upload>, Failure>;
 
@@ -40,6 +46,9 @@ pub trait Store: Send + Sync {
 
     /// Removes all that is below this name, also what was never whole.
     async fn clear(&self, below: &str) -> Result<(), Failure>;
+
+    /// Removes what was never whole below this name. Where such a thing has a place, whoever is at it there fails.
+    async fn clear_partial(&self, below: &str) -> Result<(), Failure>;
 
     /// How much room there is, where that can be known.
     async fn space(&self) -> Result<Option<Space>, Failure> {

@@ -35,6 +35,7 @@ fn access() -> Access {
         passphrase: Some(secret()),
         store: None,
         recipients: Vec::new(),
+        deduplicate: false,
         identity: None,
     }
 }
@@ -125,6 +126,7 @@ pub(crate) fn samples() -> Vec<Event> {
             encryption: Encryption::Repokey,
             passphrase: Some(secret()),
             recipients: Vec::new(),
+            deduplicate: false,
             identity: None,
             description: "d".into(),
         }),

@@ -200,6 +200,7 @@ pub fn requested(plan: &str) -> Event {
             passphrase: None,
             store: None,
             recipients: Vec::new(),
+            deduplicate: false,
             identity: None,
         },
         source: source(),

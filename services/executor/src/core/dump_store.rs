@@ -5,8 +5,9 @@
 //! key.age                                        its key, encrypted with the passphrase
 //! archives/<archive>/<epoch>/0001-shop.dump.zst.age
 //! archives/<archive>/strongroom.json             what the archive consists of: without it there is none
+//! chunks/<..>/<id>-<bytes>.zst.age               in a store that is deduplicated: see core/chunks.rs
 //! ```
-//! All of it can be read with `age`, `zstd` or `gzip`, and `sha256sum` alone (docs/decisions/011).
+//! All of it can be read with `age`, `zstd` or `gzip`, and `sha256sum` alone (docs/decisions/011 and 018).
 
 use super::manifest::{self, Manifest, Unreadable};
 use super::sum;
@@ -29,6 +30,8 @@ const NAME_CHARS: usize = 80;
 
 /// The version of the form.
 const VERSION: u32 = 1;
+/// That of a store which is deduplicated: nodes that know nothing of chunks refuse it.
+const VERSION_OF_CHUNKS: u32 = 2;
 
 /// What a store says of itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,20 +42,24 @@ pub struct Description {
     pub id: String,
     /// How what is in it is encrypted.
     pub encryption: Encryption,
+    /// Whether what its archives have in common is in it once.
+    #[serde(default)]
+    pub deduplicate: bool,
     /// When it was made.
     pub made_at: Timestamp,
 }
 
 impl Description {
     /// Of a new one.
-    pub fn new(id: String, encryption: Encryption, now: Timestamp) -> Self {
-        Self { strongroom_store: VERSION, id, encryption, made_at: now }
+    pub fn new(id: String, encryption: Encryption, deduplicate: bool, now: Timestamp) -> Self {
+        let version = if deduplicate { VERSION_OF_CHUNKS } else { VERSION };
+        Self { strongroom_store: version, id, encryption, deduplicate, made_at: now }
     }
 
     /// Reads it.
     pub fn read(bytes: &[u8]) -> Result<Self, String> {
         let description: Self = serde_json::from_slice(bytes).map_err(|e| e.to_string())?;
-        if description.strongroom_store > VERSION {
+        if description.strongroom_store > VERSION_OF_CHUNKS {
             return Err(format!(
                 "it has version {}, which is newer than this node",
                 description.strongroom_store
@@ -111,7 +118,7 @@ pub fn facts(bytes: &[u8], name: &str, repository: &RepositoryId) -> Result<(Fac
     }
     let borg_id = sum::of(bytes).sha256;
     let original_size_bytes = artefacts.iter().map(|a| a.size_bytes).sum::<u64>();
-    let stored_bytes = stored.iter().map(|s| s.size_bytes).sum::<u64>();
+    let added = stored.iter().map(|s| s.added_bytes()).sum();
     let ms = manifest.dumped_at.duration_since(about.started_at).as_millis();
     let duration_ms = u64::try_from(ms).unwrap_or(0);
     let facts = Facts {
@@ -123,14 +130,14 @@ pub fn facts(bytes: &[u8], name: &str, repository: &RepositoryId) -> Result<(Fac
         stats: Some(Stats {
             files: artefacts.len() as u64,
             original_size_bytes,
-            compressed_size_bytes: stored_bytes,
-            deduplicated_size_bytes: stored_bytes,
+            compressed_size_bytes: stored.iter().map(|s| s.packed_bytes()).sum(),
+            deduplicated_size_bytes: added,
             duration_ms,
             average_rate_bytes_per_s: original_size_bytes
                 .saturating_mul(1000)
                 .checked_div(duration_ms)
                 .unwrap_or(0),
-            repository_size_bytes: None,
+            repository_size_bytes: about.repository_bytes,
         }),
         comment: about.comment,
         hostname: about.hostname,
@@ -159,6 +166,22 @@ mod tests {
     }
 
     #[test]
+    fn nodes_that_know_no_chunks_refuse_a_store_that_has_them() {
+        let describe = |deduplicate| {
+            let description =
+                Description::new("i".into(), Encryption::None, deduplicate, Timestamp::UNIX_EPOCH);
+            serde_json::to_vec(&description).unwrap()
+        };
+        let (whole, chunks) = (Description::read(&describe(false)), Description::read(&describe(true)));
+        assert_eq!(whole.map(|d| (d.strongroom_store, d.deduplicate)), Ok((1, false)));
+        assert_eq!(chunks.map(|d| (d.strongroom_store, d.deduplicate)), Ok((2, true)));
+        let first = r#"{"strongroom_store":1,"id":"i","encryption":"none","made_at":"2026-01-01T00:00:00Z"}"#;
+        assert!(!Description::read(first.as_bytes()).unwrap().deduplicate, "as the first release wrote it");
+        let newer = first.replace("store\":1", "store\":3");
+        assert!(Description::read(newer.as_bytes()).unwrap_err().contains("version 3"));
+    }
+
+    #[test]
     fn a_manifest_speaks_for_its_own_archive_alone() {
         let stored = |object: &str| json!({ "object": object, "size_bytes": 4, "sha256": "s", "compression": "zstd", "encryption": "age" });
         let manifest = |object: &str| {
@@ -178,7 +201,16 @@ mod tests {
             (stats.original_size_bytes, stats.deduplicated_size_bytes, stats.duration_ms),
             (10, 4, 2000)
         );
+        assert_eq!((stats.compressed_size_bytes, stats.repository_size_bytes), (4, None));
         assert_eq!(facts_.borg_id, sum::of(text.as_bytes()).sha256);
+        // One that is cut into chunks takes what they take, and adds what of them is new.
+        let chunked = r#""stored":{"chunked":{"chunks":3,"stored_bytes":90,"new_bytes":30},"#;
+        let text = manifest("archives/p-1/7/0001-x").replace(r#""stored":{"#, chunked);
+        let text = text.replace(r#""hostname":"h""#, r#""hostname":"h","repository_bytes":500"#);
+        let (facts_, _) = facts(text.as_bytes(), "p-1", &repository).unwrap();
+        let stats = facts_.stats.unwrap();
+        assert_eq!((stats.compressed_size_bytes, stats.deduplicated_size_bytes), (94, 34));
+        assert_eq!((stats.repository_size_bytes, facts_.added_bytes()), (Some(500), Some(34)));
         assert!(facts(text.as_bytes(), "p-2", &repository).is_err());
         for elsewhere in ["archives/p-2/7/0001-x", "archives/p-1/../p-2/0001-x", "key.age"] {
             assert!(facts(manifest(elsewhere).as_bytes(), "p-1", &repository).is_err(), "{elsewhere}");

@@ -52,6 +52,9 @@ pub struct About {
     pub comment: String,
     /// The machine.
     pub hostname: String,
+    /// Bytes of the whole store after it, when what it has added says nothing about that: it is deduplicated.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repository_bytes: Option<u64>,
 }
 
 /// What is written into each archive of ours, by which a scan knows where it belongs.

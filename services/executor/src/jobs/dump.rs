@@ -82,6 +82,7 @@ pub async fn run(bench: &Bench<'_>, spec: &BackupSpec, server: &str) -> Result<D
         started_at: clock::now(),
         comment: manifest::comment(spec, bench.job, server),
         hostname: crate::heartbeat::hostname(),
+        repository_bytes: None,
     });
     let concluding =
         async |said: &[String]| sources::conclude(bench, &spec.source, &streams, physical, said).await;

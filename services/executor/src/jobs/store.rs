@@ -1,6 +1,7 @@
 //! The kinds of work on dump stores: a file each, and a line in [`run`].
 
 mod backup;
+mod chunking;
 mod contents;
 mod copy;
 pub mod files;

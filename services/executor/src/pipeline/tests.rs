@@ -136,3 +136,21 @@ async fn another_key_opens_nothing() {
     let (_, sums) = unpacked(&recipe, None, &stored, true).await;
     assert_eq!(sums.unwrap_err().code, FailureCode::SecretMissing);
 }
+
+#[test]
+fn what_is_packed_as_a_whole_comes_out_the_same_and_no_larger_than_it_may() {
+    for bytes in [b"x".to_vec(), some_bytes(900_001)] {
+        for (recipe, identity) in recipes() {
+            let stored = pack_whole(&recipe, &bytes).unwrap();
+            let unpacked = |stored: &[u8], limit| {
+                unpack_whole(recipe.compression, recipe.encryption(), identity.as_ref(), stored, limit)
+            };
+            assert!(unpacked(&stored, bytes.len() as u64).unwrap() == bytes);
+            let more = unpacked(&stored, bytes.len() as u64 - 1).unwrap_err();
+            assert_eq!(more.code, FailureCode::ArchiveDamaged);
+            if recipe.compression != Compressed::None || identity.is_some() {
+                assert!(unpacked(stored.get(..stored.len() - 1).unwrap(), u64::from(u32::MAX)).is_err());
+            }
+        }
+    }
+}

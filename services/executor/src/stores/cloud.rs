@@ -144,6 +144,15 @@ impl Store for Cloud {
         Ok(created)
     }
 
+    /// Without a condition: a second one takes the place of the first whole, and serves as well.
+    async fn put(&self, name: &str, bytes: Vec<u8>) -> Result<(), Failure> {
+        self.0.tidy().await;
+        let mut uploading =
+            upload::Uploading::new(self.0.clone(), self.0.path(name)?, Some(bytes.len() as u64));
+        uploading.write(bytes.into()).await?;
+        Box::new(uploading).finish().await
+    }
+
     async fn upload(&self, name: &str, expected_bytes: Option<u64>) -> Result<Box<dyn Upload>, Failure> {
         let Shared { service, teller, .. } = &*self.0;
         self.0.tidy().await;
@@ -217,6 +226,13 @@ impl Store for Cloud {
     }
 
     async fn clear(&self, below: &str) -> Result<(), Failure> {
+        self.clear_partial(below).await?;
+        let objects = self.list(below).await?.into_iter();
+        let deleting = objects.map(|object| async move { self.delete(&object.name).await });
+        futures::stream::iter(deleting).buffer_unordered(DELETES).try_collect().await
+    }
+
+    async fn clear_partial(&self, below: &str) -> Result<(), Failure> {
         let shared = &*self.0;
         let prefix = shared.path(below)?;
         let prefix = format!("{prefix}/");
@@ -228,9 +244,7 @@ impl Store for Cloud {
                 note.done();
             }
         }
-        let objects = self.list(below).await?.into_iter();
-        let deleting = objects.map(|object| async move { self.delete(&object.name).await });
-        futures::stream::iter(deleting).buffer_unordered(DELETES).try_collect().await
+        Ok(())
     }
 }
 

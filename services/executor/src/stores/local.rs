@@ -112,7 +112,7 @@ impl Store for Local {
         let name = below.to_owned();
         self.blocking(below, move |path| {
             let mut found = Vec::new();
-            walk(path, &name, &mut found)?;
+            walk(path, &name, &mut found, &|name| !name.ends_with(PARTIAL))?;
             found.sort_by(|a, b| a.name.cmp(&b.name));
             Ok(found)
         })
@@ -131,6 +131,16 @@ impl Store for Local {
 
     async fn clear(&self, below: &str) -> Result<(), Failure> {
         self.blocking(below, |path| present(fs::remove_dir_all(path)).map(|_| ())).await
+    }
+
+    async fn clear_partial(&self, below: &str) -> Result<(), Failure> {
+        self.blocking(below, |path| {
+            let mut found = Vec::new();
+            walk(path, "", &mut found, &|name| name.ends_with(PARTIAL))?;
+            let mut names = found.iter().map(|object| object.name.trim_start_matches('/'));
+            names.try_for_each(|name| present(fs::remove_file(path.join(name))).map(|_| ()))
+        })
+        .await
     }
 
     async fn space(&self) -> Result<Option<Space>, Failure> {
@@ -262,7 +272,13 @@ fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     name.into()
 }
 
-fn walk(folder: &Path, name: &str, found: &mut Vec<Object>) -> io::Result<()> {
+/// All files below a folder whose names are wanted.
+fn walk(
+    folder: &Path,
+    name: &str,
+    found: &mut Vec<Object>,
+    is_wanted: &dyn Fn(&str) -> bool,
+) -> io::Result<()> {
     let Some(entries) = present(fs::read_dir(folder))? else { return Ok(()) };
     for entry in entries {
         let entry = entry?;
@@ -271,8 +287,8 @@ fn walk(folder: &Path, name: &str, found: &mut Vec<Object>) -> io::Result<()> {
         let name = format!("{name}/{last}");
         let Some(metadata) = present(entry.metadata())? else { continue };
         if metadata.is_dir() {
-            walk(&entry.path(), &name, found)?;
-        } else if metadata.is_file() && !name.ends_with(PARTIAL) {
+            walk(&entry.path(), &name, found, is_wanted)?;
+        } else if metadata.is_file() && is_wanted(&name) {
             found.push(Object { name, size_bytes: metadata.len() });
         }
     }
@@ -326,6 +342,9 @@ mod tests {
         given_up.abort().await;
         drop(store.upload("a/d/left", None).await.unwrap());
         assert!(folder.path().join("s/r/a/d/left.partial").exists());
+        store.clear_partial("a").await.unwrap();
+        assert!(!folder.path().join("s/r/a/d/left.partial").exists());
+        assert_eq!(names(&store.list("a").await.unwrap()), [("a/b/x", 5)]);
         store.clear("a/d").await.unwrap();
         assert!(!folder.path().join("s/r/a/d").exists() && !folder.path().join("s/r/a/c.partial").exists());
         store.clear("a/d").await.unwrap();

@@ -16,6 +16,8 @@ use age::secrecy::SecretString;
 use async_trait::async_trait;
 use bytes::Bytes;
 use connection::{Connection, Way};
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
 use reading::{Read, read};
 use russh_sftp::client::error::Error;
 use russh_sftp::protocol::{FileAttributes, OpenFlags, StatusCode};
@@ -167,15 +169,21 @@ impl Store for Folder {
         let creating = async {
             let handle = self.0.open_new(&connection, &aside).await?;
             let step = connection.step_bytes as usize;
-            let mut offset = 0;
-            let mut written = Ok(());
-            for piece in bytes.chunks(step) {
-                written = connection.session.write(&handle, offset, piece.to_vec()).await.map(|_| ());
+            let (mut flying, mut written) = (FuturesUnordered::new(), Ok(()));
+            for (n, piece) in bytes.chunks(step).enumerate() {
+                if flying.len() >= FLYING && written.is_ok() {
+                    written = flying.next().await.unwrap_or(Ok(()));
+                }
                 if written.is_err() {
                     break;
                 }
-                offset += piece.len() as u64;
+                let writing = connection.session.write(&handle, (n * step) as u64, piece.to_vec());
+                flying.push(async { writing.await.map(|_| ()) });
             }
+            while let Some(ended) = flying.next().await {
+                written = written.and(ended);
+            }
+            drop(flying);
             if written.is_ok() && connection.syncs {
                 written = connection.session.fsync(&handle).await.map(|_| ());
             }
@@ -244,6 +252,21 @@ impl Store for Folder {
                 Err(self.0.failed(&connection, &format!("delete '{name}'"), &e).await)
             }
             _ => Ok(()),
+        }
+    }
+
+    async fn clear_partial(&self, below: &str) -> Result<(), Failure> {
+        let connection = self.0.connection().await?;
+        let clearing = async {
+            let (files, _) = self.0.walk(&connection, below).await?;
+            for (name, _) in files.into_iter().filter(|(name, _)| name.ends_with(PARTIAL)) {
+                absent_is_fine(connection.session.remove(self.0.path(&name)).await.map(|_| ()))?;
+            }
+            Ok(())
+        };
+        match clearing.await {
+            Ok(()) => Ok(()),
+            Err(e) => Err(self.0.failed(&connection, &format!("clear '{below}'"), &e).await),
         }
     }
 

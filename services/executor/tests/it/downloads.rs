@@ -15,7 +15,7 @@ use strongroom_domain::job::{JobResult, Report};
 use strongroom_domain::wire::PieceAnswer;
 use strongroom_domain::{JobId, NodeId};
 
-fn download(access: &Value, archive: &Value, form: &str, paths: &[&str]) -> Value {
+pub fn download(access: &Value, archive: &Value, form: &str, paths: &[&str]) -> Value {
     json!({
         "kind": "download", "access": access, "form": form, "paths": paths,
         "archive": { "id": archive["id"], "name": archive["name"], "borg_id": archive["borg_id"] },
@@ -52,7 +52,7 @@ async fn taken(stage: &Stage, spec: Value) -> Result<(Option<Vec<u8>>, Report)> 
     Ok((told.await.ok(), end))
 }
 
-async fn bytes(stage: &Stage, spec: Value) -> Result<Vec<u8>> {
+pub async fn bytes(stage: &Stage, spec: Value) -> Result<Vec<u8>> {
     let (all, end) = taken(stage, spec).await?;
     let Report::Succeeded { outcome, .. } = &end else { panic!("{end:?}") };
     let all = all.expect("all of it");
@@ -61,7 +61,7 @@ async fn bytes(stage: &Stage, spec: Value) -> Result<Vec<u8>> {
     Ok(all)
 }
 
-async fn failure(stage: &Stage, spec: Value) -> Result<Code> {
+pub async fn failure(stage: &Stage, spec: Value) -> Result<Code> {
     match taken(stage, spec).await? {
         (None, Report::Failed { failure }) => Ok(failure.code),
         other => panic!("{other:?}"),

@@ -125,6 +125,46 @@ async fn a_store_on_another_machine_gives_back_what_was_put_in() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_archives_have_in_common_is_there_once_wherever_it_is() -> Result<()> {
+    let mut stage = Stage::set().await?;
+    let (s3, sshd, data) = (S3::start().await?, Sshd::start().await?, data(&stage)?);
+    let there: [(Value, Box<dyn Fn() -> std::path::PathBuf>); 2] = [
+        (bucket(&stage, s3.port()), Box::new(|| s3.bucket().join("backups/s/r"))),
+        (shell(&stage, &sshd, sshd.port())?, Box::new(|| sshd.root().join("s/r"))),
+    ];
+    for (mut access, place) in there {
+        access["deduplicate"] = json!(true);
+        let files = |below: &str| crate::dump_store::files(&place().join(below));
+        there_and_back(&stage, &access, &data).await?;
+        let left: Vec<_> = files("").into_iter().map(|(name, _)| name).collect();
+        assert_eq!(left, ["key.age", "strongroom-store.json"], "nothing is left of the first");
+        // The executor dies in the middle; a chunk that is gone is stored again, and nothing is left over.
+        let (job, _) = stage.emit(backup(&access, &data, Some(8 << 10))).await?;
+        stage.begun(job).await?;
+        wait_until("chunks are stored", PATIENCE, async || (files("chunks").len() > 3).then_some(())).await?;
+        stage.abort().await;
+        stage.leases.lock().unwrap().insert(job, LeaseAnswer::Stale);
+        std::fs::remove_file(&files("chunks").first().unwrap().1)?;
+        stage.start(|config| config).await?;
+        let first = archive_of(&stage, backup(&access, &data, None)).await?;
+        Connection::open(&data)?.execute_batch("update a set balance = balance where id < 9")?;
+        let second = archive_of(&stage, backup(&access, &data, None)).await?;
+        let size = |archive: &Value, name: &str| archive["stats"][name].as_u64().unwrap();
+        let (new, all) = (size(&second, "deduplicated_size_bytes"), size(&second, "compressed_size_bytes"));
+        assert!(new * 4 < all, "{new} of {all}");
+        let target = json!({ "id": first["id"], "name": first["name"], "borg_id": first["borg_id"] });
+        stage.success(json!({ "kind": "delete-archive", "access": access, "archive": target })).await?;
+        comes_back(&stage, &access, &second, &data).await?;
+        let parts = second["dump"]["artefacts"].as_array().unwrap();
+        let needed: u64 = parts.iter().map(|a| a["stored"]["chunked"]["chunks"].as_u64().unwrap()).sum();
+        assert_eq!(files("chunks").len() as u64, needed);
+    }
+    assert_eq!(std::fs::read_dir(stage.path("state/uploads"))?.count(), 0);
+    assert_eq!(std::fs::read_dir(stage.path("state/unfinished"))?.count(), 0);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_store_in_a_container_of_azure_gives_back_what_was_put_in() -> Result<()> {
     let (stage, server) = (Stage::set().await?, Azurite::start().await?);
     let place = json!({
@@ -137,9 +177,19 @@ async fn a_store_in_a_container_of_azure_gives_back_what_was_put_in() -> Result<
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_network_that_is_cut_in_the_middle_leaves_no_archive_and_the_next_backup_is_whole() -> Result<()> {
+    is_cut_and_heals(false).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_network_that_is_cut_between_chunks_leaves_no_archive_and_the_next_backup_is_whole() -> Result<()> {
+    is_cut_and_heals(true).await
+}
+
+async fn is_cut_and_heals(deduplicate: bool) -> Result<()> {
     let (stage, server) = (Stage::set().await?, S3::start().await?);
     let wire = Wire::to(server.port()).await?;
-    let (access, data) = (bucket(&stage, wire.port()), data(&stage)?);
+    let (mut access, data) = (bucket(&stage, wire.port()), data(&stage)?);
+    access["deduplicate"] = json!(deduplicate);
     stage.success(init(&access)).await?;
     wire.cut_after(20 << 20);
     let (job, epoch) = stage.emit(backup(&access, &data, None)).await?;
@@ -151,6 +201,12 @@ async fn a_network_that_is_cut_in_the_middle_leaves_no_archive_and_the_next_back
     assert!(!failure.message.contains(S3_SECRET), "{failure:?}");
     wire.heal();
     let archive = archive_of(&stage, backup(&access, &data, None)).await?;
+    if deduplicate {
+        // What had come through is not sent again.
+        let size = |name: &str| archive["stats"][name].as_u64().unwrap();
+        let (new, all) = (size("deduplicated_size_bytes"), size("compressed_size_bytes"));
+        assert!(new + (5 << 20) < all, "{new} of {all}");
+    }
     comes_back(&stage, &access, &archive, &data).await?;
     let scan = json!({ "kind": "scan-repository", "access": access });
     let scanned = serde_json::to_value(stage.success(scan).await?)?;

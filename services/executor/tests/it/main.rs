@@ -10,6 +10,8 @@ mod databases;
 mod databases_back;
 mod downloads;
 mod dump_store;
+mod dump_store_chunked_parts;
+mod dump_store_chunks;
 mod dump_store_copies;
 mod dump_store_databases;
 mod dump_store_elsewhere;

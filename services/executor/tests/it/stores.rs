@@ -144,6 +144,22 @@ pub async fn keeps_to_the_rules(store: &dyn Store) {
     let winner = u8::try_from(created.iter().position(|created| *created).unwrap()).unwrap();
     assert_eq!(store.read("race", 9).await.unwrap().unwrap(), [winner; 3]);
 
+    // What follows from its name is put there as often as anybody likes, also by several at once.
+    let puts = (0..4).map(|_| store.put("chunks/ab/x-3", b"abc".to_vec()));
+    for put in futures::future::join_all(puts).await {
+        put.unwrap();
+    }
+    store.put("chunks/ab/x-3", b"abc".to_vec()).await.unwrap();
+    let much = noise(9, 5 << 20);
+    store.put("chunks/cd/y", much.clone()).await.unwrap();
+    assert!(fetched(store, "chunks/cd/y").await.unwrap() == much);
+    store.clear_partial("chunks").await.unwrap();
+    let both = named(&[("chunks/ab/x-3", 3), ("chunks/cd/y", 5 << 20)]);
+    assert_eq!(listed(store, "chunks").await, both);
+    store.clear("chunks").await.unwrap();
+    store.clear_partial("chunks").await.unwrap();
+    assert_eq!(listed(store, "chunks").await, []);
+
     // A large object comes back as it was.
     let large = noise(7, 25 << 20);
     self::store(store, "archives/large/data", &large).await.unwrap();

@@ -59,6 +59,7 @@ impl Log {
             passphrase: None,
             store: None,
             recipients: Vec::new(),
+            deduplicate: false,
             identity: None,
         };
         self.requested_by(JobSpec::ScanRepository { access }, Trigger::Manual);

@@ -162,6 +162,7 @@ pub fn backup() -> Requested {
                 passphrase: None,
                 store: None,
                 recipients: Vec::new(),
+                deduplicate: false,
                 identity: None,
             },
             source: Source::Files(Files {

@@ -54,6 +54,7 @@ pub fn access() -> Access {
         passphrase: None,
         store: None,
         recipients: Vec::new(),
+        deduplicate: false,
         identity: None,
     }
 }

@@ -3,14 +3,13 @@
 use crate::control::NoOutcome;
 use crate::core::census::{self, Lists};
 use crate::core::dump::gone;
-use crate::core::dump_store as forms;
 use crate::core::manifest::{self, About};
 use crate::core::tar;
 use crate::dump_store::Opened;
 use crate::jobs::backup::{recalled, server_of, sources_are_there, told_of_files};
 use crate::jobs::store::making::{self, Came, Made};
 use crate::jobs::store::stoppable;
-use crate::jobs::store::storing::{Kept, Storing, all_of_it};
+use crate::jobs::store::storing::{Kept, Place, Storing, all_of_it};
 use crate::jobs::{Bench, Finished, finished, quiesce};
 use crate::parts::{Fed, From, Part, produce};
 use crate::pipeline::Recipe;
@@ -40,8 +39,11 @@ pub async fn run(
         sources_are_there(spec)?;
         let chain = stoppable(bench, async { Ok(chain_is_there(opened, spec).await?) });
         Box::pin(chain).await?;
+        let rate = spec.limits.upload_rate_kib_per_s;
+        let beginning = async { Ok(Storing::begin(bench, opened, rate).await?) };
+        let begun = stoppable(bench, beginning).await?;
         // On the heap: it is large, and would be carried along by all that waits for it.
-        let storing = Box::pin(stoppable(bench, store_all(bench, spec, opened, streams, &name)));
+        let storing = Box::pin(stoppable(bench, store_all(bench, spec, &begun, streams, &name)));
         quiesce::around(bench, spec, storing).await
     };
     let (archive, recovered, findings, tail) = match making::make(bench, opened, &name, storing).await? {
@@ -83,11 +85,12 @@ async fn chain_is_there(opened: &Opened<'_>, spec: &BackupSpec) -> Result<(), Fa
 async fn store_all(
     bench: &Bench<'_>,
     spec: &BackupSpec,
-    opened: &Opened<'_>,
+    storing: &Storing<'_>,
     streams: &Streams,
     name: &str,
 ) -> Result<Made, NoOutcome> {
     let started_at = clock::now();
+    let opened = storing.opened();
     let recipe = opened.recipe(&spec.compression)?;
     bench.step("connect");
     let Prepared { server_version, tool, mut parts, mut findings, properties, physical } =
@@ -96,12 +99,11 @@ async fn store_all(
         parts.push(listed(manifest::PROPERTIES, "properties", &properties)?);
     }
     bench.step("dump");
-    let storing = Storing::new(bench, opened, spec.limits.upload_rate_kib_per_s);
     let (mut artefacts, mut tail): (Vec<Artefact>, Vec<String>) = (Vec::new(), Vec::new());
     let (mut lists, all) = (Lists::new(), parts.len());
     for (n, part) in parts.into_iter().enumerate() {
         let (kind, database) = (part.kind, part.database.clone().unwrap_or_default());
-        let fed = store_part(&storing, &recipe, name, n + 1, part, artefacts.len() as u64).await?;
+        let fed = store_part(storing, &recipe, name, n + 1, part, artefacts.len() as u64).await?;
         let Fed { artefact, tail: words, contents, findings: mut found } = fed;
         if let Some(files) = spec.source.files().filter(|_| kind == tar::KIND) {
             told_of_files(&mut found, files);
@@ -118,10 +120,11 @@ async fn store_all(
     }
     if !lists.is_empty() {
         let part = listed(manifest::TABLES, "tables", &lists)?;
-        let fed = store_part(&storing, &recipe, name, all + 1, part, artefacts.len() as u64).await?;
+        let fed = store_part(storing, &recipe, name, all + 1, part, artefacts.len() as u64).await?;
         artefacts.extend(fed.artefact);
     }
     making::all_are_there(bench, opened, name, &artefacts).await?;
+    let repository_bytes = storing.chunks_are_there().await?;
     let artefacts_total = artefacts.len() as u64;
     let source = spec.source.kind().to_owned();
     let paths = spec.source.files().map(|files| files.paths.clone()).unwrap_or_default();
@@ -132,6 +135,7 @@ async fn store_all(
         started_at,
         comment: manifest::comment(spec, bench.job, server_of(spec)),
         hostname: crate::heartbeat::hostname(),
+        repository_bytes,
     };
     let manifest = manifest::write(&dump, &Value::Null, Lists::new(), Some(about), clock::now())
         .map_err(|e| Failure::new(FailureCode::Unknown, e.to_string()))?;
@@ -176,9 +180,9 @@ async fn store_part(
     parts: u64,
 ) -> Result<Fed, Failure> {
     let (path, expected_bytes) = (part.path.clone(), part.expected_bytes);
-    let object = forms::object(name, storing.epoch(), n, &path, &recipe.suffix());
+    let place = Place { archive: name, n, path: &path };
     let mut gone = None;
-    let kept = storing.object(recipe, object, expected_bytes, async |give| {
+    let kept = storing.part(recipe, place, expected_bytes, async |give| {
         let mut sink = storing.counting(give, &path, parts);
         let fed = produce(part, &mut sink).await?;
         if fed.artefact.is_none() {

@@ -1,18 +1,21 @@
 //! What is in a dump store: told, indexed, and removed.
 
 use crate::control::NoOutcome;
+use crate::core::chunks::Index;
 use crate::core::dump_store as forms;
 use crate::core::findings::Findings;
 use crate::core::index::Indexer;
-use crate::dump_store::{Opened, missing_in};
+use crate::dump_store::{Archive, Opened, missing_in};
 use crate::jobs::index::{store, unusable};
 use crate::jobs::store::stoppable;
 use crate::jobs::{Bench, Finished, finished, scan};
-use strongroom_domain::FailureCode;
+use crate::stores::Object;
+use crate::unfinished::{self, Unfinished};
 use strongroom_domain::archive::Target;
 use strongroom_domain::failure::{Finding, Severity};
 use strongroom_domain::job::JobResult;
 use strongroom_domain::view::Entry;
+use strongroom_domain::{Failure, FailureCode};
 
 /// Tells which archives are there, whole: one that lacks a part is none, and why is told as a finding.
 pub async fn scan(bench: &Bench<'_>, opened: &Opened<'_>) -> Result<Finished, NoOutcome> {
@@ -25,9 +28,12 @@ pub async fn scan(bench: &Bench<'_>, opened: &Opened<'_>) -> Result<Finished, No
 async fn look(opened: &Opened<'_>) -> Result<(Vec<strongroom_domain::archive::Facts>, Findings), NoOutcome> {
     let there = opened.store.list(forms::ARCHIVES).await?;
     let (mut archives, mut findings) = (Vec::new(), Findings::default());
-    for name in there.iter().filter_map(|object| forms::archive_of(&object.name)) {
+    let names: Vec<&str> = there.iter().filter_map(|object| forms::archive_of(&object.name)).collect();
+    // After the archives: each was made when its chunks were there.
+    let chunks = if opened.naming().is_some() { opened.chunks().await? } else { Index::default() };
+    for name in names {
         let problem = match opened.archive(name).await {
-            Ok(Some(archive)) => match missing_in(&there, &archive.manifest.dump.artefacts) {
+            Ok(Some(archive)) => match missing(opened, &there, &chunks, &archive).await? {
                 None => {
                     archives.push(archive.facts);
                     continue;
@@ -42,6 +48,20 @@ async fn look(opened: &Opened<'_>) -> Result<(Vec<strongroom_domain::archive::Fa
         findings.add(Finding { severity: Severity::Incomplete, path: None, message: problem });
     }
     Ok((archives, findings))
+}
+
+/// What an archive lacks of what was listed.
+async fn missing(
+    opened: &Opened<'_>,
+    there: &[Object],
+    chunks: &Index,
+    archive: &Archive,
+) -> Result<Option<String>, Failure> {
+    let artefacts = &archive.manifest.dump.artefacts;
+    match missing_in(there, artefacts) {
+        None => Box::pin(opened.missing_chunk(chunks, artefacts)).await,
+        missing => Ok(missing),
+    }
 }
 
 /// Makes the index of an archive out of the list of what it consists of.
@@ -74,10 +94,16 @@ pub async fn index(bench: &Bench<'_>, opened: &Opened<'_>, target: &Target) -> R
     Ok(finished(JobResult::IndexArchive { index: facts }, Findings::default(), Vec::new()))
 }
 
-/// Removes an archive: first what makes it one, then its parts. Parts that are left over from a removal that was killed are
-/// removed by its next attempt, for which the archive is gone already.
+/// Removes an archive: first what makes it one, then its parts, then the chunks that no other one needs. What is left over
+/// from a removal that was killed is removed by its next attempt, for which the archive is gone already.
 pub async fn delete(bench: &Bench<'_>, opened: &Opened<'_>, target: &Target) -> Result<Finished, NoOutcome> {
     bench.step("delete");
+    let notes = bench.state.unfinished();
+    if opened.naming().is_some() {
+        // Who makes the next archive knows by it that something may be left.
+        let note = Unfinished { repository: opened.access.repository.clone(), archive: target.name.clone() };
+        unfinished::keep(&notes, bench.job, &note);
+    }
     let was_gone = match opened.archive(&target.name).await {
         Ok(Some(there)) if there.facts.borg_id == target.borg_id => {
             opened.store.delete(&forms::manifest_of(&target.name)).await?;
@@ -85,6 +111,7 @@ pub async fn delete(bench: &Bench<'_>, opened: &Opened<'_>, target: &Target) -> 
         }
         // Another one has its name, which nobody asked to remove.
         Ok(Some(_)) => {
+            unfinished::forget(&notes, bench.job);
             let result = JobResult::DeleteArchive { was_gone: true };
             return Ok(finished(result, Findings::default(), Vec::new()));
         }
@@ -93,9 +120,16 @@ pub async fn delete(bench: &Bench<'_>, opened: &Opened<'_>, target: &Target) -> 
     };
     let mut findings = Findings::default();
     // The archive is gone from here on, whoever wants to stop.
-    if let Err(failure) = opened.store.clear(&forms::folder(&target.name)).await {
-        let message = format!("its space was not freed: {}", failure.message);
-        findings.add(Finding { severity: Severity::Benign, path: None, message });
+    let freed = match opened.store.clear(&forms::folder(&target.name)).await {
+        Ok(()) => Box::pin(opened.sweep()).await,
+        Err(failure) => Err(failure),
+    };
+    match freed {
+        Ok(()) => unfinished::forget(&notes, bench.job),
+        Err(failure) => {
+            let message = format!("its space was not freed: {}", failure.message);
+            findings.add(Finding { severity: Severity::Benign, path: None, message });
+        }
     }
     Ok(finished(JobResult::DeleteArchive { was_gone }, findings, Vec::new()))
 }

@@ -7,11 +7,11 @@
 use crate::control::NoOutcome;
 use crate::core::dump_store as forms;
 use crate::core::findings::Findings;
-use crate::core::manifest;
+use crate::core::manifest::{self, About};
 use crate::dump_store::{self, Archive, Opened};
 use crate::jobs::store::making::{self, Came, Made};
 use crate::jobs::store::stoppable;
-use crate::jobs::store::storing::{Kept, Storing, all_of_it};
+use crate::jobs::store::storing::{Kept, Place, Storing, all_of_it};
 use crate::jobs::{Bench, Finished, finished};
 use crate::parts::{NotFed, Sink};
 use crate::pipeline::{Flow, Recipe};
@@ -64,21 +64,23 @@ async fn copy_all(
 ) -> Result<Made, NoOutcome> {
     bench.step("copy");
     let name = &archive.facts.name;
-    let storing = Storing::new(bench, to, None);
+    let storing = Storing::begin(bench, to, None).await?;
     let mut artefacts: Vec<Artefact> = Vec::new();
     for (n, part) in archive.manifest.dump.artefacts.iter().enumerate() {
         let copying = Copying { storing: &storing, part, parts: n as u64 };
         let stored = if from.opens_like(to) {
             copying.as_it_is(bench, from, name, n + 1).await?
         } else {
-            copying.anew(bench, from, to, name, n + 1).await?
+            copying.anew(from, to, name, n + 1).await?
         };
         artefacts.push(Artefact { stored: Some(stored), ..part.clone() });
     }
     making::all_are_there(bench, to, name, &artefacts).await?;
+    let repository_bytes = storing.chunks_are_there().await?;
     let dump = Dump { artefacts, ..archive.manifest.dump.clone() };
     // It is of the same moment, wherever and whenever it is copied.
-    let (about, dumped_at) = (archive.manifest.archive.clone(), archive.manifest.dumped_at);
+    let dumped_at = archive.manifest.dumped_at;
+    let about = archive.manifest.archive.clone().map(|about| About { repository_bytes, ..about });
     let manifest = manifest::write(
         &dump,
         &archive.manifest.properties,
@@ -146,7 +148,6 @@ impl Copying<'_> {
     /// Unpacked, compared with what was dumped, and packed for the other store.
     async fn anew(
         &self,
-        bench: &Bench<'_>,
         from: &Opened<'_>,
         to: &Opened<'_>,
         name: &str,
@@ -154,8 +155,8 @@ impl Copying<'_> {
     ) -> Result<Stored, Failure> {
         let was = self.was()?;
         let recipe = to.recipe_of(was);
-        let object = forms::object(name, bench.epoch, n, &self.part.path, &recipe.suffix());
-        let stored = self.storing.object(&recipe, object, Some(was.size_bytes), async |give| {
+        let place = Place { archive: name, n, path: &self.part.path };
+        let stored = self.storing.part(&recipe, place, Some(was.packed_bytes()), async |give| {
             let (pieces, come) = mpsc::channel::<Vec<u8>>(PIECES);
             let mut sink = self.storing.counting(give, &self.part.path, self.parts);
             let passing = async {

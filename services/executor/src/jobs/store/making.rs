@@ -3,14 +3,18 @@
 //! The accident that this file prevents is P1: an archive that looks whole and is not. Each attempt writes objects of its
 //! own; what makes an archive of them is a small object that is written last, once, and only when all others were seen in
 //! their place with the size that was counted on the way.
+//!
+//! Chunks of a store that is deduplicated belong to no attempt: those that one has stored which came to no archive serve the
+//! next one, and what of them nobody needs is removed when an archive is made. Until then a note says that there are such.
 
-use crate::control::NoOutcome;
+use crate::control::{Control, NoOutcome, Stop};
 use crate::core::dump_store as forms;
 use crate::core::findings::Findings;
 use crate::dump_store::{Archive, Opened, missing_in};
 use crate::found;
 use crate::jobs::Bench;
 use crate::unfinished::{self, Unfinished};
+use std::path::PathBuf;
 use strongroom_domain::archive::Artefact;
 use strongroom_domain::{Failure, FailureCode};
 
@@ -48,10 +52,10 @@ pub async fn make(
 ) -> Result<Came, NoOutcome> {
     // The first attempt as well may have had an earlier life, before its executor was killed.
     if let Some(archive) = made_before(opened, name).await? {
-        return Ok(before(bench, archive));
+        return Ok(before(bench, opened, archive));
     }
     opened.store.clear(&forms::folder(name)).await?;
-    clear_unfinished(bench, opened, name).await;
+    let left = clear_unfinished(bench, opened, name).await;
     let note = Unfinished { repository: opened.access.repository.clone(), archive: name.to_owned() };
     unfinished::keep(&bench.state.unfinished(), bench.job, &note);
     let made = storing.await;
@@ -64,6 +68,9 @@ pub async fn make(
         }
         (Err(why), _) => {
             clear_own(bench, opened, name).await;
+            if !serves_the_next(&why) {
+                sweep(bench, opened, bench.control.clone()).await;
+            }
             return Err(why);
         }
     };
@@ -75,13 +82,18 @@ pub async fn make(
     let there = opened.archive(name).await;
     match (written, there) {
         (Ok(true), Ok(Some(archive))) => {
-            unfinished::forget(&bench.state.unfinished(), bench.job);
+            if left.is_empty() || sweep(bench, opened, bench.control.past_cancel()).await {
+                for note in left {
+                    let _ = std::fs::remove_file(note);
+                }
+                unfinished::forget(&bench.state.unfinished(), bench.job);
+            }
             Ok(Came::Now { archive, findings, tail })
         }
         (Ok(false), Ok(Some(archive))) => {
             clear_own(bench, opened, name).await;
             match opened.what_is_missing(&archive).await? {
-                None => Ok(before(bench, archive)),
+                None => Ok(before(bench, opened, archive)),
                 Some(missing) => {
                     let message = format!("another attempt has made {name}, but it is not whole: {missing}");
                     Err(Failure::new(FailureCode::NotReadBack, message).into())
@@ -113,8 +125,10 @@ async fn made_before(opened: &Opened<'_>, name: &str) -> Result<Option<Archive>,
     }
 }
 
-fn before(bench: &Bench<'_>, archive: Archive) -> Came {
-    unfinished::forget(&bench.state.unfinished(), bench.job);
+fn before(bench: &Bench<'_>, opened: &Opened<'_>, archive: Archive) -> Came {
+    if opened.naming().is_none() {
+        unfinished::forget(&bench.state.unfinished(), bench.job);
+    }
     Came::Before(archive)
 }
 
@@ -135,19 +149,50 @@ pub async fn all_are_there(
     }
 }
 
-/// Removes what killed attempts of other jobs have left.
-async fn clear_unfinished(bench: &Bench<'_>, opened: &Opened<'_>, name: &str) {
-    for (note, earlier) in unfinished::of(&bench.state.unfinished(), &opened.access.repository) {
-        if earlier.archive == name {
-            continue;
+/// Whether what an attempt has stored is kept for the next one, although it came to nothing.
+fn serves_the_next(why: &NoOutcome) -> bool {
+    match why {
+        NoOutcome::Stopped(Stop::Cancel) => false,
+        // What is not the present attempt any more has nothing to say of what the present one may need.
+        NoOutcome::Stopped(_) => true,
+        NoOutcome::Failed(failure) => failure.code != FailureCode::NoSpace,
+    }
+}
+
+/// Removes the chunks that no archive needs, and says whether it did. What stays is removed by the next backup.
+async fn sweep(bench: &Bench<'_>, opened: &Opened<'_>, control: Control) -> bool {
+    if opened.naming().is_none() {
+        return true;
+    }
+    // Somebody who has cancelled waits for this, and nobody else stops it.
+    let control = if control.why() == Some(Stop::Cancel) { control.past_cancel() } else { control };
+    match control.unless_stopped(opened.sweep()).await {
+        Ok(Ok(())) => true,
+        Ok(Err(failure)) => {
+            tracing::warn!(job = %bench.job, problem = failure.message, "chunks that nobody needs were not removed");
+            false
         }
+        Err(_) => false,
+    }
+}
+
+/// Removes what killed attempts of other jobs have left, and gives the notes of those whose chunks may be left; that of an
+/// earlier attempt of this job is among them.
+async fn clear_unfinished(bench: &Bench<'_>, opened: &Opened<'_>, name: &str) -> Vec<PathBuf> {
+    let mut left = Vec::new();
+    for (note, earlier) in unfinished::of(&bench.state.unfinished(), &opened.access.repository) {
         // One that is whole was told, or will be by the next attempt at its job.
+        let own = earlier.archive == name;
         let cleared = match opened.archive(&earlier.archive).await {
+            // What was of this name is cleared away.
+            _ if own => Ok(()),
             Ok(None) => opened.store.clear(&forms::folder(&earlier.archive)).await,
             Ok(Some(_)) => Ok(()),
             Err(failure) => Err(failure),
         };
         match cleared {
+            Ok(()) if opened.naming().is_some() => left.push(note),
+            Ok(()) if own => {}
             Ok(()) => {
                 let _ = std::fs::remove_file(note);
             }
@@ -160,11 +205,13 @@ async fn clear_unfinished(bench: &Bench<'_>, opened: &Opened<'_>, name: &str) {
             }
         }
     }
+    left
 }
 
-/// Removes what this attempt has stored. What stays is removed by the next backup.
+/// Removes what this attempt has stored but its chunks. What stays is removed by the next backup.
 async fn clear_own(bench: &Bench<'_>, opened: &Opened<'_>, name: &str) {
     match opened.store.clear(&forms::attempt(name, bench.epoch)).await {
+        Ok(()) if opened.naming().is_some() => {}
         Ok(()) => unfinished::forget(&bench.state.unfinished(), bench.job),
         Err(failure) => {
             tracing::warn!(job = %bench.job, problem = failure.message, "what was stored of it was not removed");

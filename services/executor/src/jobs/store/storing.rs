@@ -1,13 +1,16 @@
 //! Objects on their way into a dump store, in one pass each.
 
+use super::chunking::Chunking;
+use crate::core::chunks::LIST_SUFFIX;
+use crate::core::dump_store as forms;
 use crate::core::progress::ProgressLine;
 use crate::dump_store::Opened;
 use crate::jobs::Bench;
 use crate::parts::{NotFed, Sink};
 use crate::pipeline::{Flow, Recipe, pack, way};
 use bytes::Bytes;
-use std::sync::PoisonError;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{OnceLock, PoisonError};
 use std::time::Duration;
 use strongroom_domain::archive::Stored;
 use strongroom_domain::{Failure, FailureCode};
@@ -22,6 +25,20 @@ pub struct Storing<'a> {
     pace: Pace,
     plain: AtomicU64,
     stored: AtomicU64,
+    /// Bytes that were needed and there already.
+    known: AtomicU64,
+    chunking: Option<Chunking>,
+}
+
+/// Which part of an archive.
+#[derive(Clone, Copy)]
+pub struct Place<'a> {
+    /// The archive's name.
+    pub archive: &'a str,
+    /// 1, 2, ...
+    pub n: usize,
+    /// The part's path.
+    pub path: &'a str,
 }
 
 /// An object that is stored.
@@ -35,15 +52,63 @@ pub struct Kept<T> {
 }
 
 impl<'a> Storing<'a> {
-    /// Nothing so far.
-    pub fn new(bench: &'a Bench<'a>, opened: &'a Opened<'a>, kib_per_s: Option<u32>) -> Self {
-        let (plain, stored) = (AtomicU64::new(0), AtomicU64::new(0));
-        Self { bench, opened, pace: Pace::new(kib_per_s), plain, stored }
+    /// Nothing so far. Of a store that is deduplicated it is looked what is there.
+    pub async fn begin(
+        bench: &'a Bench<'a>,
+        opened: &'a Opened<'a>,
+        kib_per_s: Option<u32>,
+    ) -> Result<Self, Failure> {
+        let chunking = match opened.naming() {
+            Some(naming) => Some(Chunking::begin(opened, naming.clone()).await?),
+            None => None,
+        };
+        let (plain, stored, known) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
+        Ok(Self { bench, opened, pace: Pace::new(kib_per_s), plain, stored, known, chunking })
     }
 
-    /// The attempt's fencing token.
-    pub fn epoch(&self) -> u64 {
-        self.bench.epoch
+    /// Where it is stored.
+    pub fn opened(&self) -> &'a Opened<'a> {
+        self.opened
+    }
+
+    /// Fails when a chunk that is needed is not there (any more); says how many bytes the store has, when it is deduplicated.
+    pub async fn chunks_are_there(&self) -> Result<Option<u64>, Failure> {
+        match &self.chunking {
+            Some(chunking) => chunking.are_there(self.opened).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// Stores what `produce` gives as a part of an archive: as an object, or in chunks. It says [`Flow::End`] when that was
+    /// all, and gives nothing as its answer when there is to be no such part.
+    pub async fn part<T>(
+        &self,
+        recipe: &Recipe,
+        place: Place<'_>,
+        expected_bytes: Option<u64>,
+        produce: impl AsyncFnOnce(mpsc::Sender<Flow>) -> Result<Option<T>, NotFed>,
+    ) -> Result<Option<Kept<T>>, Failure> {
+        let Place { archive, n, path } = place;
+        let named = |suffix: &str| forms::object(archive, self.bench.epoch, n, path, suffix);
+        match &self.chunking {
+            None => self.object(recipe, named(&recipe.suffix()), expected_bytes, produce).await,
+            Some(chunking) => {
+                let object = named(&format!("{LIST_SUFFIX}{}", recipe.suffix()));
+                // On the heap: it is large, and every job would carry it along.
+                Box::pin(chunking.store(self, recipe, object, produce)).await
+            }
+        }
+    }
+
+    /// So many bytes more are stored; waits until more may be.
+    pub async fn sent(&self, bytes: u64) {
+        let total = self.stored.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        self.pace.keep(total).await;
+    }
+
+    /// So many bytes more are needed and were there.
+    pub fn found(&self, bytes: u64) {
+        self.known.fetch_add(bytes, Ordering::Relaxed);
     }
 
     /// Stores what `produce` gives. It says [`Flow::End`] when that was all, and gives nothing as its answer when there is to be
@@ -67,8 +132,7 @@ impl<'a> Storing<'a> {
                     Flow::Piece(piece) => {
                         let bytes = piece.len() as u64;
                         upload.write(piece).await?;
-                        let total = self.stored.fetch_add(bytes, Ordering::Relaxed) + bytes;
-                        self.pace.keep(total).await;
+                        self.sent(bytes).await;
                     }
                     Flow::End => return Ok(true),
                 }
@@ -92,6 +156,7 @@ impl<'a> Storing<'a> {
                     sha256: kept.sha256,
                     compression: recipe.compression,
                     encryption: recipe.encryption(),
+                    chunked: None,
                 };
                 return Ok(Some(Kept { made, plain_bytes, stored }));
             }
@@ -115,7 +180,7 @@ impl<'a> Storing<'a> {
         let line = ProgressLine::Archive {
             nfiles: parts,
             original_size,
-            compressed_size: stored,
+            compressed_size: stored + self.known.load(Ordering::Relaxed),
             deduplicated_size: stored,
             path: path.to_owned(),
         };
@@ -158,20 +223,22 @@ pub fn all_of_it(path: &str, went_in: u64, came_out: u64) -> Result<(), Failure>
 
 /// Keeps to a rate, over the whole of an attempt.
 struct Pace {
-    since: Instant,
+    /// When the first bytes went.
+    since: OnceLock<Instant>,
     bytes_per_s: Option<u64>,
 }
 
 impl Pace {
     fn new(kib_per_s: Option<u32>) -> Self {
-        Self { since: Instant::now(), bytes_per_s: kib_per_s.map(|rate| u64::from(rate.max(1)) * 1024) }
+        Self { since: OnceLock::new(), bytes_per_s: kib_per_s.map(|rate| u64::from(rate.max(1)) * 1024) }
     }
 
     /// Waits until so much may have been sent.
     async fn keep(&self, bytes: u64) {
         if let Some(rate) = self.bytes_per_s {
             let due = Duration::from_micros(bytes.saturating_mul(1_000_000) / rate);
-            tokio::time::sleep_until(self.since + due).await;
+            let since = *self.since.get_or_init(Instant::now);
+            tokio::time::sleep_until(since + due).await;
         }
     }
 }
