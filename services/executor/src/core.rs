@@ -4,6 +4,7 @@ pub mod archive;
 pub mod census;
 pub mod clouds;
 pub mod command;
+pub mod container;
 pub mod dump;
 pub mod dump_store;
 pub mod file_name;
