@@ -132,11 +132,9 @@ impl<'a> Client<'a> {
     }
 
     /// What it takes to have one.
-    pub fn no_shell(what: &str) -> Failure {
-        let message = format!(
-            "{what}: there is no mongosh on this node; install the package mongodb-mongosh of MongoDB"
-        );
-        Failure::new(FailureCode::ToolMissing, message)
+    pub async fn no_shell(&self, what: &str) -> Failure {
+        let lacks = format!("{what}: there is no mongosh on this node");
+        self.bench.containers.missing("mongosh", lacks, "mongodb-mongosh of MongoDB", "mongo", None).await
     }
 
     /// What is on the server.

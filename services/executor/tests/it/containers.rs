@@ -1,7 +1,7 @@
 //! Programs of databases in containers, on a real engine of Docker, from images that are made of this machine's own programs.
 
-use crate::stage::{PATIENCE, Stage};
-use crate::{databases, look, mysql, secrecy};
+use crate::stage::{PATIENCE, Stage, script};
+use crate::{databases, look, mongodb, mysql, secrecy};
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
@@ -95,8 +95,7 @@ async fn programs_in_an_image_dump_and_restore_as_those_of_the_node_do() -> Resu
     all.stage.failure(test(as_itself), Code::AccessDenied).await?;
     for (n, source) in [
         json!({ "databases": ["shop"] }),
-        json!({ "databases": ["shop"], "format": "plain" }),
-        json!({ "databases": ["shop"], "connection": peer }),
+        json!({ "databases": ["shop"], "format": "plain", "connection": peer }),
     ]
     .into_iter()
     .enumerate()
@@ -186,6 +185,47 @@ async fn clients_of_mariadb_in_an_image_find_sockets_and_certificates_of_the_nod
     assert_eq!(all.text("shop")?.replace("`shop`", "`copy`"), all.text("copy")?.replace("`shop`", "`copy`"));
     assert_eq!(docker.containers()?, Vec::<String>::new());
     assert_eq!(docker.run(&["volume", "ls", "--quiet"])?, "");
+    Ok(())
+}
+
+/// By programs that behave as MongoDB's own do: neither these nor its server are at hand.
+#[tokio::test(flavor = "multi_thread")]
+async fn programs_of_mongodb_in_an_image_read_private_files_and_have_a_home() -> Result<()> {
+    let Some(docker) = Docker::start("programs_of_mongodb_in_an_image").await? else { return Ok(()) };
+    let mut stage = Stage::set().await?;
+    stage.init().await?;
+    stage.secrets.lock().unwrap().insert("mongo".into(), "p@ss".into());
+    let folder = stage.path("mongo");
+    std::fs::create_dir(&folder)?;
+    std::fs::write(folder.join("recorded"), mongodb::SHOP)?;
+    let version = "case \"$*\" in *--version*) echo 'mongodump version: 100.9.4'; exit 0;; esac";
+    let mongodump = format!(
+        "{version}\nfor a; do case $a in --config=*) read -r line < \"${{a#--config=}}\";; esac; done\n\
+         [ \"$line\" = 'password: \"p@ss\"' ] || exit 9\nexec cat /usr/bin/recorded\n"
+    );
+    let mongosh = format!(
+        "{version}\necho > \"$HOME/log\" || exit 9\nfor script; do :; done\n\
+         case \"$(cat \"$script\")\" in *listDatabases*) echo 'strongroom:{}';; *) echo strongroom:true;; esac\n",
+        mongodb::IN_SET
+    );
+    script(&folder.join("mongodump"), &mongodump)?;
+    script(&folder.join("mongosh"), &mongosh)?;
+    let [dump, shell, recorded] = ["mongodump", "mongosh", "recorded"].map(|name| folder.join(name));
+    docker.image("mongo:7", &[&dump, &shell, &recorded, Path::new("/bin/sh"), Path::new("/usr/bin/cat")])?;
+    std::fs::remove_dir_all(&folder)?;
+    again(&mut stage, always(docker.host())).await?;
+    let source = json!({
+        "type": "mongodb", "databases": ["shop"],
+        "connection": { "user": "keeper", "password": { "reference": "mongo", "version": 1 } },
+    });
+    let spec = json!({ "kind": "backup", "plan": "p", "access": stage.access(), "compression": "lz4", "source": source });
+    let done = serde_json::to_value(stage.success(spec).await?)?;
+    let dump = &done["result"]["archive"]["dump"];
+    assert_eq!(dump["tool"], "mongodump 100.9.4 in the image mongo:7", "{done}");
+    assert_eq!(dump["server_version"], "7.0.12", "{done}");
+    let part = &dump["artefacts"][0];
+    assert_eq!((&part["path"], &part["size_bytes"]), (&json!(mongodb::PATH), &json!(mongodb::SHOP.len())));
+    assert_eq!(docker.containers()?, Vec::<String>::new());
     Ok(())
 }
 

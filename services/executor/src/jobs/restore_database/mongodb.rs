@@ -126,7 +126,7 @@ impl Restore<'_> {
             None => {
                 let message =
                     "whether the database is there and not empty cannot be seen; nothing was restored";
-                return Err(Client::no_shell(message).into());
+                return Err(self.client.no_shell(message).await.into());
             }
         }
         if self.has_oplog() && !self.wanted.from.is_empty() {

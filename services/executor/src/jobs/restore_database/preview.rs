@@ -188,7 +188,9 @@ pub async fn mongodb(
     let client = MongodbClient::new(bench, connection, &streams)?;
     let tool = client.tool(RESTORE).await?;
     let shell = client.shell().await?;
-    let shell = shell.ok_or_else(|| MongodbClient::no_shell("what stands there cannot be seen"))?;
+    let Some(shell) = shell else {
+        return Err(client.no_shell("what stands there cannot be seen").await.into());
+    };
     let survey = client.survey(&shell).await?;
     let mut preview = wanted.begin(dumped, connection.shown(), survey.version.clone(), tool.said);
     if from.is_empty() {
