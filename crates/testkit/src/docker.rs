@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// How long the engine may take to come up.
 const UP_WITHIN: Duration = Duration::from_secs(60);
@@ -19,7 +19,7 @@ const DOWN_WITHIN: Duration = Duration::from_secs(30);
 pub struct Docker {
     folder: tempfile::TempDir,
     program: PathBuf,
-    daemon: Child,
+    daemon: Option<Child>,
 }
 
 impl Docker {
@@ -53,10 +53,10 @@ impl Docker {
             .stdout(Stdio::null())
             .stderr(std::fs::File::create(at("log"))?);
         let daemon = lasting::run(move || command.spawn())??;
-        let mut docker = Self { folder, program: PathBuf::new(), daemon };
+        let mut docker = Self { folder, program: PathBuf::new(), daemon: Some(daemon) };
         let programs = find("docker");
         let up = wait_until("Docker's engine to answer", UP_WITHIN, async || {
-            if let Ok(Some(ended)) = docker.daemon.try_wait() {
+            if let Some(Ok(Some(ended))) = docker.daemon.as_mut().map(Child::try_wait) {
                 return Some(Err(anyhow::anyhow!("it ended with {ended}")));
             }
             // Some are too new for the engine.
@@ -146,17 +146,17 @@ impl Docker {
     }
 
     fn end(&mut self) {
-        let pid = Pid::from_child(&self.daemon);
-        // It may have ended by itself; then this is the number of nobody, since nobody has waited for it.
-        let _ = kill_process(pid, Signal::TERM);
-        let end = Instant::now() + DOWN_WITHIN;
-        while matches!(self.daemon.try_wait(), Ok(None)) {
-            if Instant::now() > end {
-                let _ = self.daemon.kill();
-                let _ = self.daemon.wait();
-                break;
+        if let Some(mut daemon) = self.daemon.take() {
+            let pid = Pid::from_child(&daemon);
+            let (tell, told) = std::sync::mpsc::channel();
+            std::thread::spawn(move || {
+                let _ = tell.send(daemon.wait());
+            });
+            let _ = kill_process(pid, Signal::TERM);
+            if told.recv_timeout(DOWN_WITHIN).is_err() {
+                let _ = kill_process(pid, Signal::KILL);
+                let _ = told.recv();
             }
-            std::thread::sleep(Duration::from_millis(20));
         }
         // What it has mounted and could not unmount would keep the folder from being removed.
         let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap_or_default();

@@ -7,14 +7,15 @@
 use super::Engine;
 use crate::child::{Plan, User};
 use crate::core::container::{Image, Start};
+use rustix::process::{Pid, Signal, kill_process};
 use std::collections::HashMap;
 use std::io::Write;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::time::Duration;
 use strongroom_domain::JobId;
 use uuid::Uuid;
 
@@ -126,7 +127,8 @@ impl Container {
         let was_killed = !matches!(status, Ok(status) if status.code().is_some());
         for n in 0..if was_killed { TRIES } else { 1 } {
             if n > 0 {
-                std::thread::sleep(BETWEEN_TRIES);
+                // In a thread that waits for nothing else.
+                std::thread::park_timeout(BETWEEN_TRIES);
             }
             if self.remove() {
                 return;
@@ -163,37 +165,32 @@ impl Container {
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
-        let mut child = match command.spawn() {
+        let child = match command.spawn() {
             Ok(child) => child,
             Err(e) => return Removal::Failed(e.to_string()),
         };
-        let end = Instant::now() + REMOVED_WITHIN;
-        loop {
-            match child.try_wait() {
-                Ok(Some(_)) => break,
-                Ok(None) if Instant::now() < end => std::thread::sleep(Duration::from_millis(10)),
-                _ => {
-                    let _ = child.kill();
-                    let _ = child.wait();
-                    return Removal::Failed("Docker's engine does not answer".to_owned());
-                }
-            }
-        }
-        match child.wait_with_output() {
-            Ok(done) => {
+        let pid = Pid::from_child(&child);
+        let (tell, told) = mpsc::channel();
+        std::thread::spawn(move || tell.send(child.wait_with_output()));
+        match told.recv_timeout(REMOVED_WITHIN) {
+            Ok(Ok(done)) => {
                 let said = String::from_utf8_lossy(&done.stderr).trim().to_owned();
+                let nothing =
+                    ["No such container", "already in progress"].iter().any(|words| said.contains(words));
                 if String::from_utf8_lossy(&done.stdout).trim() == self.name {
                     Removal::Removed
-                } else if said.is_empty()
-                    || said.contains("No such container")
-                    || said.contains("already in progress")
-                {
+                } else if said.is_empty() || nothing {
                     Removal::NotThere
                 } else {
                     Removal::Failed(said)
                 }
             }
-            Err(e) => Removal::Failed(e.to_string()),
+            Ok(Err(e)) => Removal::Failed(e.to_string()),
+            Err(_) => {
+                // Nobody has waited for it so far: the number is its own.
+                let _ = kill_process(pid, Signal::KILL);
+                Removal::Failed("Docker's engine does not answer".to_owned())
+            }
         }
     }
 }
