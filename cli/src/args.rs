@@ -89,6 +89,8 @@ pub struct UpArgs {
     /// A folder in which programs of MongoDB are looked for before the PATH; give it once for each.
     #[arg(long, env = "STRONGROOM_PROGRAMS", value_delimiter = ':', value_name = "FOLDER")]
     pub programs: Vec<PathBuf>,
+    #[command(flatten)]
+    pub containers: strongroom_executor::ContainerSettings,
     /// Largest size of the log in bytes; can be raised later. 40 % of the free space at the first start, at most 20 GiB,
     /// when absent.
     #[arg(long)]

@@ -145,6 +145,7 @@ impl Up {
     fn start_node(&mut self, args: &UpArgs) {
         let (node, borg) = (args.node.clone(), args.borg.clone());
         let (allow_hooks, programs) = (args.allow_hooks.clone(), args.programs.clone());
+        let containers = args.containers.clone();
         let settings = self.log_server.node_settings(&node);
         let state_dir = self.data.of("executor");
         host::keep(&mut self.services, "executor", &self.shutdown, move |shutdown| {
@@ -153,6 +154,7 @@ impl Up {
                 borg: borg.clone(),
                 allow_hooks: allow_hooks.clone(),
                 programs: programs.clone(),
+                containers: containers.clone(),
                 ..strongroom_executor::Config::new(node.clone(), state_dir.clone())
             };
             async move {

@@ -1,7 +1,7 @@
 //! One step: a child process with a deadline, whose output is kept and shown when it fails.
 
 use crate::processes::{self, Process};
-use crate::summary::{Counts, Row, count_tests, failed_tests};
+use crate::summary::{Counts, Row, count_tests, failed_tests, skipped_tests};
 use crate::{Result, workspace};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
@@ -81,6 +81,9 @@ fn verdict(
     let mut counts = if tests { count_tests(output) } else { Counts::default() };
     let ran_none = tests && counts == Counts::default();
     let mut notes: Vec<String> = if tests { failed_tests(output) } else { Vec::new() };
+    if tests {
+        notes.extend(skipped_tests(output));
+    }
     match ended {
         Ok(End::Exited(status)) if status.success() => {
             if !tests {

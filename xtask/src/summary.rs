@@ -43,7 +43,10 @@ pub struct Row {
     pub notes: Vec<String>,
 }
 
-/// Sums the `test result:` lines that `cargo test` prints for each binary.
+/// What a test says that was not made, for lack of something that not every machine has (`strongroom_testkit::skipped`).
+const SKIPPED: &str = "test-skipped: ";
+
+/// Sums the `test result:` lines that `cargo test` prints for each binary. A test that says that it was not made has not passed.
 pub fn count_tests(output: &str) -> Counts {
     let mut counts = Counts::default();
     for line in output.lines().filter_map(|l| l.trim_start().strip_prefix("test result: ")) {
@@ -61,7 +64,15 @@ pub fn count_tests(output: &str) -> Counts {
             }
         }
     }
+    let not_made = (skipped_tests(output).len() as u64).min(counts.passed);
+    counts.passed -= not_made;
+    counts.skipped += not_made;
     counts
+}
+
+/// The tests that say that they were not made, and why.
+pub fn skipped_tests(output: &str) -> Vec<String> {
+    output.lines().filter_map(|line| line.strip_prefix(SKIPPED)).map(|why| format!("skipped {why}")).collect()
 }
 
 /// The names of the tests that failed.
@@ -133,6 +144,13 @@ test result: ok. 40 passed; 0 failed; 0 ignored; 0 measured; 7 filtered out; fin
     #[test]
     fn failed_tests_are_named() {
         assert_eq!(failed_tests(OUTPUT), ["a::c"]);
+    }
+
+    #[test]
+    fn a_test_that_says_that_it_was_not_made_has_not_passed() {
+        let output = "test a ... ok\n\ntest-skipped: containers: no engine\ntest b ... ok\ntest result: ok. 2 passed; 0 failed; 0 ignored; 0 measured\n";
+        assert_eq!(count_tests(output), Counts { passed: 1, failed: 0, skipped: 1 });
+        assert_eq!(skipped_tests(output), ["skipped containers: no engine"]);
     }
 
     #[test]

@@ -6,6 +6,7 @@ mod apt;
 pub mod components;
 pub mod databases;
 pub mod destinations;
+pub mod docker;
 mod nats_server;
 
 use crate::Result;

@@ -53,6 +53,8 @@ pub enum FailureCode {
     DatabaseMissing,
     /// A program of the database system is not on the node, or too old for its server.
     ToolMissing,
+    /// A program of the database system was to run in a container, and Docker did not run it.
+    ContainerFailed,
     /// A database that was to be backed up is damaged, or is none.
     SourceDamaged,
     /// Somebody holds a database for himself.
@@ -155,7 +157,12 @@ impl FailureCode {
                 "Correct the user or the password (of the plan, or of the request for a restore), or give the role the rights that the message names; then try again."
             }
             Self::DatabaseMissing => "Correct the names of the databases, or name none for all of them.",
-            Self::ToolMissing => "Install the package that the message names on the node, then retry.",
+            Self::ToolMissing => {
+                "Install the package that the message names on the node, or have the image there that it names, then retry."
+            }
+            Self::ContainerFailed => {
+                "See what the message says of Docker on the node; or install the program there, which is used first. Then retry."
+            }
             Self::SourceDamaged => {
                 "Restore the database from an archive before the damage, or repair it; with check switched off the plan keeps it as it is."
             }

@@ -1,9 +1,10 @@
 //! Real servers on free ports for the tests: a nats-server with the product's own rights and streams, one or three,
-//! that can be killed and started again; a borg repository; servers of databases and clouds; an HTTP server that records; a wire that can be cut; and a way to wait on a
+//! that can be killed and started again; a borg repository; servers of databases and clouds; an engine of Docker; an HTTP server that records; a wire that can be cut; and a way to wait on a
 //! condition with a deadline.
 
 mod azurite;
 mod borg;
+mod docker;
 mod gcs;
 mod http_sink;
 pub mod lasting;
@@ -18,6 +19,7 @@ mod wire;
 
 pub use azurite::Azurite;
 pub use borg::{ScratchRepository, borg_is_there};
+pub use docker::{Docker, skipped};
 pub use gcs::Gcs;
 pub use http_sink::{HttpSink, Received};
 pub use mysql::{MYSQL_PASSWORD, Mysql};

@@ -104,6 +104,11 @@ impl Postgresql {
         self.port.number()
     }
 
+    /// Where its programs are.
+    pub fn bin(&self) -> &Path {
+        &self.bin
+    }
+
     /// The folder of its socket.
     pub fn socket(&self) -> PathBuf {
         self.folder.path().join("socket")

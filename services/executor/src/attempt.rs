@@ -134,6 +134,7 @@ async fn conclude(
                 state: &worker.state,
                 allow_hooks: &worker.config.allow_hooks,
                 programs: &worker.config.programs,
+                containers: &worker.containers,
                 job: item.job,
                 epoch: item.epoch,
                 attempt: item.attempt,
@@ -144,7 +145,9 @@ async fn conclude(
                 meter: meter.clone(),
                 aside: Mutex::default(),
             };
-            jobs::run(&bench, &item.spec).await
+            let done = jobs::run(&bench, &item.spec).await;
+            worker.containers.gone(item.job).await;
+            done
         }
         Err(failure) => Err(failure.into()),
     };

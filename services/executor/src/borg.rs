@@ -194,6 +194,7 @@ impl Borg {
             input,
             user: None,
             notes: self.notes.clone(),
+            inside: None,
         };
         let started = Running::start(plan).await;
         let (stdout, stderr, mut handle) = started.map_err(|e| failed(self.not_started(&e)))?.into_parts();

@@ -3,6 +3,7 @@
 //! The accident that this file prevents is P7: an executor that is killed and whose borg goes on alone. The kernel ends a
 //! child when the *thread* that started it ends, so children are started by one thread that lives as long as the process.
 
+use crate::container::{Container, Inside};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 use std::ffi::OsString;
 use std::io::Write;
@@ -30,6 +31,8 @@ pub struct Plan {
     pub user: Option<User>,
     /// Where it is noted while it runs.
     pub notes: PathBuf,
+    /// In which image it runs, by its name there; on the node itself, when absent.
+    pub inside: Option<Box<Inside>>,
 }
 
 /// What a child reads.
@@ -53,6 +56,13 @@ pub struct User {
     pub gid: u32,
 }
 
+impl User {
+    /// The executor's own.
+    pub fn own() -> Self {
+        Self { uid: rustix::process::geteuid().as_raw(), gid: rustix::process::getegid().as_raw() }
+    }
+}
+
 /// A child that runs. Dropped, it is killed.
 pub struct Running {
     /// What it reads, with [`Input::Stream`].
@@ -67,11 +77,33 @@ pub struct Running {
 
 /// Its process group, as long as it is ours: a number that was given back could be anybody's.
 #[derive(Clone)]
-struct Group(Arc<Mutex<Option<Pid>>>);
+struct Group {
+    pid: Arc<Mutex<Option<Pid>>>,
+    container: Option<Arc<Container>>,
+}
 
 impl Group {
     fn signal(&self, signal: Signal) {
-        let group = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match &self.container {
+            Some(container) if signal == Signal::KILL && self.lives() => {
+                // Stopped, it neither feeds the container nor lets it see an end, until that is gone.
+                self.send(Signal::STOP);
+                let (group, container) = (self.clone(), container.clone());
+                std::thread::spawn(move || {
+                    container.remove();
+                    group.send(Signal::KILL);
+                });
+            }
+            _ => self.send(signal),
+        }
+    }
+
+    fn lives(&self) -> bool {
+        self.pid.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+    }
+
+    fn send(&self, signal: Signal) {
+        let group = self.pid.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(pid) = *group {
             // It may have ended by itself this moment.
             let _ = kill_process_group(pid, signal);
@@ -98,14 +130,19 @@ fn in_lasting_thread(task: Task) -> std::io::Result<()> {
 
 impl Running {
     /// Starts it. An error of kind `NotFound` says that the program is not there.
-    pub async fn start(plan: Plan) -> std::io::Result<Self> {
+    pub async fn start(mut plan: Plan) -> std::io::Result<Self> {
         let notes = plan.notes.clone();
+        let container = plan.inside.take().map(|inside| Arc::new(inside.wrap(&mut plan)));
         let (tell, told) = tokio::sync::oneshot::channel();
+        let contained = container.clone();
         in_lasting_thread(Box::new(move || {
             if let Err(Ok(mut child)) = tell.send(spawn(plan)) {
                 // Nobody waits for it any more, so nobody would end it.
                 let _ = child.kill();
-                let _ = child.wait();
+                let status = child.wait();
+                if let Some(container) = contained {
+                    std::thread::spawn(move || container.conclude(&status));
+                }
             }
         }))?;
         let mut child = told.await.map_err(|_| std::io::Error::other("it was not started"))??;
@@ -115,7 +152,7 @@ impl Running {
         };
         let stdin = child.stdin.take().map(ChildStdin::from_std).transpose()?;
         let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
-        let group = Group(Arc::new(Mutex::new(pid)));
+        let group = Group { pid: Arc::new(Mutex::new(pid)), container };
         let note = note(&notes, child.id());
         let ended = tokio::task::spawn_blocking({
             let group = group.clone();
@@ -194,8 +231,11 @@ fn wait(mut child: Child, group: &Group, note: Option<&Path>) -> std::io::Result
             }
         }
     }
-    *group.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    *group.pid.lock().unwrap_or_else(PoisonError::into_inner) = None;
     let status = child.wait();
+    if let Some(container) = &group.container {
+        container.conclude(&status);
+    }
     if let Some(note) = note {
         let _ = std::fs::remove_file(note);
     }

@@ -6,6 +6,7 @@ pub mod chunks;
 pub mod clouds;
 pub mod clusters;
 pub mod command;
+pub mod container;
 pub mod dump;
 pub mod dump_store;
 pub mod file_name;

@@ -99,6 +99,7 @@ pub async fn run(
         input: Input::Nothing,
         user: None,
         notes: notes.to_owned(),
+        inside: None,
     };
     let (stdout, stderr, mut handle) = match program::start(plan).await {
         Ok(running) => running.into_parts(),

@@ -24,6 +24,7 @@ mod test;
 pub use init::file_failure;
 
 use crate::borg::{Borg, Call, Done, NotDone, SharedMeter};
+use crate::container::Containers;
 use crate::control::{Control, NoOutcome};
 use crate::core::finding::Work;
 use crate::core::findings::Findings;
@@ -57,6 +58,8 @@ pub struct Bench<'a> {
     pub allow_hooks: &'a [PathBuf],
     /// Folders of programs of database systems.
     pub programs: &'a [PathBuf],
+    /// Where such programs run that the node does not have.
+    pub containers: &'a Containers,
     /// Which job.
     pub job: JobId,
     /// Its fencing token.

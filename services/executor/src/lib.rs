@@ -9,6 +9,7 @@ mod cache;
 mod census;
 mod child;
 mod clusters;
+mod container;
 mod control;
 pub mod core;
 mod dump_store;
@@ -40,6 +41,8 @@ mod streams;
 mod unfinished;
 mod worker;
 
+pub use container::{ContainerSettings, When};
+
 use anyhow::Context;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -63,6 +66,8 @@ pub struct Config {
     pub allow_hooks: Vec<PathBuf>,
     /// Folders in which programs of database systems are looked for before the `PATH`.
     pub programs: Vec<PathBuf>,
+    /// Whether and in which images such programs run that the node does not have.
+    pub containers: ContainerSettings,
     /// How often it asks whether an attempt still stands.
     pub lease_every: Duration,
     /// How often it says that it lives.
@@ -79,6 +84,7 @@ impl Config {
             borg: PathBuf::from("borg"),
             allow_hooks: Vec::new(),
             programs: Vec::new(),
+            containers: ContainerSettings::default(),
             lease_every: Duration::from_secs(2),
             heartbeat_every: Duration::from_secs(5),
         }
@@ -88,6 +94,9 @@ impl Config {
 /// Runs until shutdown. What an earlier life has left is ended before any work is taken.
 pub async fn run(config: Config, bus: NodeBus, shutdown: Shutdown) -> anyhow::Result<()> {
     let state = state::State::open(&config.state_dir).context("the executor's state folder")?;
+    let containers = container::Containers::new(config.containers.clone(), config.node.clone(), &state);
+    // Before the hands that feed them: the end of what is fed is not the end of what was to be.
+    containers.clear().await;
     orphans::end_all(&state.children()).await.context("ending what an earlier life has left")?;
     // As soon as may be: something that people use may be down. What does not start now is tried again.
     let children = state.children();
@@ -101,7 +110,7 @@ pub async fn run(config: Config, bus: NodeBus, shutdown: Shutdown) -> anyhow::Re
     streams::clear(&state.streams());
     found::clear(&state.findings(), clock::now().into());
     let borg = borg::Borg::new(&config.borg, &state)?;
-    let worker = Arc::new(worker::Worker::new(config, state, borg, bus));
+    let worker = Arc::new(worker::Worker::new(config, state, borg, bus, containers));
     heartbeat::join(&worker, &shutdown).await;
     // The heart beats until the last attempt has ended, or the scheduler would take it from us while it is wound up.
     tokio::select! {

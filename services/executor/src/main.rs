@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use strongroom_bus::NodeBus;
 use strongroom_domain::NodeId;
-use strongroom_executor::{Config, run};
+use strongroom_executor::{Config, ContainerSettings, run};
 use strongroom_service::ServiceArgs;
 
 /// Does the work of one node: backups, restores, scans.
@@ -26,6 +26,8 @@ struct Args {
     /// A folder in which programs of MongoDB are looked for before the PATH; give it once for each.
     #[arg(long, env = "STRONGROOM_PROGRAMS", value_delimiter = ':', value_name = "FOLDER")]
     programs: Vec<PathBuf>,
+    #[command(flatten)]
+    containers: ContainerSettings,
     /// How many jobs are done at once.
     #[arg(long, env = "STRONGROOM_CAPACITY", default_value_t = 8)]
     capacity: usize,
@@ -40,6 +42,7 @@ fn main() -> ExitCode {
             borg: args.borg,
             allow_hooks: args.allow_hooks,
             programs: args.programs,
+            containers: args.containers,
             capacity: args.capacity,
             ..Config::new(args.node, args.service.state_dir.clone())
         };

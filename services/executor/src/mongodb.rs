@@ -1,11 +1,13 @@
 //! A MongoDB server, through its own programs: what connects here connects in the same way when it dumps.
 
 use crate::child::{Input, Plan};
+use crate::container::Sought;
 use crate::control::{self, Control, NoOutcome};
+use crate::core::container::Family;
 use crate::core::mongodb::shell::{self, Survey};
 use crate::core::mongodb::{self, told};
 use crate::jobs::Bench;
-use crate::program::{self, Said};
+use crate::program::{self, Place, Said};
 use crate::streams::Streams;
 use age::secrecy::{ExposeSecret, SecretString};
 use serde::de::DeserializeOwned;
@@ -21,6 +23,9 @@ pub const RESTORE: &str = "mongorestore";
 /// The names of the program that asks.
 const SHELLS: [&str; 2] = ["mongosh", "mongo"];
 
+/// How they tell their version.
+const VERSION: [&str; 1] = ["--version"];
+
 /// The way to a server, with what opens it.
 pub struct Client<'a> {
     bench: &'a Bench<'a>,
@@ -32,11 +37,11 @@ pub struct Client<'a> {
 }
 
 /// A program.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Tool {
     /// Where it is.
-    pub path: PathBuf,
-    /// What it says of itself.
+    pub place: Place,
+    /// What people are told of it.
     pub said: String,
 }
 
@@ -68,53 +73,82 @@ impl<'a> Client<'a> {
     /// The program that dumps or restores.
     pub async fn tool(&self, name: &str) -> Result<Tool, NoOutcome> {
         let mut old = None;
-        for path in program::find(name, self.bench.programs) {
-            let said = self.bench_ask(self.plan_of(&path, vec!["--version".into()], Input::Nothing)).await?;
+        for path in self.on_node(name) {
+            let place = Place::Node(path);
+            let said = self
+                .bench_ask(self.plan_of(&place, VERSION.map(str::to_owned).to_vec(), Input::Nothing))
+                .await?;
             let said = String::from_utf8_lossy(&said.stdout).into_owned();
             let first = said.lines().next().unwrap_or_default().trim().to_owned();
             if mongodb::takes_config(mongodb::version(&said)) {
-                return Ok(Tool { path, said: first });
+                return Ok(Tool { place, said: first });
             }
             old = Some(first);
         }
-        let message = match old {
-            Some(old) => format!(
-                "{name} is too old on this node ({old}): it takes a password from no file; install the package mongodb-database-tools, 100.3 or newer"
+        let takes_config = |said: &str| mongodb::takes_config(mongodb::version(said));
+        let found = self.in_images(&[name], takes_config).await?;
+        if let Some((place, said)) = found.into_iter().find(|(_, said)| takes_config(said)) {
+            let number =
+                mongodb::version(&said).map(|(major, minor, patch)| format!(" {major}.{minor}.{patch}"));
+            let image = place.image().unwrap_or_default();
+            let said = format!("{name}{} in the image {image}", number.unwrap_or_default());
+            return Ok(Tool { place, said });
+        }
+        let (lacks, package) = match old {
+            Some(old) => (
+                format!("{name} is too old on this node ({old}): it takes a password from no file"),
+                "mongodb-database-tools, 100.3 or newer",
             ),
-            None => {
-                format!(
-                    "there is no {name} on this node; install the package mongodb-database-tools of MongoDB"
-                )
-            }
+            None => (format!("there is no {name} on this node"), "mongodb-database-tools of MongoDB"),
         };
-        Err(Failure::new(FailureCode::ToolMissing, message).into())
+        Err(self.bench.containers.missing(name, lacks, package, "mongo", None).await.into())
     }
 
     /// The program that asks, when there is one.
-    pub fn shell(&self) -> Option<PathBuf> {
-        SHELLS.iter().find_map(|name| program::find(name, self.bench.programs).into_iter().next())
+    pub async fn shell(&self) -> Result<Option<Place>, NoOutcome> {
+        if let Some(path) = SHELLS.iter().find_map(|name| self.on_node(name).into_iter().next()) {
+            return Ok(Some(Place::Node(path)));
+        }
+        Ok(self.in_images(&SHELLS, |_| true).await?.into_iter().next().map(|(place, _)| place))
+    }
+
+    fn on_node(&self, name: &str) -> Vec<PathBuf> {
+        if self.bench.containers.node_counts() {
+            program::find(name, self.bench.programs)
+        } else {
+            Vec::new()
+        }
+    }
+
+    async fn in_images(
+        &self,
+        names: &[&str],
+        right: impl Fn(&str) -> bool,
+    ) -> Result<Vec<(Place, String)>, NoOutcome> {
+        let sought = Sought { family: Family::Mongodb, names, version: &VERSION, server: None };
+        let found =
+            self.bench.containers.find(self.bench, self.bench.control.clone(), &sought, right).await?;
+        Ok(found.into_iter().map(|f| (Place::Image(f.name, Box::new(f.inside)), f.said)).collect())
     }
 
     /// What it takes to have one.
-    pub fn no_shell(what: &str) -> Failure {
-        let message = format!(
-            "{what}: there is no mongosh on this node; install the package mongodb-mongosh of MongoDB"
-        );
-        Failure::new(FailureCode::ToolMissing, message)
+    pub async fn no_shell(&self, what: &str) -> Failure {
+        let lacks = format!("{what}: there is no mongosh on this node");
+        self.bench.containers.missing("mongosh", lacks, "mongodb-mongosh of MongoDB", "mongo", None).await
     }
 
     /// What is on the server.
-    pub async fn survey(&self, shell: &Path) -> Result<Survey, NoOutcome> {
+    pub async fn survey(&self, shell: &Place) -> Result<Survey, NoOutcome> {
         self.ask(shell, shell::SURVEY).await
     }
 
     /// What the shell answers.
-    pub async fn ask<T: DeserializeOwned>(&self, shell: &Path, asked: &str) -> Result<T, NoOutcome> {
+    pub async fn ask<T: DeserializeOwned>(&self, shell: &Place, asked: &str) -> Result<T, NoOutcome> {
         self.ask_until(self.bench.control.clone(), shell, asked).await
     }
 
     /// The same, whatever the attempt is told: what was made must be removed when it is cancelled, too.
-    pub async fn ask_anyway<T: DeserializeOwned>(&self, shell: &Path, asked: &str) -> Result<T, NoOutcome> {
+    pub async fn ask_anyway<T: DeserializeOwned>(&self, shell: &Place, asked: &str) -> Result<T, NoOutcome> {
         let (_stopper, control) = control::pair();
         self.ask_until(control, shell, asked).await
     }
@@ -122,7 +156,7 @@ impl<'a> Client<'a> {
     async fn ask_until<T: DeserializeOwned>(
         &self,
         control: Control,
-        shell: &Path,
+        shell: &Place,
         asked: &str,
     ) -> Result<T, NoOutcome> {
         let script = self.folder.join("ask.js");
@@ -130,7 +164,9 @@ impl<'a> Client<'a> {
         write(&script, &shell::script(self.connection, password, asked))?;
         let words = ["--quiet", "--norc", "--nodb"].map(str::to_owned);
         let arguments = words.into_iter().chain([script.display().to_string()]).collect();
-        let said = program::ask(self.plan_of(shell, arguments, Input::Nothing), control).await;
+        let mut plan = self.plan_of(shell, arguments, Input::Nothing);
+        plan.inside = shell.inside(std::iter::once(script.clone()).chain(self.root()));
+        let said = program::ask(plan, control).await;
         let _ = std::fs::remove_file(&script);
         let Said { status, stdout, tail } = said?;
         let stdout = String::from_utf8_lossy(&stdout);
@@ -151,12 +187,18 @@ impl<'a> Client<'a> {
         let config = self.config.as_ref().map(|path| path.display().to_string());
         let mut all = told::connection(self.connection, config.as_deref());
         all.extend(arguments);
-        self.plan_of(&tool.path, all, input)
+        let inside = tool.place.inside(self.config.iter().cloned().chain(self.root()));
+        Plan { inside, ..self.plan_of(&tool.place, all, input) }
     }
 
-    fn plan_of(&self, program: &Path, arguments: Vec<String>, input: Input) -> Plan {
+    /// The certificates that are trusted.
+    fn root(&self) -> Option<PathBuf> {
+        self.connection.tls_root.as_ref().map(PathBuf::from)
+    }
+
+    fn plan_of(&self, place: &Place, arguments: Vec<String>, input: Input) -> Plan {
         // The shell keeps a log of what it does in its home: that goes with the job.
-        program::plan(program, arguments, Some(&self.folder), input, self.bench.state.children())
+        program::plan(place.program(), arguments, Some(&self.folder), input, self.bench.state.children())
     }
 
     async fn bench_ask(&self, plan: Plan) -> Result<Said, NoOutcome> {

@@ -2,12 +2,14 @@
 
 use crate::census::Counting;
 use crate::child::{Input, Plan};
+use crate::container::Sought;
 use crate::control::{self, Control, NoOutcome};
 use crate::core::census::System;
+use crate::core::container::Family;
 use crate::core::mysql::program::{Flavour, best, version_of};
 use crate::core::mysql::{self, SURVEY, Survey, option_file};
 use crate::jobs::Bench;
-use crate::program::{self, Said};
+use crate::program::{self, Place, Said};
 use crate::streams::Streams;
 use age::secrecy::ExposeSecret;
 use std::path::{Path, PathBuf};
@@ -18,11 +20,16 @@ use strongroom_service::file;
 
 /// Where a distribution notes what opens the server of the machine.
 const FOUND: &str = "/etc/mysql/debian.cnf";
+/// Where servers put their sockets when nothing else is said (Debian, Red Hat, MySQL's own).
+const SOCKETS: [&str; 3] = ["/run/mysqld/mysqld.sock", "/var/lib/mysql/mysql.sock", "/tmp/mysql.sock"];
 
 /// The names of the program that asks.
 pub const CLIENT: &[&str] = &["mariadb", "mysql"];
 /// The names of the program that dumps.
 pub const DUMP: &[&str] = &["mariadb-dump", "mysqldump"];
+
+/// How they tell their version.
+const VERSION: [&str; 2] = ["--no-defaults", "--version"];
 
 /// The way to a server, with what opens it.
 pub struct Client<'a> {
@@ -30,14 +37,16 @@ pub struct Client<'a> {
     connection: &'a Connection,
     /// The private option file for the programs of MariaDB, and the one for those of MySQL.
     options: [PathBuf; 2],
+    /// The file to which these lead.
+    found: Option<&'static Path>,
 }
 
 /// A program in a version.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Tool {
     /// Where it is.
-    pub path: PathBuf,
-    /// What it says of itself.
+    pub place: Place,
+    /// What people are told of it.
     pub said: String,
     /// Whose it is.
     pub flavour: Flavour,
@@ -70,7 +79,7 @@ impl<'a> Client<'a> {
                 Ok::<_, Failure>(path)
             });
         let [mariadb, mysql] = options;
-        Ok(Self { bench, connection, options: [mariadb?, mysql?] })
+        Ok(Self { bench, connection, options: [mariadb?, mysql?], found })
     }
 
     /// What is on the server.
@@ -142,29 +151,54 @@ impl<'a> Client<'a> {
 
     /// The program that is right for a server.
     pub async fn tool(&self, names: &[&str], server: Flavour) -> Result<Tool, NoOutcome> {
-        let mut tools = Vec::new();
-        for path in names.iter().flat_map(|name| program::find(name, &[])) {
-            let mut plan = self.plan_of(&path, Vec::new(), Input::Nothing);
-            // Not one option file is read: a word in it that this program does not know would end it.
-            plan.arguments.extend(["--no-defaults".to_owned(), "--version".to_owned()]);
-            let said = program::ask(plan, self.bench.control.clone()).await?;
-            let said = String::from_utf8_lossy(&said.stdout).trim().to_owned();
-            if let Some((flavour, version)) = version_of(&said) {
-                tools.push(Tool { path, said, flavour, version });
-            }
+        let mut tools = self.on_node(names).await?;
+        if tools.is_empty() {
+            tools = self.in_images(names, server).await?;
         }
         let versions: Vec<_> = tools.iter().map(|tool| (tool.flavour, tool.version)).collect();
         match best(&versions, server) {
             Some(n) => Ok(tools.swap_remove(n)),
             None => {
-                let message = format!(
-                    "there is no {} on this node; install the package {}",
-                    names.join(" and no "),
-                    server.package()
-                );
-                Err(Failure::new(FailureCode::ToolMissing, message).into())
+                let name = names.join(" and no ");
+                let lacks = format!("there is no {name} on this node");
+                let missing =
+                    self.bench.containers.missing(&name, lacks, server.package(), server.image(), None);
+                Err(missing.await.into())
             }
         }
+    }
+
+    async fn on_node(&self, names: &[&str]) -> Result<Vec<Tool>, NoOutcome> {
+        let mut tools = Vec::new();
+        if !self.bench.containers.node_counts() {
+            return Ok(tools);
+        }
+        for path in names.iter().flat_map(|name| program::find(name, &[])) {
+            let place = Place::Node(path);
+            // Not one option file is read: a word in it that this program does not know would end it.
+            let plan = self.plan_of(&place, VERSION.map(str::to_owned).to_vec(), Input::Nothing);
+            let said = program::ask(plan, self.bench.control.clone()).await?;
+            let said = String::from_utf8_lossy(&said.stdout).trim().to_owned();
+            if let Some((flavour, version)) = version_of(&said) {
+                tools.push(Tool { place, said, flavour, version });
+            }
+        }
+        Ok(tools)
+    }
+
+    async fn in_images(&self, names: &[&str], server: Flavour) -> Result<Vec<Tool>, NoOutcome> {
+        let sought = Sought { family: Family::Mysql, names, version: &VERSION, server: None };
+        let right = |said: &str| version_of(said).is_some_and(|(flavour, _)| flavour == server);
+        let found =
+            self.bench.containers.find(self.bench, self.bench.control.clone(), &sought, right).await?;
+        let tools = found.into_iter().filter_map(|found| {
+            let (flavour, version) = version_of(&found.said)?;
+            let (major, minor, patch) = version;
+            let image = &found.inside.image().name;
+            let said = format!("{} {major}.{minor}.{patch} in the image {image}", found.name);
+            Some(Tool { place: Place::Image(found.name, Box::new(found.inside)), said, flavour, version })
+        });
+        Ok(tools.collect())
     }
 
     /// How a program is called.
@@ -173,13 +207,29 @@ impl<'a> Client<'a> {
         let options = if tool.flavour == Flavour::MariaDb { mariadb } else { mysql };
         // It counts as the first argument only.
         let mut all = vec![format!("--defaults-file={}", options.display())];
+        if tool.place.image().is_none() {
+            all.extend(arguments);
+            return self.plan_of(&tool.place, all, input);
+        }
+        let Connection { host, tls_root, .. } = self.connection;
+        let mut seen = vec![options.clone()];
+        seen.extend(self.found.map(Path::to_owned));
+        seen.extend(tls_root.as_ref().map(PathBuf::from));
+        seen.extend(self.connection.socket().map(PathBuf::from));
+        // What is compiled in there is not what is so here.
+        if host.is_none()
+            && let Some(socket) = SOCKETS.map(Path::new).into_iter().find(|socket| socket.exists())
+        {
+            all.push(format!("--socket={}", socket.display()));
+            seen.push(socket.to_owned());
+        }
         all.extend(arguments);
-        self.plan_of(&tool.path, all, input)
+        Plan { inside: tool.place.inside(seen), ..self.plan_of(&tool.place, all, input) }
     }
 
-    fn plan_of(&self, program: &Path, arguments: Vec<String>, input: Input) -> Plan {
+    fn plan_of(&self, place: &Place, arguments: Vec<String>, input: Input) -> Plan {
         // What lies in a home folder is not what the plan says.
-        program::plan(program, arguments, None, input, self.bench.state.children())
+        program::plan(place.program(), arguments, None, input, self.bench.state.children())
     }
 
     /// How a database is counted.

@@ -279,6 +279,7 @@ async fn run_alone(program: &Program, to: &mut Summing<'_, impl Sink>) -> Result
     let Program { plan, cause, words, counting: _, told } = program;
     debug_assert!(!matches!(plan.input, Input::Stream), "nobody writes to it");
     let name = plan.program.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let image = program::image(plan);
     let (mut stdout, stderr, mut handle) =
         program::start(plan.clone()).await.map_err(NotFed::Failed)?.into_parts();
     // Where the kernel gives no more, it is slower and nothing else.
@@ -323,6 +324,9 @@ async fn run_alone(program: &Program, to: &mut Summing<'_, impl Sink>) -> Result
     if status.success() {
         to.give(piece.freeze()).await?;
         return Ok(Produced { tail, ..Produced::default() });
+    }
+    if let Some(failure) = program::not_run(&plan.program, image.as_deref(), &status, &tail) {
+        return Err(NotFed::Failed(failure));
     }
     let failure = Failure::new(cause(&tail), format!("{name} ended with {status}: {}", words(&tail)));
     Err(NotFed::Failed(failure.with_log(tail)))

@@ -2,20 +2,21 @@
 
 use crate::census::Counting;
 use crate::child::{Input, Plan, User};
+use crate::container::Sought;
 use crate::control::{self, Control, NoOutcome};
 use crate::core::census::System;
+use crate::core::container::Family;
 use crate::core::postgresql::{self, OLDEST, SURVEY, Survey};
 use crate::jobs::Bench;
-use crate::program::{self, Said};
+use crate::program::{self, Place, Said};
 use crate::streams::Streams;
 use age::secrecy::ExposeSecret;
-use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::path::PathBuf;
 use strongroom_domain::source::postgresql::Connection;
 use strongroom_domain::{Failure, FailureCode};
 use strongroom_service::file;
+use tokio::sync::OnceCell;
 
 /// How long a connection may take to come about, in seconds.
 const CONNECT_TIMEOUT_S: &str = "30";
@@ -23,23 +24,44 @@ const CONNECT_TIMEOUT_S: &str = "30";
 /// What a statement of people's own may take.
 const QUERY_WITHIN: &str = "set statement_timeout = '300s'";
 
+/// Where servers put their sockets when nothing else is said (Debian and others; PostgreSQL's own).
+const SOCKETS: [&str; 2] = ["/var/run/postgresql", "/tmp"];
+/// Of which package the programs are.
+const PACKAGE: &str = "postgresql-client";
+
 /// The way to a server, with what opens it.
 pub struct Client<'a> {
     bench: &'a Bench<'a>,
     connection: &'a Connection,
     user: Option<User>,
     passfile: Option<PathBuf>,
-    /// What was found so far, by name.
-    known: Mutex<BTreeMap<String, Vec<Tool>>>,
+    /// The one that asks, once it was found.
+    psql: OnceCell<Tool>,
 }
 
 /// A program in a version.
 #[derive(Clone)]
 pub struct Tool {
     /// Where it is.
-    pub path: PathBuf,
+    pub place: Place,
     /// What it says of itself.
     pub version: String,
+}
+
+impl Tool {
+    /// As people are told of it.
+    pub fn shown(&self) -> String {
+        match (&self.place, postgresql::number_of(&self.version)) {
+            (Place::Image(name, inside), Some(number)) => {
+                format!("{name} {number} in the image {}", inside.image().name)
+            }
+            _ => self.version.clone(),
+        }
+    }
+
+    fn major(&self) -> u32 {
+        postgresql::major_of(&self.version).unwrap_or_default()
+    }
 }
 
 impl<'a> Client<'a> {
@@ -64,7 +86,7 @@ impl<'a> Client<'a> {
             }
             None => None,
         };
-        Ok(Self { bench, connection, user, passfile, known: Mutex::default() })
+        Ok(Self { bench, connection, user, passfile, psql: OnceCell::new() })
     }
 
     /// What is on the server.
@@ -94,10 +116,9 @@ impl<'a> Client<'a> {
     }
 
     async fn ask_until(&self, control: Control, database: &str, sql: &str) -> Result<String, NoOutcome> {
-        let psql =
-            self.tools_until(control.clone(), "psql").await?.pop().ok_or_else(|| missing("psql", None))?;
+        let psql = self.psql_until(control.clone()).await?;
         let arguments = ["-X", "-q", "-A", "-t", "-w", "-v", "ON_ERROR_STOP=1", "-f", "-"];
-        let plan = self.plan(&psql.path, &arguments, Some(database), Input::Words(sql.as_bytes().to_vec()));
+        let plan = self.plan(&psql.place, &arguments, Some(database), Input::Words(sql.as_bytes().to_vec()));
         let Said { status, stdout, tail } = program::ask(plan, control).await?;
         if !status.success() {
             return Err(self.failure("psql", &tail).into());
@@ -116,14 +137,27 @@ impl<'a> Client<'a> {
     pub async fn replicates(&self) -> Result<(), NoOutcome> {
         let psql = self.psql().await?;
         let arguments = ["-X", "-q", "-A", "-t", "-w", "-d", "replication=true", "-c", "IDENTIFY_SYSTEM"];
-        let plan = self.plan(&psql.path, &arguments, None, Input::Nothing);
+        let plan = self.plan(&psql.place, &arguments, None, Input::Nothing);
         let Said { status, tail, .. } = program::ask(plan, self.bench.control.clone()).await?;
         if status.success() { Ok(()) } else { Err(self.failure("a replication connection", &tail).into()) }
     }
 
     /// The newest psql.
-    pub async fn psql(&self) -> Result<Tool, NoOutcome> {
-        Ok(self.tools("psql").await?.pop().ok_or_else(|| missing("psql", None))?)
+    pub async fn psql(&self) -> Result<&Tool, NoOutcome> {
+        self.psql_until(self.bench.control.clone()).await
+    }
+
+    async fn psql_until(&self, control: Control) -> Result<&Tool, NoOutcome> {
+        let finding = || async {
+            if let Some(tool) = self.on_node(control.clone(), "psql").await?.pop() {
+                return Ok(tool);
+            }
+            match self.in_images(control.clone(), "psql", None).await?.pop() {
+                Some(tool) => Ok(tool),
+                None => Err(self.missing("psql", None).await.into()),
+            }
+        };
+        self.psql.get_or_try_init(finding).await
     }
 
     /// What a database answers to a statement of people's own, which may only read. It goes as an argument, where the
@@ -137,7 +171,7 @@ impl<'a> Client<'a> {
             arguments.extend(["-c", "set role pg_read_all_data"]);
         }
         arguments.extend(["-c", statement]);
-        let plan = self.plan(&psql.path, &arguments, Some(database), Input::Nothing);
+        let plan = self.plan(&psql.place, &arguments, Some(database), Input::Nothing);
         let Said { status, stdout, tail } = program::ask(plan, self.bench.control.clone()).await?;
         if !status.success() {
             return Err(self.failure("psql", &tail).into());
@@ -148,55 +182,106 @@ impl<'a> Client<'a> {
     /// How a database is counted.
     pub fn counting(&self, psql: &Tool, database: &str) -> Counting {
         let arguments = ["-X", "-q", "-A", "-t", "-w", "-f", "-"];
-        let plan = self.plan(&psql.path, &arguments, Some(database), Input::Stream);
+        let plan = self.plan(&psql.place, &arguments, Some(database), Input::Stream);
         Counting { plan, system: System::Postgresql }
     }
 
     /// A program that knows a server of this version.
     pub async fn tool(&self, name: &str, server: u32) -> Result<Tool, NoOutcome> {
-        let mut tools = self.tools(name).await?;
-        let majors: Vec<u32> =
-            tools.iter().map(|t| postgresql::major_of(&t.version).unwrap_or_default()).collect();
-        match postgresql::best(&majors, server) {
-            Some(n) => Ok(tools.swap_remove(n)),
-            None => Err(missing(name, Some((server, majors.into_iter().max()))).into()),
+        let control = self.bench.control.clone();
+        let on_node = self.on_node(control.clone(), name).await?;
+        let newest = on_node.last().map(Tool::major);
+        if let Some(tool) = best(on_node, server) {
+            return Ok(tool);
+        }
+        match best(self.in_images(control, name, Some(server)).await?, server) {
+            Some(tool) => Ok(tool),
+            None => Err(self.missing(name, Some((server, newest))).await.into()),
         }
     }
 
-    async fn tools(&self, name: &str) -> Result<Vec<Tool>, NoOutcome> {
-        self.tools_until(self.bench.control.clone(), name).await
+    /// The same of the node itself, for what works with files of it.
+    pub async fn tool_on_node(&self, name: &str, server: u32) -> Result<Tool, NoOutcome> {
+        let on_node = self.find(self.bench.control.clone(), name).await?;
+        let newest = on_node.last().map(Tool::major);
+        best(on_node, server).ok_or_else(|| {
+            let message =
+                format!("{}; install the package {PACKAGE}-{server}", lacks(name, Some((server, newest))));
+            Failure::new(FailureCode::ToolMissing, message).into()
+        })
     }
 
-    /// All of this name, one of each version, the newest last.
-    async fn tools_until(&self, control: Control, name: &str) -> Result<Vec<Tool>, NoOutcome> {
-        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned();
-        if let Some(known) = known {
-            return Ok(known);
-        }
+    async fn on_node(&self, control: Control, name: &str) -> Result<Vec<Tool>, NoOutcome> {
+        if self.bench.containers.node_counts() { self.find(control, name).await } else { Ok(Vec::new()) }
+    }
+
+    /// All of this name on the node, one of each version, the newest last.
+    async fn find(&self, control: Control, name: &str) -> Result<Vec<Tool>, NoOutcome> {
         let mut tools = Vec::new();
         for path in program::find(name, &folders()) {
-            let plan = self.plan(&path, &["--version"], None, Input::Nothing);
+            let place = Place::Node(path);
+            let plan = self.plan(&place, &["--version"], None, Input::Nothing);
             let said = program::ask(plan, control.clone()).await?;
             let version = String::from_utf8_lossy(&said.stdout).trim().to_owned();
             if postgresql::major_of(&version).is_some() {
-                tools.push(Tool { path, version });
+                tools.push(Tool { place, version });
             }
         }
-        tools.sort_by_key(|tool| postgresql::major_of(&tool.version));
+        tools.sort_by_key(Tool::major);
         // Of one version the first is the program itself; what is on the `PATH` may look for it each time.
-        tools.dedup_by_key(|tool| postgresql::major_of(&tool.version));
-        if tools.is_empty() {
-            return Err(missing(name, None).into());
-        }
-        self.known.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned(), tools.clone());
+        tools.dedup_by_key(|tool| tool.major());
         Ok(tools)
     }
 
+    /// Those in images of the node, the newest last.
+    async fn in_images(
+        &self,
+        control: Control,
+        name: &str,
+        server: Option<u32>,
+    ) -> Result<Vec<Tool>, NoOutcome> {
+        let sought = Sought { family: Family::Postgresql, names: &[name], version: &["--version"], server };
+        let right = |said: &str| server.is_none_or(|server| postgresql::major_of(said) == Some(server));
+        let found = self.bench.containers.find(self.bench, control, &sought, right).await?;
+        let known = found.into_iter().filter(|found| postgresql::major_of(&found.said).is_some());
+        let mut tools: Vec<Tool> = known
+            .map(|found| Tool {
+                place: Place::Image(found.name, Box::new(found.inside)),
+                version: found.said,
+            })
+            .collect();
+        tools.sort_by_key(Tool::major);
+        Ok(tools)
+    }
+
+    async fn missing(&self, name: &str, wanted: Option<(u32, Option<u32>)>) -> Failure {
+        let server = wanted.map(|(server, _)| server);
+        let package = match wanted {
+            Some((server, Some(_))) => format!("{PACKAGE}-{server}"),
+            _ => PACKAGE.to_owned(),
+        };
+        self.bench.containers.missing(name, lacks(name, wanted), &package, "postgres", server).await
+    }
+
     /// How a program is called for a database. Names go by the environment, where nothing in them has a meaning.
-    pub fn plan(&self, program: &Path, arguments: &[&str], database: Option<&str>, input: Input) -> Plan {
-        let Connection { host, port, user, tls, tls_root, .. } = self.connection;
+    pub fn plan(&self, place: &Place, arguments: &[&str], database: Option<&str>, input: Input) -> Plan {
+        let Connection { host, port, user, tls, tls_root, os_user, .. } = self.connection;
         let mut environment = program::environment();
         let mut set = |name: &'static str, value: OsString| environment.push((name, value));
+        let (mut host, mut user) = (host.clone(), user.clone());
+        let mut seen = Vec::new();
+        if place.image().is_some() {
+            // What is compiled in there is not what is so here, and the names of this machine's users are not known.
+            let port = port.unwrap_or(5432);
+            let folder = host.take().unwrap_or_else(|| socket_folder(port));
+            if folder.starts_with('/') {
+                seen.push(PathBuf::from(format!("{folder}/.s.PGSQL.{port}")));
+            }
+            host = Some(folder);
+            user = user.or_else(|| os_user.clone()).or_else(own_name);
+            seen.extend(self.passfile.clone());
+            seen.extend(tls_root.as_ref().map(PathBuf::from));
+        }
         if let Some(host) = host {
             set("PGHOST", host.into());
         }
@@ -219,7 +304,7 @@ impl<'a> Client<'a> {
         set("PGAPPNAME", "strongroom".into());
         set("PGCLIENTENCODING", "UTF8".into());
         Plan {
-            program: program.to_owned(),
+            program: place.program().to_owned(),
             arguments: arguments.iter().map(|&word| word.to_owned()).collect(),
             environment,
             // Another user may not be allowed into ours.
@@ -227,6 +312,7 @@ impl<'a> Client<'a> {
             input,
             user: self.user,
             notes: self.bench.state.children(),
+            inside: place.inside(seen),
         }
     }
 
@@ -237,16 +323,38 @@ impl<'a> Client<'a> {
     }
 }
 
-fn missing(name: &str, wanted: Option<(u32, Option<u32>)>) -> Failure {
-    let message = match wanted {
-        None => format!("there is no {name} on this node; install the package postgresql-client"),
-        Some((server, newest)) => format!(
-            "the server has version {server} and the newest {name} on this node is {}, which cannot read it; install \
-             the package postgresql-client-{server}",
-            newest.unwrap_or_default()
+/// The right one of several for a server.
+fn best(mut tools: Vec<Tool>, server: u32) -> Option<Tool> {
+    let majors: Vec<u32> = tools.iter().map(Tool::major).collect();
+    postgresql::best(&majors, server).map(|n| tools.swap_remove(n))
+}
+
+/// What is wrong with what the node has.
+fn lacks(name: &str, wanted: Option<(u32, Option<u32>)>) -> String {
+    match wanted {
+        Some((server, Some(newest))) => format!(
+            "the server has version {server} and the newest {name} on this node is {newest}, which cannot read it"
         ),
-    };
-    Failure::new(FailureCode::ToolMissing, message)
+        _ => format!("there is no {name} on this node"),
+    }
+}
+
+/// The folder of the default socket.
+fn socket_folder(port: u16) -> String {
+    let is_there = |folder: &&&str| PathBuf::from(format!("{folder}/.s.PGSQL.{port}")).exists();
+    let [usual, _] = SOCKETS;
+    (*SOCKETS.iter().find(is_there).unwrap_or(&usual)).to_owned()
+}
+
+/// The name of the executor's own user.
+fn own_name() -> Option<String> {
+    let uid = User::own().uid.to_string();
+    let known = std::fs::read_to_string("/etc/passwd").ok()?;
+    known.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        (fields.nth(1)? == uid).then(|| name.to_owned())
+    })
 }
 
 /// Where distributions put several versions side by side; what is on the `PATH` may be a wrapper around them.

@@ -1,7 +1,9 @@
 //! Programs of database systems: found on the node, asked, and read from.
 
 use crate::child::{Input, Plan, Running, User};
+use crate::container::Inside;
 use crate::control::{Control, NoOutcome};
+use crate::core::container;
 use crate::core::tail::Tail;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
@@ -13,6 +15,41 @@ use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWriteExt, BufRead
 const ANSWER_BYTES: u64 = 16 << 20;
 /// How much of a line is looked at at once.
 const LINE_BYTES: u64 = 64 << 10;
+
+/// Where a program is.
+#[derive(Clone)]
+pub enum Place {
+    /// A file of this node.
+    Node(PathBuf),
+    /// A program of this name in an image.
+    Image(String, Box<Inside>),
+}
+
+impl Place {
+    /// By what it is called.
+    pub fn program(&self) -> &Path {
+        match self {
+            Self::Node(path) => path,
+            Self::Image(name, _) => Path::new(name),
+        }
+    }
+
+    /// The image, when it is in one.
+    pub fn image(&self) -> Option<&str> {
+        match self {
+            Self::Node(_) => None,
+            Self::Image(_, inside) => Some(&inside.image().name),
+        }
+    }
+
+    /// In what it runs, when it sees these files and sockets.
+    pub fn inside(&self, seen: impl IntoIterator<Item = PathBuf>) -> Option<Box<Inside>> {
+        match self {
+            Self::Node(_) => None,
+            Self::Image(_, inside) => Some(inside.seeing(seen)),
+        }
+    }
+}
 
 /// What a program printed, and what it said last.
 pub struct Said {
@@ -32,6 +69,7 @@ pub async fn ask(plan: Plan, control: Control) -> Result<Said, NoOutcome> {
 /// The same, and with [`Input::Stream`] it reads this, of any length.
 pub async fn tell(plan: Plan, words: &[u8], mut control: Control) -> Result<Said, NoOutcome> {
     let program = plan.program.clone();
+    let image = image(&plan);
     let mut running = start(plan).await?;
     let stdin = running.stdin.take();
     let telling = async {
@@ -52,7 +90,11 @@ pub async fn tell(plan: Plan, words: &[u8], mut control: Control) -> Result<Said
     tokio::select! {
         ((), stdout, tail, status) = ended => {
             let failed = |e: std::io::Error| Failure::new(FailureCode::Unknown, format!("{}: {e}", program.display()));
-            Ok(Said { status: status.map_err(failed)?, stdout: stdout.map_err(failed)?, tail })
+            let status = status.map_err(failed)?;
+            if let Some(failure) = not_run(&program, image.as_deref(), &status, &tail) {
+                return Err(failure.into());
+            }
+            Ok(Said { status, stdout: stdout.map_err(failed)?, tail })
         }
         why = control.stopped() => Err(NoOutcome::Stopped(why)),
     }
@@ -70,7 +112,20 @@ pub fn plan(
     environment.retain(|(name, _)| *name != "HOME");
     environment.extend(home.map(|home| ("HOME", home.into())));
     let (program, folder) = (program.to_owned(), Some("/".into()));
-    Plan { program, arguments, environment, folder, input, user: None, notes }
+    Plan { program, arguments, environment, folder, input, user: None, notes, inside: None }
+}
+
+/// In which image a program is to run.
+pub fn image(plan: &Plan) -> Option<String> {
+    plan.inside.as_ref().map(|inside| inside.image().name.clone())
+}
+
+/// That a program was not run in its image, when that is why it seems to have ended so.
+pub fn not_run(program: &Path, image: Option<&str>, status: &ExitStatus, tail: &[String]) -> Option<Failure> {
+    let why = container::engines_error(status.code(), tail).filter(|_| image.is_some())?;
+    let message =
+        format!("{} was not run in the image {}: {why}", program.display(), image.unwrap_or_default());
+    Some(Failure::new(FailureCode::ContainerFailed, message).with_log(tail.to_vec()))
 }
 
 /// Starts a program.
@@ -150,6 +205,7 @@ pub async fn user(name: &str, notes: &Path, control: Control) -> Result<User, No
         input: Input::Nothing,
         user: None,
         notes: notes.to_owned(),
+        inside: None,
     };
     let said = ask(plan, control).await?;
     let line = String::from_utf8_lossy(&said.stdout).into_owned();

@@ -1,6 +1,7 @@
 //! Taking work: as much at once as there is room for, and each attempt once.
 
 use crate::borg::Borg;
+use crate::container::Containers;
 use crate::state::State;
 use crate::{Config, attempt};
 use std::collections::VecDeque;
@@ -27,6 +28,8 @@ pub struct Worker {
     pub borg: Borg,
     /// The way to the log's side.
     pub bus: NodeBus,
+    /// Its containers.
+    pub containers: Containers,
     attempts: Mutex<Attempts>,
 }
 
@@ -38,8 +41,8 @@ struct Attempts {
 
 impl Worker {
     /// One that has not begun.
-    pub fn new(config: Config, state: State, borg: Borg, bus: NodeBus) -> Self {
-        Self { config, state, borg, bus, attempts: Mutex::default() }
+    pub fn new(config: Config, state: State, borg: Borg, bus: NodeBus, containers: Containers) -> Self {
+        Self { config, state, borg, bus, containers, attempts: Mutex::default() }
     }
 
     /// What it works on.

@@ -52,10 +52,11 @@ fn ensure_mariadb() -> Result<()> {
 }
 
 /// Keeps packages from starting services, until what was there before is put back.
-struct Policy;
+pub struct Policy;
 
 impl Policy {
-    fn place() -> Result<Self> {
+    /// Puts it in place.
+    pub fn place() -> Result<Self> {
         // A run that was killed has left its own here, and aside the one that people had.
         let is_ours = std::fs::read_to_string(POLICY).is_ok_and(|text| text == NO_SERVICES);
         if Path::new(POLICY).exists() && !is_ours && !Path::new(POLICY_ASIDE).exists() {
@@ -65,7 +66,8 @@ impl Policy {
         Ok(Self)
     }
 
-    fn put_back(self) -> Result<()> {
+    /// Puts back what was there.
+    pub fn put_back(self) -> Result<()> {
         if Path::new(POLICY_ASIDE).exists() { apt::rename(POLICY_ASIDE, POLICY) } else { apt::remove(POLICY) }
     }
 }

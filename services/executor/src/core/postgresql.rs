@@ -103,6 +103,11 @@ pub fn major_of(said: &str) -> Option<u32> {
     digits.parse().ok()
 }
 
+/// 15.18 of `pg_dump (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)`.
+pub fn number_of(said: &str) -> Option<&str> {
+    said.split_once("(PostgreSQL) ")?.1.split_whitespace().next()
+}
+
 /// Which of several versions is the right one for a server: its own, or else the next newer one. A program never knows
 /// a server that is newer than itself.
 pub fn best(found: &[u32], server: u32) -> Option<usize> {

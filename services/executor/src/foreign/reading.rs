@@ -106,6 +106,7 @@ async fn unpack_by_program(
         input: Input::Stream,
         user: None,
         notes: bench.state.children(),
+        inside: None,
     };
     let mut running = program::start(plan).await?;
     let stdin = running.stdin.take();

@@ -270,6 +270,7 @@ pub async fn pour_part(
     into: Plan,
     failed: impl Fn(&[String]) -> Failure,
 ) -> Result<Vec<String>, NoOutcome> {
+    let (by, image) = (into.program.clone(), program::image(&into));
     let mut running = program::start(into).await?;
     let mut stdin = running.stdin.take();
     let (stdout, stderr, mut handle) = running.into_parts();
@@ -302,6 +303,9 @@ pub async fn pour_part(
     let (read, (whole, broken, status), tail, _) = bench.control.clone().unless_stopped(all).await?;
     let status =
         status.map_err(|e| Failure::new(FailureCode::Unknown, format!("the restore program: {e}")))?;
+    if let Some(failure) = program::not_run(&by, image.as_deref(), &status, &tail) {
+        return Err(failure.into());
+    }
     if broken || (whole && !status.success()) {
         let failure = failed(&tail);
         let code = match failure.code {

@@ -33,6 +33,7 @@ pub async fn add(
         input: Input::Nothing,
         user: None,
         notes: bench.state.children(),
+        inside: None,
     };
     prepared.parts.push(Part {
         path: PATH.into(),
@@ -71,6 +72,7 @@ pub async fn find(bench: &Bench<'_>) -> Result<(PathBuf, String), NoOutcome> {
         input: Input::Nothing,
         user: None,
         notes: bench.state.children(),
+        inside: None,
     };
     let said = program::ask(plan, bench.control.clone()).await?;
     let first = String::from_utf8_lossy(&said.stdout).lines().next().unwrap_or_default().to_owned();

@@ -24,7 +24,7 @@ pub async fn prepare(bench: &Bench<'_>, source: &Mongodb, streams: &Streams) -> 
     let client = Client::new(bench, &source.connection, streams)?;
     let tool = client.tool(DUMP).await?;
     let mut findings = Findings::default();
-    let survey = match client.shell() {
+    let survey = match client.shell().await? {
         Some(shell) => Some(client.survey(&shell).await?),
         None => {
             let message = "the server was not looked at before: there is no mongosh on this node (package mongodb-mongosh of MongoDB), \

@@ -56,7 +56,7 @@ pub async fn prepare(
             arguments.push("--no-role-passwords");
             note(&mut findings, &survey, "roles are kept without their passwords");
         }
-        let plan = client.plan(&all.path, &arguments, source.connection.database.as_deref(), Input::Nothing);
+        let plan = client.plan(&all.place, &arguments, source.connection.database.as_deref(), Input::Nothing);
         parts.push(Part {
             path: "postgresql/globals.sql".into(),
             kind: "globals",
@@ -76,7 +76,7 @@ pub async fn prepare(
         };
         // Compressed by borg, after it has found what is there already.
         let arguments = [format, "--compress=0", "--no-password"];
-        let plan = client.plan(&dump.path, &arguments, Some(&database.name), Input::Nothing);
+        let plan = client.plan(&dump.place, &arguments, Some(&database.name), Input::Nothing);
         parts.push(Part {
             path: format!("postgresql/databases/{}.{suffix}", file_name(&database.name)),
             kind: "database",
@@ -89,7 +89,7 @@ pub async fn prepare(
                 plan,
                 cause,
                 words,
-                counting: Some(client.counting(&psql, &database.name)),
+                counting: Some(client.counting(psql, &database.name)),
                 told: None,
             })),
         });
@@ -100,7 +100,7 @@ pub async fn prepare(
         .map_err(|e| Failure::new(FailureCode::Unknown, format!("the databases' properties: {e}")))?;
     Ok(Prepared {
         server_version: survey.version,
-        tool: dump.version,
+        tool: dump.shown(),
         parts,
         findings,
         properties,

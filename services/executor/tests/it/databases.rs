@@ -40,7 +40,7 @@ impl Databases {
         Ok(Self { stage, server })
     }
 
-    fn connection(&self) -> Value {
+    pub fn connection(&self) -> Value {
         json!({
             "host": "127.0.0.1", "port": self.server.port(), "user": "postgres",
             "password": { "reference": "pg", "version": 1 },

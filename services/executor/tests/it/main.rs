@@ -6,6 +6,8 @@ mod bounds;
 mod census;
 mod cluster_lives;
 mod clusters;
+mod containers;
+mod containers_lives;
 mod databases;
 mod databases_back;
 mod downloads;

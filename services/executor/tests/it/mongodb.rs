@@ -10,15 +10,15 @@ use strongroom_domain::FailureCode as Code;
 
 /// No other test has this one.
 const PASSWORD: &str = "p@ss \"w\\ord'";
-const SHOP: &[u8] = include_bytes!("../../src/core/mongodb/archive/recorded.archive");
+pub const SHOP: &[u8] = include_bytes!("../../src/core/mongodb/archive/recorded.archive");
 const ALL: &[u8] = include_bytes!("mongodb/all.archive");
-const PATH: &str = "mongodb/databases/shop.archive";
+pub const PATH: &str = "mongodb/databases/shop.archive";
 
 const DUMPED: &str = "2026-11-21T14:54:55.666+0000\tdone dumping `shop.orders` (3 documents)";
 const CUT: &str = "2026-11-21T14:55:46.351+0000\tFailed: error writing data for collection `shop.orders` to disk: error reading collection:  connection(localhost:27017[-4]) incomplete read of message header: connection closed unexpectedly by the other side: EOF";
 const DENIED: &str = "2026-11-21T14:54:55.893+0000\tFailed: can't create session: failed to connect to mongodb://localhost:27017/: connection() error occurred during connection handshake: auth error: unable to authenticate using mechanism \"SCRAM-SHA-256\": (AuthenticationFailed) Authentication failed.";
 
-const IN_SET: &str = r#"{"version":"7.0.12","set":"rs0","router":false,"databases":[{"name":"admin","bytes":8192},{"name":"shop","bytes":24576},{"name":"wiki","bytes":8192}]}"#;
+pub const IN_SET: &str = r#"{"version":"7.0.12","set":"rs0","router":false,"databases":[{"name":"admin","bytes":8192},{"name":"shop","bytes":24576},{"name":"wiki","bytes":8192}]}"#;
 const THERE: &str = r#"[{"name":"orders","kind":"collection","documents":3},{"name":"Käufe","kind":"collection","documents":1},{"name":"empty","kind":"collection","documents":0},{"name":"newest","kind":"view","documents":null}]"#;
 
 struct Mongo {

@@ -14,7 +14,7 @@ use uuid::Uuid;
 const PASSPHRASE: &str = "tr0ub4dor-and-three";
 
 /// What anybody may see of every process of this machine, by process.
-fn all_processes() -> Vec<(String, Vec<u8>)> {
+pub fn all_processes() -> Vec<(String, Vec<u8>)> {
     let processes = std::fs::read_dir("/proc").unwrap().flatten().map(|e| e.path());
     let numbered = processes.filter(|p| p.file_name().unwrap().to_string_lossy().parse::<u32>().is_ok());
     numbered
@@ -24,7 +24,7 @@ fn all_processes() -> Vec<(String, Vec<u8>)> {
         .collect()
 }
 
-fn holds(bytes: &[u8], text: &str) -> bool {
+pub fn holds(bytes: &[u8], text: &str) -> bool {
     bytes.windows(text.len()).any(|w| w == text.as_bytes())
 }
 

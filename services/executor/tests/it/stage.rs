@@ -11,7 +11,7 @@ use strongroom_domain::JobId;
 use strongroom_domain::job::{Outcome, Report};
 use strongroom_domain::wire::{LeaseAnswer, NodeReport, SealedSecret, WorkItem};
 use strongroom_domain::{Failure, FailureCode};
-use strongroom_executor::{Config, run};
+use strongroom_executor::{Config, ContainerSettings, When, run};
 use strongroom_service::Shutdown;
 use strongroom_testkit::Nats;
 use tokio::task::JoinHandle;
@@ -87,6 +87,8 @@ impl Stage {
     pub async fn start(&mut self, change: impl FnOnce(Config) -> Config) -> Result<()> {
         let config = change(Config {
             lease_every: Duration::from_millis(200),
+            // What images there are is a matter of the machine.
+            containers: ContainerSettings { when: When::Never, ..ContainerSettings::default() },
             ..Config::new("n".parse()?, self.path("state"))
         });
         let (bus, shutdown) = (self.nats.node("n").await?, Shutdown::new());

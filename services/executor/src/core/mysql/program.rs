@@ -22,6 +22,14 @@ impl Flavour {
             Self::MySql => "mysql-client",
         }
     }
+
+    /// The official image with them.
+    pub fn image(self) -> &'static str {
+        match self {
+            Self::MariaDb => "mariadb",
+            Self::MySql => "mysql",
+        }
+    }
 }
 
 /// What a program says it is: `mariadb-dump  Ver 10.19 Distrib 10.11.19-MariaDB, for ...`, `mariadb from 11.4.2-MariaDB,

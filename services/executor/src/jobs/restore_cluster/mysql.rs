@@ -101,7 +101,7 @@ impl Server {
         let changes = changes.map(|from| format!("--incremental-dir={}", from.display()));
         let mut arguments = vec!["--no-defaults", "--prepare", &target];
         arguments.extend(changes.as_deref());
-        let preparing = plan(bench, &self.tool.path, &arguments, self.user, Some(data));
+        let preparing = plan(bench, self.tool.place.program(), &arguments, self.user, Some(data));
         let Said { status, tail, .. } = program::ask(preparing, bench.control.clone()).await?;
         if status.success() {
             return Ok(());

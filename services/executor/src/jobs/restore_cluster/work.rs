@@ -33,6 +33,7 @@ pub fn plan(
         input: Input::Nothing,
         user,
         notes: bench.state.children(),
+        inside: None,
     }
 }
 

@@ -16,8 +16,8 @@ use crate::core::mongodb::{self};
 use crate::core::sum::{Sum, Summed};
 use crate::jobs::Bench;
 use crate::mongodb::{Client, RESTORE, Tool};
+use crate::program::Place;
 use crate::sources::WITH_OPLOG;
-use std::path::PathBuf;
 use strongroom_domain::JobId;
 use strongroom_domain::census::{TableCount, Taken};
 use strongroom_domain::failure::{Finding, Severity};
@@ -81,7 +81,7 @@ pub async fn run(
     let streams = bench.streams()?;
     let client = Client::new(bench, connection, &streams)?;
     let tool = client.tool(RESTORE).await?;
-    let shell = client.shell();
+    let shell = client.shell().await?;
     Restore { bench, manner, client: &client, tool, shell, wanted, dumped }.run().await
 }
 
@@ -90,7 +90,7 @@ struct Restore<'a> {
     manner: Manner<'a>,
     client: &'a Client<'a>,
     tool: Tool,
-    shell: Option<PathBuf>,
+    shell: Option<Place>,
     wanted: Wanted<'a>,
     dumped: &'a Dumped<'a>,
 }
@@ -126,7 +126,7 @@ impl Restore<'_> {
             None => {
                 let message =
                     "whether the database is there and not empty cannot be seen; nothing was restored";
-                return Err(Client::no_shell(message).into());
+                return Err(self.client.no_shell(message).await.into());
             }
         }
         if self.has_oplog() && !self.wanted.from.is_empty() {
@@ -146,7 +146,7 @@ impl Restore<'_> {
 
     /// Whether something of people's own is in a database. What an earlier attempt of this job has made is nobody's, and is
     /// removed.
-    async fn is_full(&self, shell: &std::path::Path, survey: &Survey, name: &str) -> Result<bool, NoOutcome> {
+    async fn is_full(&self, shell: &Place, survey: &Survey, name: &str) -> Result<bool, NoOutcome> {
         if !survey.databases.iter().any(|d| d.name == name) {
             return Ok(false);
         }
@@ -236,7 +236,7 @@ impl Restore<'_> {
     }
 
     /// What is there now, by the names of the dump.
-    async fn count(&self, shell: &std::path::Path) -> Result<Counted, NoOutcome> {
+    async fn count(&self, shell: &Place) -> Result<Counted, NoOutcome> {
         let mut tables = Vec::new();
         for (name, from) in self.wanted.names(self.dumped) {
             let there: Vec<Collection> = self.client.ask(shell, &shell::collections(&name)).await?;

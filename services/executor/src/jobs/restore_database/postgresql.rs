@@ -12,6 +12,7 @@ use crate::core::postgresql::{Survey, connection_string, identifier};
 use crate::core::restoring::{self, Standing};
 use crate::jobs::Bench;
 use crate::postgresql::Client;
+use crate::program::Place;
 use std::time::Duration;
 use strongroom_domain::archive::Artefact;
 use strongroom_domain::census::RestoreCheck;
@@ -103,7 +104,7 @@ impl Restore<'_> {
             .ask(self.asked, &create)
             .await
             .map_err(|e| restore_failed(e, "the database cannot be made"))?;
-        let restored = match self.fill(&tool.path).await {
+        let restored = match self.fill(&tool.place).await {
             Ok(()) => self.take_place(&standing, &survey).await,
             Err(e) => Err(e),
         };
@@ -162,7 +163,7 @@ impl Restore<'_> {
     }
 
     /// The dump flows from borg into the program that restores it, and is summed up on the way.
-    async fn fill(&self, tool: &std::path::Path) -> Result<(), NoOutcome> {
+    async fn fill(&self, tool: &Place) -> Result<(), NoOutcome> {
         let at = connection_string(&self.scratch);
         let dbname = format!("--dbname={at}");
         let plain =
@@ -183,7 +184,7 @@ impl Restore<'_> {
 
     /// The restored database takes the place of what stood there.
     async fn take_place(&self, standing: &Standing, survey: &Survey) -> Result<Restored, NoOutcome> {
-        let counting = self.client.counting(&self.client.psql().await?, &self.scratch);
+        let counting = self.client.counting(self.client.psql().await?, &self.scratch);
         let checked = check::run(self.bench, self.dumped, counting, &survey.version).await?;
         let checked = self.ask_query(&self.scratch, survey, checked).await?;
         let tables = self.client.ask(&self.scratch, restoring::COUNT_TABLES).await?.parse().unwrap_or(0);

@@ -76,7 +76,7 @@ pub async fn postgresql(
     let survey = client.survey().await?;
     let tool = client.tool(restore_postgresql::tool(&dumped.part), survey.major()).await?;
     let asked = restore_postgresql::asked(connection, database);
-    let mut preview = wanted.begin(dumped, connection.shown(), survey.version.clone(), tool.version);
+    let mut preview = wanted.begin(dumped, connection.shown(), survey.version.clone(), tool.shown());
     match restore_postgresql::standing(&client, asked, database).await? {
         Standing::Nothing => {}
         standing => {
@@ -187,7 +187,10 @@ pub async fn mongodb(
     let streams = bench.streams()?;
     let client = MongodbClient::new(bench, connection, &streams)?;
     let tool = client.tool(RESTORE).await?;
-    let shell = client.shell().ok_or_else(|| MongodbClient::no_shell("what stands there cannot be seen"))?;
+    let shell = client.shell().await?;
+    let Some(shell) = shell else {
+        return Err(client.no_shell("what stands there cannot be seen").await.into());
+    };
     let survey = client.survey(&shell).await?;
     let mut preview = wanted.begin(dumped, connection.shown(), survey.version.clone(), tool.said);
     if from.is_empty() {

@@ -145,6 +145,7 @@ async fn unpack(
         input: Input::Stream,
         user: None,
         notes: bench.state.children(),
+        inside: None,
     };
     let mut running = program::start(plan).await?;
     let mut stdin = running.stdin.take();

@@ -12,7 +12,7 @@ use crate::core::mysql::program::Flavour;
 use crate::jobs::Bench;
 use crate::mysql::{CLIENT, Client, Tool};
 use crate::parts::{From, Part, Program};
-use crate::program;
+use crate::program::{self, Place};
 use crate::sources::{self, Prepared};
 use crate::streams::Streams;
 use serde_json::json;
@@ -48,6 +48,7 @@ pub async fn tool(bench: &Bench<'_>, series: &str) -> Result<Tool, NoOutcome> {
             input: Input::Nothing,
             user: None,
             notes: bench.state.children(),
+            inside: None,
         };
         let said = program::ask(plan, bench.control.clone()).await?;
         // It says it where others say what is wrong.
@@ -55,7 +56,12 @@ pub async fn tool(bench: &Bench<'_>, series: &str) -> Result<Tool, NoOutcome> {
         let said = said.tail.into_iter().chain(printed.lines().map(str::to_owned));
         let said: Vec<String> = said.filter(|line| forms::series(line).is_some()).collect();
         if let Some(line) = said.into_iter().find(|line| forms::series(line).as_deref() == Some(series)) {
-            return Ok(Tool { path, said: line, flavour: Flavour::MariaDb, version: (0, 0, 0) });
+            return Ok(Tool {
+                place: Place::Node(path),
+                said: line,
+                flavour: Flavour::MariaDb,
+                version: (0, 0, 0),
+            });
         }
     }
     let message = format!(

@@ -88,7 +88,7 @@ impl<'a> Server<'a> {
 
     /// The server's files.
     async fn base(&self, label: &str) -> Result<(Part, String), NoOutcome> {
-        let tool = self.client.tool("pg_basebackup", self.survey.major()).await?;
+        let tool = self.client.tool_on_node("pg_basebackup", self.survey.major()).await?;
         let label = format!("--label={label}");
         let arguments = [
             "--pgdata=-",
@@ -99,7 +99,7 @@ impl<'a> Server<'a> {
             "--verbose",
             &label,
         ];
-        let plan = self.client.plan(&tool.path, &arguments, None, Input::Nothing);
+        let plan = self.client.plan(&tool.place, &arguments, None, Input::Nothing);
         let part = Part {
             path: "postgresql/base.tar".into(),
             kind: "base",
@@ -149,12 +149,12 @@ impl<'a> Server<'a> {
 
     /// Receives the log into a spool, up to the end of a segment.
     async fn receive(&self, spool: &Spool, slot: &str, end: Lsn) -> Result<String, NoOutcome> {
-        let tool = self.client.tool("pg_receivewal", self.survey.major()).await?;
+        let tool = self.client.tool_on_node("pg_receivewal", self.survey.major()).await?;
         self.wait_for(slot).await?;
         // It has what it was to have when it has more: so the last segment is whole.
         let (slot, end) = (format!("--slot={slot}"), format!("--endpos={}", Lsn(end.0.saturating_sub(1))));
         let arguments = ["--directory=.", &slot, &end, "--no-loop", "--no-password", "--verbose"];
-        let mut plan = self.client.plan(&tool.path, &arguments, None, Input::Nothing);
+        let mut plan = self.client.plan(&tool.place, &arguments, None, Input::Nothing);
         // It works in the folder and needs no way to it, which is not open to other users.
         plan.folder = Some(spool.path().to_owned());
         let Said { status, tail, .. } = program::ask(plan, self.bench.control.clone()).await?;
@@ -211,7 +211,7 @@ pub async fn look(
         findings.add(Finding { severity: Severity::Benign, path: None, message });
     }
     let (base, tool) = server.base("strongroom").await?;
-    server.client.tool("pg_receivewal", server.survey.major()).await?;
+    server.client.tool_on_node("pg_receivewal", server.survey.major()).await?;
     let mut parts = vec![base];
     parts.extend(settings_if_allowed(&server.client, source, &server.survey, &mut findings).await?);
     let physical = Pending::Full {
@@ -364,6 +364,7 @@ fn packed(
         input: Input::Nothing,
         user: None,
         notes: bench.state.children(),
+        inside: None,
     };
     let cause = |_: &[String]| FailureCode::DumpFailed;
     let words = |tail: &[String]| tail.last().cloned().unwrap_or_default();

@@ -104,6 +104,7 @@ impl Way {
             input: Input::Stream,
             user: None,
             notes: self.children.clone(),
+            inside: None,
         }
     }
 }
