@@ -110,9 +110,12 @@ pub struct Container {
 }
 
 /// What came of removing one.
-enum Removal {
+pub enum Removal {
+    /// It is gone.
     Removed,
+    /// There is none of this name.
     NotThere,
+    /// Why it may still be there.
     Failed(String),
 }
 
@@ -130,29 +133,27 @@ impl Container {
                 // In a thread that waits for nothing else.
                 std::thread::park_timeout(BETWEEN_TRIES);
             }
-            if self.remove() {
+            if !matches!(self.remove(), Removal::NotThere) {
                 return;
             }
         }
     }
 
-    /// Ends it at once and removes it; says whether it was there.
-    pub fn remove(&self) -> bool {
-        match self.try_remove() {
-            Removal::Removed => {
-                self.removed.store(true, Ordering::Release);
-                true
-            }
-            Removal::NotThere => false,
+    /// Ends it at once and removes it.
+    pub fn remove(&self) -> Removal {
+        let removal = self.try_remove();
+        match &removal {
+            Removal::Removed => self.removed.store(true, Ordering::Release),
+            Removal::NotThere => {}
             Removal::Failed(why) => {
                 tracing::warn!(
                     container = self.name,
                     why,
                     "a container is not removed; the next start of the executor tries again"
                 );
-                false
             }
         }
+        removal
     }
 
     fn try_remove(&self) -> Removal {
