@@ -97,7 +97,7 @@ fn plan(tools: Option<&Tools>, scratch: &Path, quick: bool) -> Vec<Planned> {
         check("build", 40, &["build", "--workspace", "--bins", "--tests", "--keep-going"]),
         tests(
             "tests",
-            30,
+            45,
             &["test", "--workspace", "--exclude", "strongroom-e2e", "--exclude", "xtask", "--no-fail-fast"],
         ),
         licences(step("licences", 5, Counting::One, &["deny", "check", "licenses", "bans", "sources"])),
