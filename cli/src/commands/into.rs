@@ -64,7 +64,9 @@ impl Into {
     pub fn needs_host(&self) -> Result<(), ClientError> {
         let words = [&self.user, &self.tls, &self.os_user, &self.auth_database, &self.replica_set];
         if self.host.is_none() && (self.port.is_some() || words.iter().any(|word| word.is_some())) {
-            let message = "the plan's own server is taken as the plan has it: give --db-host for another one";
+            let message = "--db-port, --db-user, --db-tls, --db-os-user, --db-auth-database and --db-replica-set say more of \
+                           another server: give --db-host with them. The plan's own server is taken as the plan has it, and \
+                           --db-password-file alone gives another password for it";
             return Err(ClientError::Usage(message.into()));
         }
         Ok(())

@@ -158,10 +158,10 @@ impl FailureCode {
             }
             Self::DatabaseMissing => "Correct the names of the databases, or name none for all of them.",
             Self::ToolMissing => {
-                "Install the package that the message names on the node, or have the image there that it names, then retry."
+                "Have on the node what the message names, the package or the image, then retry."
             }
             Self::ContainerFailed => {
-                "See what the message says of Docker on the node; or install the program there, which is used first. Then retry."
+                "See what the message says of Docker on the node. A program of the node itself is used first, unless its executor is started with --tools-in-containers always. Then retry."
             }
             Self::SourceDamaged => {
                 "Restore the database from an archive before the damage, or repair it; with check switched off the plan keeps it as it is."

@@ -255,6 +255,8 @@ impl Containers {
             Ok(said) if said.status.success() => {
                 Some(String::from_utf8_lossy(&said.stdout).trim().to_owned()).filter(|said| !said.is_empty())
             }
+            // Killed, or not begun: that says nothing of what is in the image, and the next one asks again.
+            Ok(said) if said.status.code().is_none_or(|code| code > 125) => return Ok(None),
             Ok(_) => None,
             Err(NoOutcome::Failed(failure)) if container::is_lacking(&failure.log_tail) => None,
             Err(why) => return Err(why),
@@ -272,7 +274,10 @@ impl Containers {
     ) -> Result<Vec<Image>, NoOutcome> {
         let mut names = self.settings.images.clone();
         if names.is_empty() {
-            let listed = self.ask(engine, &["image", "ls", LISTED], control).await?.unwrap_or_default();
+            let listed = self.ask(engine, &["image", "ls", LISTED], control).await?.ok_or_else(|| {
+                let message = format!("Docker's engine at {} does not say which images it has", engine.host);
+                Failure::new(FailureCode::ContainerFailed, message)
+            })?;
             names = container::candidates(sought.family, &String::from_utf8_lossy(&listed), sought.server);
         }
         let mut images = Vec::new();

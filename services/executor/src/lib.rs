@@ -40,6 +40,7 @@ pub mod stores;
 mod streams;
 mod unfinished;
 mod worker;
+mod zipping;
 
 pub use container::{ContainerSettings, When};
 

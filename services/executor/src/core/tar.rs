@@ -19,6 +19,8 @@ pub fn create(files: &Files, list: &str) -> Vec<String> {
         "--create",
         "--file=-",
         "--format=posix",
+        // When a file was read last would change what is stored of it each day, and when it was renamed is not brought back.
+        "--pax-option=delete=atime,delete=ctime",
         "--xattrs",
         "--acls",
         "--quoting-style=escape",

@@ -133,7 +133,8 @@ impl Opened<'_> {
             Err(failure)
                 if matches!(failure.code, FailureCode::ArchiveDamaged | FailureCode::WrongPassphrase) =>
             {
-                Err(damaged(&failure.message))
+                let why = format!("of the chunk {object}, {}", failure.message);
+                Err(other_than_stored(&part.path, &why))
             }
             Err(failure) => Err(failure),
         }

@@ -49,15 +49,30 @@ impl Opened<'_> {
 
     /// What is missing of an archive, or has another size; `None` when all of it is there.
     pub async fn what_is_missing(&self, archive: &Archive) -> Result<Option<String>, Failure> {
-        let there = self.store.list(&forms::folder(&archive.facts.name)).await?;
-        if let Some(missing) = missing_in(&there, &archive.manifest.dump.artefacts) {
+        self.missing_of(&archive.facts.name, &archive.manifest.dump.artefacts).await
+    }
+
+    async fn missing_of(&self, name: &str, parts: &[Artefact]) -> Result<Option<String>, Failure> {
+        let there = self.store.list(&forms::folder(name)).await?;
+        if let Some(missing) = missing_in(&there, parts) {
             return Ok(Some(missing));
         }
         if self.naming.is_none() {
             return Ok(None);
         }
         let chunks = self.chunks().await?;
-        Box::pin(self.missing_chunk(&chunks, &archive.manifest.dump.artefacts)).await
+        Box::pin(self.missing_chunk(&chunks, parts)).await
+    }
+
+    /// Fails when something of these parts of an archive is not there: for who only wants to know what a restore would do.
+    pub async fn are_there(&self, name: &str, parts: &[Artefact]) -> Result<(), Failure> {
+        match self.missing_of(name, parts).await? {
+            None => Ok(()),
+            Some(missing) => {
+                let message = format!("the archive {name} is not whole: {missing}");
+                Err(Failure::new(FailureCode::ArchiveDamaged, message))
+            }
+        }
     }
 
     /// Gives a part piece by piece, as it was dumped. Only when this ends well were they all, and the right ones.

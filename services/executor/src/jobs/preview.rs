@@ -95,6 +95,9 @@ impl Entries<'_> {
             Some(opened) => {
                 let archive = opened.target(&self.spec.archive).await?;
                 let chosen = chosen(&archive.manifest.dump.artefacts, self.paths)?;
+                let parts: Vec<_> =
+                    chosen.whole.iter().chain(chosen.inside.iter().map(|(part, _)| part)).cloned().collect();
+                opened.are_there(&archive.facts.name, &parts).await?;
                 for artefact in chosen.whole {
                     seen(&artefact.path);
                     let (path, size) = (artefact.path, artefact.size_bytes);

@@ -123,6 +123,10 @@ pub async fn run(
     let RestoreDatabaseSpec { on_conflict, no_owner, .. } = *spec;
     let manner = Manner { on_conflict, no_owner, check: spec.check.as_ref() };
     if spec.dry_run {
+        if let Some(opened) = store {
+            let parts: Vec<Artefact> = std::iter::once(&dumped.part).chain(&dumped.events).cloned().collect();
+            opened.are_there(&spec.archive.name, &parts).await?;
+        }
         return preview(bench, manner, &spec.into, &dumped).await;
     }
     let restored = restore(bench, manner, &spec.into, &dumped).await?;

@@ -140,7 +140,8 @@ async fn another_key_opens_nothing() {
 #[test]
 fn what_is_packed_as_a_whole_comes_out_the_same_and_no_larger_than_it_may() {
     for bytes in [b"x".to_vec(), some_bytes(900_001)] {
-        for (recipe, identity) in recipes() {
+        let of_chunks = |(recipe, _): &(Recipe, _)| recipe.compression != Compressed::Zip;
+        for (recipe, identity) in recipes().into_iter().filter(of_chunks) {
             let stored = pack_whole(&recipe, &bytes).unwrap();
             let unpacked = |stored: &[u8], limit| {
                 unpack_whole(recipe.compression, recipe.encryption(), identity.as_ref(), stored, limit)

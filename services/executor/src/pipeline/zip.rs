@@ -1,34 +1,26 @@
 //! A dump as the only member of a zip, for people who open it with what their desktop has.
 
-use super::{Out, next};
+use super::{Flow, Out, next};
 use crate::core::members::{self, ZIP_HEADER};
-use async_zip::base::write::ZipFileWriter;
-use async_zip::{AttributeCompatibility, Compression, ZipEntryBuilder};
-use futures::io::{AllowStdIo, AsyncWriteExt};
-use std::io::{self, BufReader, ErrorKind, Read};
+use crate::zipping::{Zipping, options};
+use std::io::{self, BufReader, ErrorKind, Read, Write};
+use strongroom_service::clock;
 use tokio::sync::mpsc;
 
+/// Only who has made it is to read what is unpacked.
+const MODE: u32 = 0o600;
+
 /// Packs what comes, under this name.
-pub fn write(name: &str, mut input: mpsc::Receiver<super::Flow>, out: Out) -> io::Result<u64> {
-    let member = ZipEntryBuilder::new(name.into(), Compression::Deflate)
-        .attribute_compatibility(AttributeCompatibility::Unix)
-        .unix_permissions(0o100_600)
-        .build();
-    // The library is written for many at a time; here one waits, on a thread for that.
-    let packing = async {
-        let mut bytes = 0;
-        let mut zip = ZipFileWriter::new(AllowStdIo::new(out));
-        let mut writer = zip.write_entry_stream(member).await.map_err(io::Error::other)?;
-        while let Some(piece) = next(&mut input)? {
-            bytes += piece.len() as u64;
-            writer.write_all(&piece).await?;
-        }
-        writer.close().await.map_err(io::Error::other)?;
-        let out = zip.close().await.map_err(io::Error::other)?;
-        out.into_inner().end()?;
-        Ok(bytes)
-    };
-    futures::executor::block_on(packing)
+pub fn write(name: &str, mut input: mpsc::Receiver<Flow>, out: Out) -> io::Result<u64> {
+    let mut zipping = Zipping::new(out);
+    let mut bytes = 0;
+    zipping.file(name, options(MODE, u64::try_from(clock::now().as_second()).unwrap_or_default()))?;
+    while let Some(piece) = next(&mut input)? {
+        bytes += piece.len() as u64;
+        zipping.write_all(&piece)?;
+    }
+    zipping.end()?.end()?;
+    Ok(bytes)
 }
 
 /// Gives what is in it. What comes after its member (sums and lists) is passed over: who reads compares digests of all of it.

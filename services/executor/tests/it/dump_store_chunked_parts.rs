@@ -80,11 +80,12 @@ async fn an_application_comes_back_out_of_chunks_as_a_whole_and_in_part() -> Res
 /// What stands in docs/destinations.md, with the programs that people have.
 const BY_HAND: &str = r#"
 set -eu -o pipefail
+plain() { case $1 in *.zst*) zstd -dc ;; *.gz*) gzip -dc ;; *) cat ;; esac; }
 part=$(jq -c '.dump.artefacts[] | select(.path == env.WANTED)' "$ARCHIVE/strongroom.json")
 list=$(jq -r .stored.object <<<"$part")
-age -d -i "$KEY" "$list" | zstd -dc > list
+age -d -i "$KEY" "$list" | plain "$list" > list
 while read -r id plain stored suffix; do
-    age -d -i "$KEY" "chunks/${id:0:2}/$id-$stored$suffix" | zstd -dc
+    age -d -i "$KEY" "chunks/${id:0:2}/$id-$stored$suffix" | plain "$suffix"
 done < list > part
 echo "$(jq -r .sha256 <<<"$part")  part" | sha256sum --check --quiet
 "#;

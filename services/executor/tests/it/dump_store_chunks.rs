@@ -420,3 +420,29 @@ async fn copies_go_from_any_store_into_any_other() -> Result<()> {
     assert_eq!(files(&PathBuf::from(six["location"].as_str().unwrap()).join("archives")), []);
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn files_that_were_only_read_are_the_same_the_next_day() -> Result<()> {
+    let stage = Stage::set().await?;
+    let (app, place) = (folder(&stage, "app")?, folder(&stage, "store")?);
+    for n in 0..400_u32 {
+        let bytes: Vec<u8> = (0..5000_u32).map(|m| (n.wrapping_mul(m + 7) >> 3) as u8).collect();
+        std::fs::write(app.join(n.to_string()), bytes)?;
+    }
+    let access = once(&stage, &place, "none");
+    stage.success(init(&access)).await?;
+    let source = json!({ "type": "files", "paths": [app] });
+    let backup =
+        json!({ "kind": "backup", "plan": "p", "access": access, "compression": "none", "source": source });
+    let first = archive_of(&stage, backup.clone()).await?;
+    assert!(bytes(&first, "deduplicated_size_bytes") > 2_000_000, "{first}");
+    for entry in std::fs::read_dir(&app)? {
+        let file = std::fs::File::open(entry?.path())?;
+        let read_at = file.metadata()?.modified()? + std::time::Duration::from_secs(90_000);
+        file.set_times(std::fs::FileTimes::new().set_accessed(read_at))?;
+    }
+    let second = archive_of(&stage, backup).await?;
+    let (whole, new) = (bytes(&second, "original_size_bytes"), bytes(&second, "deduplicated_size_bytes"));
+    assert!(new < whole / 100, "{new} of {whole} were stored anew");
+    Ok(())
+}

@@ -91,7 +91,10 @@ impl ArchiveRecord {
 
     fn indexed(&mut self, sequence: u64, node: NodeId, index: IndexFacts) {
         if self.counts(sequence) && self.indexed.as_ref().is_none_or(|(s, ..)| *s < sequence) {
-            self.indexed = Some((sequence, node, index));
+            // What was recorded when the archive had just been made is known once, and a later index does not take it away.
+            let before = self.indexed.take().map(|(.., before)| before.sample).unwrap_or_default();
+            let sample = if index.sample.is_empty() { before } else { index.sample };
+            self.indexed = Some((sequence, node, IndexFacts { sample, ..index }));
         }
     }
 

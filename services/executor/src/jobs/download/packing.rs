@@ -1,19 +1,20 @@
 //! A tar of what lies in a dump store, and a zip of what is in a tar, as it comes.
 
 use crate::jobs::store::members::{Lonely, Members, Wanted, broken, reader};
-use async_zip::base::write::ZipFileWriter;
-use async_zip::{AttributeCompatibility, Compression, ZipDateTimeBuilder, ZipEntryBuilder, ZipString};
-use std::io;
+use crate::zipping::{Zipping, options};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use strongroom_domain::{Failure, FailureCode};
-use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_tar::{Builder, EntryType, Header};
-use tokio_util::compat::TokioAsyncWriteCompatExt;
+use zip::write::SimpleFileOptions;
 
 /// How much is passed on at once.
 const PIECE_BYTES: usize = 256 << 10;
+/// What waits to be written into a zip.
+const STEPS: usize = 4;
 /// What a zip tells of what it does not hold.
 const LEFT_OUT: &str = "LEFT-OUT.txt";
 
@@ -204,6 +205,15 @@ fn not_there(path: &str) -> Failure {
     Failure::new(FailureCode::PathNotInArchive, format!("'{path}' is not in the archive"))
 }
 
+/// What is to be written next into a zip.
+enum Step {
+    File(String, SimpleFileOptions),
+    Piece(Vec<u8>),
+    Folder(String, SimpleFileOptions),
+    Link(String, String, SimpleFileOptions),
+    End,
+}
+
 /// Makes a zip of a tar. Links to files that are in it and devices have no form that all programs read: a file in the zip tells which
 /// were left out.
 pub async fn zip(
@@ -211,9 +221,51 @@ pub async fn zip(
     give: mpsc::Sender<Vec<u8>>,
     limits: Limits,
 ) -> Result<(), Failure> {
-    let unwritten = |e: async_zip::error::ZipError| failed("the zip", &e);
-    let (writer, passing) = writer(give);
-    let mut zip = ZipFileWriter::new(writer.compat_write());
+    let (steps, coming) = mpsc::channel(STEPS);
+    let writing = tokio::task::spawn_blocking(move || write_zip(coming, give));
+    let read = read_for_zip(come, &steps, limits).await;
+    drop(steps);
+    let written = writing.await.map_err(|e| failed("the zip", &e))?;
+    // What it is made of says more than that it broke off.
+    read?;
+    written.map_err(|e| failed("the zip", &e))
+}
+
+/// Writes what it is told, as long as somebody takes it.
+fn write_zip(mut coming: mpsc::Receiver<Step>, give: mpsc::Sender<Vec<u8>>) -> io::Result<()> {
+    let mut zipping = Zipping::new(io::BufWriter::with_capacity(PIECE_BYTES, Giving(give)));
+    while let Some(step) = coming.blocking_recv() {
+        match step {
+            Step::File(name, options) => zipping.file(&name, options)?,
+            Step::Piece(piece) => zipping.write_all(&piece)?,
+            Step::Folder(name, options) => zipping.folder(&name, options)?,
+            Step::Link(name, target, options) => zipping.link(&name, &target, options)?,
+            Step::End => return zipping.end()?.flush(),
+        }
+    }
+    Err(io::Error::new(io::ErrorKind::BrokenPipe, "what it is made of broke off"))
+}
+
+/// Gives away what is written.
+struct Giving(mpsc::Sender<Vec<u8>>);
+
+impl Write for Giving {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let given = self.0.blocking_send(bytes.to_vec());
+        given.map(|()| bytes.len()).map_err(|_| io::Error::new(io::ErrorKind::BrokenPipe, "nobody reads it"))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Says what is to be written, as long as somebody hears it.
+async fn read_for_zip(
+    come: mpsc::Receiver<Vec<u8>>,
+    steps: &mpsc::Sender<Step>,
+    limits: Limits,
+) -> Result<(), Failure> {
     let mut members = Members::of(come)?;
     let (mut left_out, mut count) = (Vec::new(), 0_usize);
     while let Some(mut entry) = members.next().await? {
@@ -224,29 +276,13 @@ pub async fn zip(
         }
         let path = String::from_utf8_lossy(&entry.path_bytes().map_err(broken)?).into_owned();
         let header = entry.header();
-        let mode = u16::try_from(header.mode().unwrap_or(0o644) & 0o7777).unwrap_or(0o644);
-        let at = date(header.mtime().unwrap_or_default());
-        match header.entry_type() {
-            EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => {
-                let new = made(path, 0o100_000 | mode, at, Compression::Deflate);
-                let mut file = zip.write_entry_stream(new).await.map_err(unwritten)?;
-                let mut piece = vec![0_u8; PIECE_BYTES];
-                loop {
-                    let n = entry.read(&mut piece).await.map_err(broken)?;
-                    let Some(read) = piece.get(..n).filter(|read| !read.is_empty()) else { break };
-                    futures::AsyncWriteExt::write_all(&mut file, read).await.map_err(broken)?;
-                }
-                file.close().await.map_err(unwritten)?;
-            }
-            EntryType::Directory => {
-                let path = if path.ends_with('/') { path } else { format!("{path}/") };
-                let new = made(path, 0o040_000 | mode, at, Compression::Stored);
-                zip.write_entry_whole(new, &[]).await.map_err(unwritten)?;
-            }
+        let options = options(header.mode().unwrap_or(0o644) & 0o7777, header.mtime().unwrap_or_default());
+        let step = match header.entry_type() {
+            EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => Step::File(path, options),
+            EntryType::Directory => Step::Folder(path, options),
             EntryType::Symlink => {
                 let target = entry.link_name_bytes().map_err(broken)?.unwrap_or_default().into_owned();
-                let new = made(path, 0o120_777, at, Compression::Stored);
-                zip.write_entry_whole(new, &target).await.map_err(unwritten)?;
+                Step::Link(path, String::from_utf8_lossy(&target).into_owned(), options)
             }
             EntryType::Link => {
                 let target = entry.link_name_bytes().map_err(broken)?.unwrap_or_default().into_owned();
@@ -254,44 +290,51 @@ pub async fn zip(
                     "{path}: a hard link, the same file as {}",
                     String::from_utf8_lossy(&target)
                 ));
+                continue;
             }
-            _ => left_out.push(format!("{path}: a device or a pipe")),
+            _ => {
+                left_out.push(format!("{path}: a device or a pipe"));
+                continue;
+            }
+        };
+        let is_file = matches!(step, Step::File(..));
+        if steps.send(step).await.is_err() {
+            return Ok(());
+        }
+        if is_file && !give_content(&mut entry, steps).await? {
+            return Ok(());
         }
     }
     members.end().await?;
+    let mut rest = Vec::new();
     if !left_out.is_empty() {
         let text = format!("A zip has no form for these; a tar has.\n\n{}\n", left_out.join("\n"));
-        let new = made(LEFT_OUT.into(), 0o100_644, date(0), Compression::Deflate);
-        zip.write_entry_whole(new, text.as_bytes()).await.map_err(unwritten)?;
+        rest.push(Step::File(LEFT_OUT.into(), options(0o644, 0)));
+        rest.push(Step::Piece(text.into_bytes()));
     }
-    let mut writer = zip.close().await.map_err(unwritten)?;
-    futures::AsyncWriteExt::close(&mut writer).await.map_err(broken)?;
-    drop(writer);
-    passing.await.map_err(|e| failed("the zip", &e))
+    rest.push(Step::End);
+    for step in rest {
+        if steps.send(step).await.is_err() {
+            break;
+        }
+    }
+    Ok(())
 }
 
-fn made(path: String, mode: u16, at: async_zip::ZipDateTime, compression: Compression) -> ZipEntryBuilder {
-    ZipEntryBuilder::new(ZipString::from(path), compression)
-        .attribute_compatibility(AttributeCompatibility::Unix)
-        .unix_permissions(mode)
-        .last_modification_date(at)
-}
-
-/// A time as a zip has it: from 1980 on, in UTC.
-fn date(at_s: u64) -> async_zip::ZipDateTime {
-    let at = i64::try_from(at_s).ok().and_then(|s| jiff::Timestamp::from_second(s).ok()).unwrap_or_default();
-    let at = at.to_zoned(jiff::tz::TimeZone::UTC).datetime();
-    let part = |n: i8| u32::try_from(n).unwrap_or_default();
-    let builder = ZipDateTimeBuilder::new();
-    if !(1980..2108).contains(&at.year()) {
-        return builder.year(1980).month(1).day(1).build();
+/// Gives the content of a file; whether somebody took it.
+async fn give_content(
+    content: &mut (impl AsyncRead + Unpin),
+    steps: &mpsc::Sender<Step>,
+) -> Result<bool, Failure> {
+    loop {
+        let mut piece = vec![0_u8; PIECE_BYTES];
+        let n = content.read(&mut piece).await.map_err(broken)?;
+        piece.truncate(n);
+        if n == 0 {
+            return Ok(true);
+        }
+        if steps.send(Step::Piece(piece)).await.is_err() {
+            return Ok(false);
+        }
     }
-    builder
-        .year(i32::from(at.year()))
-        .month(part(at.month()))
-        .day(part(at.day()))
-        .hour(part(at.hour()))
-        .minute(part(at.minute()))
-        .second(part(at.second()))
-        .build()
 }
