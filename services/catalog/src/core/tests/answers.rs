@@ -2,8 +2,8 @@
 
 use super::fresh;
 use super::log::{
-    Log, archive, archive_of, backup, copied, copy_job, deleted, failed, index_job, indexed, job, job_of,
-    made, missing, plan_defined, plan_of, started,
+    Log, archive, archive_of, backup, copied, copy_job, deleted, failed, index_job, indexed, indexed_with,
+    job, job_of, made, missing, plan_defined, plan_of, started,
 };
 use crate::core::list::Refused;
 use crate::core::memory::Memory;
@@ -152,6 +152,19 @@ fn an_archive_comes_with_its_job_and_goes_when_it_is_deleted() {
     assert_eq!(ask::<Option<Archive>>(&memory, "archive", &archive(2)).unwrap(), None);
     assert!(ask::<Option<Archive>>(&memory, "archive", &archive(1)).unwrap().is_some());
     assert_eq!(state.counts.numbers()[0], ("archives".to_owned(), 1));
+}
+
+#[test]
+fn a_later_index_does_not_take_away_what_was_recorded_when_the_archive_was_made() {
+    let mut log = Log::default();
+    log.event(job_of(1), backup(0)).event(job_of(1), made(1));
+    log.event(job_of(3), index_job(1)).event(job_of(3), indexed_with(7, &["a"]));
+    log.event(job_of(4), index_job(1)).event(job_of(4), indexed(8));
+    let (_, memory) = fresh(&log.items, 2);
+    let found = ask::<Option<Archive>>(&memory, "archive", &archive(1)).unwrap().unwrap();
+    let index = found.facts.index.unwrap();
+    let sampled: Vec<&str> = index.sample.iter().map(|sampled| &*sampled.path).collect();
+    assert_eq!((index.entries, sampled), (8, vec!["a"]));
 }
 
 #[test]

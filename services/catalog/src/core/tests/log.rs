@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use std::collections::BTreeMap;
 use strongroom_bus::{Context, Delivery, Poison, Recorded, subjects};
-use strongroom_domain::archive::{Adopted, Deleted, Facts, Found, IndexFacts, Missing, Target};
+use strongroom_domain::archive::{Adopted, Deleted, Facts, Found, IndexFacts, Missing, Sampled, Target};
 use strongroom_domain::definition::Retired;
 use strongroom_domain::failure::{Finding, Severity};
 use strongroom_domain::job::{
@@ -146,7 +146,14 @@ pub fn made(n: u8) -> Event {
 }
 
 pub fn indexed(entries: u64) -> Event {
-    let index = IndexFacts { chunks: 1, entries, sha256: "00".into(), sample: Vec::new() };
+    indexed_with(entries, &[])
+}
+
+/// With the digests of these files.
+pub fn indexed_with(entries: u64, files: &[&str]) -> Event {
+    let sampled = |path: &&str| Sampled { path: (*path).into(), size_bytes: 1, sha256: "11".into() };
+    let sample = files.iter().map(sampled).collect();
+    let index = IndexFacts { chunks: 1, entries, sha256: "00".into(), sample };
     succeeded(JobResult::IndexArchive { index }, Vec::new())
 }
 
