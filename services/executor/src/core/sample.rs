@@ -65,7 +65,8 @@ impl Draw {
     }
 }
 
-/// Whether a file is still the one that the archive holds: nobody has touched it since before that was begun.
+/// Whether a file is still the one that the archive holds: nobody has touched it since before that was begun, which borg
+/// tells to the second.
 pub fn is_unchanged(
     drawn: &Drawn,
     size_bytes: u64,
