@@ -153,10 +153,8 @@ impl Containers {
 
     /// Waits until no container of a job is there any more.
     pub async fn gone(&self, job: JobId) {
-        let end = Instant::now() + GONE_WITHIN;
-        while self.live.has(job) && Instant::now() < end {
-            tokio::time::sleep(Duration::from_millis(25)).await;
-        }
+        // Where it takes longer, whoever removes them has told so.
+        let _ = tokio::time::timeout(GONE_WITHIN, self.live.gone(job)).await;
     }
 
     /// Whether programs of the node count.
@@ -295,10 +293,21 @@ impl Containers {
         words: &[&str],
         control: &Control,
     ) -> Result<Option<Vec<u8>>, NoOutcome> {
+        let said = self.told(engine, words, control.clone()).await?;
+        Ok(said.filter(|said| said.status.success()).map(|said| said.stdout))
+    }
+
+    /// What comes of telling the engine something; nothing, when it does not answer in time.
+    async fn told(
+        &self,
+        engine: &Engine,
+        words: &[&str],
+        control: Control,
+    ) -> Result<Option<Said>, NoOutcome> {
         let words = engine.arguments(words.iter().map(|&word| word.to_owned()));
-        let asking = program::ask(self.plan(engine.program.clone(), words), control.clone());
+        let asking = program::ask(self.plan(engine.program.clone(), words), control);
         match tokio::time::timeout(ANSWERS_WITHIN, asking).await {
-            Ok(said) => said.map(|said| said.status.success().then_some(said.stdout)),
+            Ok(said) => said.map(Some),
             Err(_) => Ok(None),
         }
     }
@@ -370,13 +379,11 @@ impl Containers {
     }
 
     async fn say(&self, engine: &Engine, words: &[&str]) -> Result<Said, String> {
-        let words = engine.arguments(words.iter().map(|&word| word.to_owned()));
-        let asking = program::ask(self.plan(engine.program.clone(), words), never());
-        match tokio::time::timeout(ANSWERS_WITHIN, asking).await {
-            Ok(Ok(said)) => Ok(said),
-            Ok(Err(NoOutcome::Failed(failure))) => Err(failure.message),
-            Ok(Err(NoOutcome::Stopped(_))) => Err("it was stopped".to_owned()),
-            Err(_) => Err(format!("Docker's engine gave no answer within {} s", ANSWERS_WITHIN.as_secs())),
+        match self.told(engine, words, never()).await {
+            Ok(Some(said)) => Ok(said),
+            Err(NoOutcome::Failed(failure)) => Err(failure.message),
+            Err(NoOutcome::Stopped(_)) => Err("it was stopped".to_owned()),
+            Ok(None) => Err(format!("Docker's engine gave no answer within {} s", ANSWERS_WITHIN.as_secs())),
         }
     }
 

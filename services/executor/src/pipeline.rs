@@ -138,8 +138,10 @@ enum Encoder {
 impl Encoder {
     fn new(compression: Compressed, level: Option<u8>, out: Out) -> io::Result<Self> {
         Ok(match compression {
-            // A zip has a writer of its own.
-            Compressed::None | Compressed::Zip => Self::None(out),
+            Compressed::None => Self::None(out),
+            Compressed::Zip => {
+                return Err(io::Error::new(ErrorKind::Unsupported, "a zip has a writer of its own"));
+            }
             Compressed::Gzip => {
                 let level = flate2::Compression::new(u32::from(level.unwrap_or(GZIP_LEVEL)));
                 Self::Gzip(GzEncoder::new(out, level))
@@ -319,11 +321,11 @@ pub fn unpack(
     output: mpsc::Sender<Flow>,
 ) -> Unpacking {
     Unpacking(tokio::task::spawn_blocking(move || {
-        let mut reading = In::of(input);
+        let mut reading = Summing { inner: In::of(input), sum: Sum::default() };
         let plain = unpack_all(compression, encryption, identity.as_ref(), &mut reading, Out::to(output))?;
         // What comes after the end of what was packed is part of what is stored.
         io::copy(&mut reading, &mut io::sink()).map_err(|e| damaged(&e))?;
-        Ok((reading.sum(), plain))
+        Ok((reading.sum.finish(), plain))
     }))
 }
 
@@ -375,7 +377,7 @@ fn unpack_all(
     compression: Compressed,
     encryption: Encrypted,
     identity: Option<&Identity>,
-    input: &mut In,
+    input: impl Read,
     mut out: Out,
 ) -> Result<Summed, Failure> {
     let mut plain = plain_of(compression, encryption, identity, input)?;
@@ -403,24 +405,17 @@ fn damaged(error: &io::Error) -> Failure {
     Failure::new(FailureCode::ArchiveDamaged, format!("it cannot be read: {error}"))
 }
 
-/// Reads from a way, in a thread that may wait, and sums up what it reads. A way that closes before all was given is an
-/// error.
+/// Reads from a way, in a thread that may wait. A way that closes before all was given is an error.
 pub struct In {
     from: mpsc::Receiver<Flow>,
     piece: Bytes,
-    sum: Sum,
     ended: bool,
 }
 
 impl In {
     /// Nothing so far.
     pub fn of(from: mpsc::Receiver<Flow>) -> Self {
-        Self { from, piece: Bytes::new(), sum: Sum::default(), ended: false }
-    }
-
-    /// What was read.
-    pub fn sum(self) -> Summed {
-        self.sum.finish()
+        Self { from, piece: Bytes::new(), ended: false }
     }
 }
 
@@ -437,7 +432,20 @@ impl Read for In {
         if let Some(to) = to.get_mut(..n) {
             to.copy_from_slice(&taken);
         }
-        self.sum.add(&taken);
+        Ok(n)
+    }
+}
+
+/// Sums up what is read through it.
+struct Summing {
+    inner: In,
+    sum: Sum,
+}
+
+impl Read for Summing {
+    fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
+        let n = self.inner.read(to)?;
+        self.sum.add(to.get(..n).unwrap_or_default());
         Ok(n)
     }
 }

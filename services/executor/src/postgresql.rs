@@ -5,6 +5,7 @@ use crate::child::{Input, Plan, User};
 use crate::container::Sought;
 use crate::control::{self, Control, NoOutcome};
 use crate::core::census::System;
+use crate::core::clusters;
 use crate::core::container::Family;
 use crate::core::postgresql::{self, OLDEST, SURVEY, Survey};
 use crate::jobs::Bench;
@@ -275,7 +276,7 @@ impl<'a> Client<'a> {
             let port = port.unwrap_or(5432);
             let folder = host.take().unwrap_or_else(|| socket_folder(port));
             if folder.starts_with('/') {
-                seen.push(PathBuf::from(format!("{folder}/.s.PGSQL.{port}")));
+                seen.push(clusters::socket(&folder, port));
             }
             host = Some(folder);
             user = user.or_else(|| os_user.clone()).or_else(own_name);
@@ -341,7 +342,7 @@ fn lacks(name: &str, wanted: Option<(u32, Option<u32>)>) -> String {
 
 /// The folder of the default socket.
 fn socket_folder(port: u16) -> String {
-    let is_there = |folder: &&&str| PathBuf::from(format!("{folder}/.s.PGSQL.{port}")).exists();
+    let is_there = |folder: &&&str| clusters::socket(folder, port).exists();
     let [usual, _] = SOCKETS;
     (*SOCKETS.iter().find(is_there).unwrap_or(&usual)).to_owned()
 }

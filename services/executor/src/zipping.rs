@@ -11,8 +11,18 @@ use zip::{CompressionMethod, DateTime, ZipWriter};
 
 /// A zip, and the way out of it.
 pub struct Zipping<W: Write> {
+    /// Fields are dropped in their order: it is closed before the library writes an end.
+    way: Way<W>,
     zip: ZipWriter<StreamWriter<Gate<W>>>,
-    out: Rc<RefCell<Option<W>>>,
+}
+
+/// What closes the way out.
+struct Way<W>(Rc<RefCell<Option<W>>>);
+
+impl<W> Drop for Way<W> {
+    fn drop(&mut self) {
+        self.0.borrow_mut().take();
+    }
 }
 
 /// The way out: what comes when it is closed is for nobody.
@@ -56,7 +66,7 @@ impl<W: Write> Zipping<W> {
     /// An empty one.
     pub fn new(out: W) -> Self {
         let out = Rc::new(RefCell::new(Some(out)));
-        Self { zip: ZipWriter::new_stream(Gate(out.clone())), out }
+        Self { way: Way(out.clone()), zip: ZipWriter::new_stream(Gate(out)) }
     }
 
     /// Begins a file; its content is written after that.
@@ -75,13 +85,10 @@ impl<W: Write> Zipping<W> {
     }
 
     /// That was all; gives the way out back.
-    pub fn end(mut self) -> io::Result<W> {
-        self.zip.flush()?;
-        let Self { zip, out } = &mut self;
-        // Taken out, so that what is dropped after that is an empty one.
-        let zip = std::mem::replace(zip, ZipWriter::new_stream(Gate(Rc::default())));
-        zip.finish().map_err(io::Error::other)?;
-        out.borrow_mut().take().ok_or_else(|| io::Error::other("its way out is closed"))
+    pub fn end(self) -> io::Result<W> {
+        self.zip.finish().map_err(io::Error::other)?;
+        let out = self.way.0.borrow_mut().take();
+        out.ok_or_else(|| io::Error::other("its way out is closed"))
     }
 }
 
@@ -92,12 +99,6 @@ impl<W: Write> Write for Zipping<W> {
 
     fn flush(&mut self) -> io::Result<()> {
         self.zip.flush()
-    }
-}
-
-impl<W: Write> Drop for Zipping<W> {
-    fn drop(&mut self) {
-        self.out.borrow_mut().take();
     }
 }
 

@@ -14,9 +14,10 @@ use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 use strongroom_domain::JobId;
+use tokio::sync::watch;
 use uuid::Uuid;
 
 /// How long the engine may take to remove a container.
@@ -250,25 +251,27 @@ impl Drop for Guard {
 
 /// How many containers each job has.
 #[derive(Default)]
-pub struct Live(Mutex<HashMap<JobId, usize>>);
+pub struct Live(watch::Sender<HashMap<JobId, usize>>);
 
 impl Live {
-    /// Whether a job has any.
-    pub fn has(&self, job: JobId) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).contains_key(&job)
+    /// Waits until a job has none.
+    pub async fn gone(&self, job: JobId) {
+        // It ends as well when nobody counts any more.
+        let _ = self.0.subscribe().wait_for(|all| !all.contains_key(&job)).await;
     }
 
     fn begin(&self, job: JobId) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(job).or_default() += 1;
+        self.0.send_modify(|all| *all.entry(job).or_default() += 1);
     }
 
     fn end(&self, job: JobId) {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = all.get_mut(&job) {
-            *count -= 1;
-            if *count == 0 {
-                all.remove(&job);
+        self.0.send_modify(|all| {
+            if let Some(count) = all.get_mut(&job) {
+                *count -= 1;
+                if *count == 0 {
+                    all.remove(&job);
+                }
             }
-        }
+        });
     }
 }

@@ -4,12 +4,18 @@
 //! it was started, its port, and the folder of the socket, each in a line (`CreateLockFile` of PostgreSQL,
 //! `src/include/utils/pidfile.h`).
 
+use std::path::PathBuf;
 use strongroom_domain::probe::Cluster;
 
-/// What the name of such a file begins with.
+/// What the name of a socket begins with.
 pub const PREFIX: &str = ".s.PGSQL.";
-/// And what it ends with.
+/// And what that of its lock ends with.
 pub const SUFFIX: &str = ".lock";
+
+/// The socket of the server with this port in a folder.
+pub fn socket(folder: &str, port: u16) -> PathBuf {
+    PathBuf::from(format!("{folder}/{PREFIX}{port}"))
+}
 
 /// What such a file says of a server: its process, and where it is.
 pub fn read(text: &str) -> Option<(u32, Cluster)> {

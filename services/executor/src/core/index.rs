@@ -4,7 +4,6 @@
 //! [`CHUNK_BYTES`] long. The catalog reads exactly this.
 
 use super::hex::hex;
-use super::sample::Draw;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use strongroom_bus::CHUNK_BYTES;
@@ -33,6 +32,22 @@ struct Line {
     size: u64,
 }
 
+/// The entry in a line of `borg list --json-lines`.
+pub fn entry(line: &str) -> Result<Entry, IndexError> {
+    let line: Line = serde_json::from_str(line).map_err(|e| IndexError(e.to_string()))?;
+    Ok(Entry {
+        path: line.path,
+        kind: line.kind,
+        size_bytes: line.size,
+        mode: line.mode,
+        user: line.user.unwrap_or_default(),
+        group: line.group.unwrap_or_default(),
+        // Borg writes the time of its own zone, which is set to UTC for it.
+        modified_at: format!("{}Z", line.mtime),
+        link_target: line.linktarget.filter(|t| !t.is_empty()),
+    })
+}
+
 /// Collects entries into parts.
 #[derive(Debug, Default)]
 pub struct Indexer {
@@ -41,7 +56,6 @@ pub struct Indexer {
     others_than_folders: u64,
     chunks: u32,
     hash: Sha256,
-    draw: Option<Draw>,
 }
 
 /// Why an index cannot be made.
@@ -50,37 +64,8 @@ pub struct Indexer {
 pub struct IndexError(String);
 
 impl Indexer {
-    /// One that draws a sample on its way.
-    pub fn drawing(draw: Draw) -> Self {
-        Self { draw: Some(draw), ..Self::default() }
-    }
-
-    /// What it has drawn.
-    pub fn drawn(&mut self) -> Option<Draw> {
-        self.draw.take()
-    }
-
-    /// Takes a line in; gives a part when enough has come together.
-    pub fn take(&mut self, line: &str) -> Result<Vec<Vec<u8>>, IndexError> {
-        let line: Line = serde_json::from_str(line).map_err(|e| IndexError(e.to_string()))?;
-        self.add(Entry {
-            path: line.path,
-            kind: line.kind,
-            size_bytes: line.size,
-            mode: line.mode,
-            user: line.user.unwrap_or_default(),
-            group: line.group.unwrap_or_default(),
-            // Borg writes the time of its own zone, which is set to UTC for it.
-            modified_at: format!("{}Z", line.mtime),
-            link_target: line.linktarget.filter(|t| !t.is_empty()),
-        })
-    }
-
-    /// The same of an entry.
+    /// Takes an entry in; gives a part when enough has come together.
     pub fn add(&mut self, entry: Entry) -> Result<Vec<Vec<u8>>, IndexError> {
-        if let Some(draw) = &mut self.draw {
-            draw.see(&entry);
-        }
         self.total += 1;
         self.others_than_folders += u64::from(entry.kind != "d");
         self.entries.push(entry);
@@ -157,7 +142,7 @@ mod tests {
         let mut parts = Vec::new();
         let names: Vec<String> = (0..20_000).map(|n| format!("d/{:x}", md(n))).collect();
         for name in &names {
-            parts.extend(indexer.take(&line(name, "-")).unwrap());
+            parts.extend(indexer.add(entry(&line(name, "-")).unwrap()).unwrap());
         }
         let (rest, facts) = indexer.finish().unwrap();
         parts.extend(rest);
@@ -181,7 +166,7 @@ mod tests {
         fn whatever_the_names_are_they_come_back(names in proptest::collection::vec(".{1,60}", 0..50)) {
             let mut indexer = Indexer::default();
             for name in &names {
-                prop_assert!(indexer.take(&line(name, "d")).unwrap().is_empty());
+                prop_assert!(indexer.add(entry(&line(name, "d")).unwrap()).unwrap().is_empty());
             }
             prop_assert_eq!(indexer.others_than_folders(), 0);
             let (parts, _) = indexer.finish().unwrap();

@@ -71,7 +71,8 @@ async fn index_of_few(
         let message = format!("whether the archive holds anything could not be read: {why}");
         NoOutcome::from(Failure::new(FailureCode::NotReadBack, message).with_log(tail.to_vec()))
     };
-    let made = match index::make(bench, &spec.access, name, facts.id, bench.control.past_cancel()).await {
+    let made = match index::make(bench, &spec.access, name, facts.id, None, bench.control.past_cancel()).await
+    {
         Ok(made) => made,
         Err(NoOutcome::Failed(failure)) => return Err(not_known(&failure.message)),
         Err(stopped) => return Err(stopped),

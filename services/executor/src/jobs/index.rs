@@ -5,7 +5,7 @@ use crate::borg::Call;
 use crate::control::{Control, NoOutcome};
 use crate::core::command;
 use crate::core::findings::Findings;
-use crate::core::index::{IndexError, Indexer};
+use crate::core::index::{IndexError, Indexer, entry};
 use crate::core::sample::Draw;
 use crate::sample;
 use bytes::Bytes;
@@ -27,8 +27,8 @@ pub struct Made {
     pub facts: IndexFacts,
     /// How many entries are no folders.
     pub others_than_folders: u64,
-    /// Some of its files.
-    pub draw: Draw,
+    /// What was drawn, when something was to be.
+    pub draw: Option<Draw>,
 }
 
 /// Makes the index of an archive that has none.
@@ -40,9 +40,14 @@ pub async fn run(
 ) -> Result<Finished, NoOutcome> {
     bench.step("index");
     let found = found(bench, access, target).await?;
-    let Made { facts, draw, .. } = make(bench, access, &found.name, target.id, bench.control.clone()).await?;
     // What lies here is not what another machine has put there, or an earlier life of this one.
-    let sample = if is_fresh { sample::take(draw, found.started_at).await } else { Vec::new() };
+    let draw = is_fresh.then(|| Draw::of(target.id));
+    let control = bench.control.clone();
+    let Made { facts, draw, .. } = make(bench, access, &found.name, target.id, draw, control).await?;
+    let sample = match draw {
+        Some(draw) => sample::take(draw, found.started_at).await,
+        None => Vec::new(),
+    };
     let index = IndexFacts { sample, ..facts };
     Ok(finished(JobResult::IndexArchive { index }, Findings::default(), Vec::new()))
 }
@@ -69,22 +74,26 @@ pub async fn make(
     access: &Access,
     name: &str,
     archive: ArchiveId,
+    mut draw: Option<Draw>,
     control: Control,
 ) -> Result<Made, NoOutcome> {
     let (give, mut come) = mpsc::channel::<String>(LINES);
     let call = Call { control, ..bench.call(command::list_entries(access, name, &[])) };
     // With a problem it drops its end: what borg has left to say is read then, and passed over.
     let taking = async move {
-        let mut indexer = Indexer::drawing(Draw::of(archive));
+        let mut indexer = Indexer::default();
         let mut n = 0;
         while let Some(line) = come.recv().await {
-            for part in indexer.take(&line).map_err(unusable)? {
+            let entry = entry(&line).map_err(unusable)?;
+            if let Some(draw) = &mut draw {
+                draw.see(&entry);
+            }
+            for part in indexer.add(entry).map_err(unusable)? {
                 store(bench, archive, n, part).await?;
                 n += 1;
             }
         }
         let others_than_folders = indexer.others_than_folders();
-        let draw = indexer.drawn().unwrap_or_else(|| Draw::of(archive));
         let (rest, facts) = indexer.finish().map_err(unusable)?;
         for part in rest {
             store(bench, archive, n, part).await?;

@@ -1,51 +1,26 @@
 //! Executors that have no programs of databases but in an image, and are killed in the middle of their work.
 
 use crate::containers::running;
+use crate::lives::{Process, joined};
 use crate::stage::{PATIENCE, Stage};
 use crate::{look, mysql};
 use anyhow::{Context, Result};
 use serde_json::json;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Stdio;
 use strongroom_domain::FailureCode as Code;
 use strongroom_domain::job::Report;
-use strongroom_domain::wire::{LeaseAnswer, NodeReport};
+use strongroom_domain::wire::LeaseAnswer;
 use strongroom_testkit::{Docker, wait_until};
 
-/// The executor's own binary, on a machine with these programs.
-struct Process(Child);
-
-impl Process {
-    async fn start(stage: &Stage, programs: &Path, docker: &Docker) -> Result<Self> {
-        let child = Command::new(env!("CARGO_BIN_EXE_strongroom-executor"))
-            .env("STRONGROOM_NATS_URL", stage.nats.urls())
-            .env("STRONGROOM_NKEY_FILE", stage.nats.seed_file("node-n"))
-            .env("STRONGROOM_STATE_DIR", stage.path("state"))
-            .env("STRONGROOM_NODE", "n")
-            .env("DOCKER_HOST", docker.host())
-            .env("PATH", programs)
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()?;
-        let process = Self(child);
-        match stage.report().await? {
-            NodeReport::Joined(_) => Ok(process),
-            other => anyhow::bail!("it did not join first: {other:?}"),
-        }
-    }
-
-    fn kill(&mut self) -> Result<()> {
-        self.0.kill()?;
-        self.0.wait()?;
-        Ok(())
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _ = self.kill();
-    }
+/// An executor on a machine with these programs.
+async fn start(stage: &Stage, programs: &Path, docker: &Docker) -> Result<Process> {
+    let host = docker.host();
+    let more = [("DOCKER_HOST", host.as_ref()), ("PATH", programs.as_os_str())];
+    let process = Process::start_with(stage, &more)?;
+    joined(stage).await?;
+    Ok(process)
 }
 
 /// A folder with what an executor needs of a machine, and no more. `docker` in it does not run dumps while there is a file
@@ -88,7 +63,7 @@ async fn what_a_killed_executor_has_started_is_gone_and_what_others_have_is_not(
     let folder = programs(&all.stage)?;
     let path = std::env::join_paths([folder.clone(), folder.join("docker0"), folder.join("docker1")])?;
     let path = PathBuf::from(path);
-    let mut process = Process::start(&all.stage, &path, &docker).await?;
+    let mut process = start(&all.stage, &path, &docker).await?;
     let missing = all.stage.failure(all.backup(json!({})), Code::ToolMissing).await?;
     assert!(
         missing.message.contains("package mariadb-client") && missing.message.contains("docker pull mariadb"),
@@ -147,7 +122,7 @@ async fn what_a_killed_executor_has_started_is_gone_and_what_others_have_is_not(
         docker.run(&["run", "--detach", "--network=host", &label, "sleeper:1", "/usr/bin/sleep", "1000"])
     };
     let (ours, others) = (sleeper(&label)?, sleeper("strongroom-of-somebody-else")?);
-    let process = Process::start(&all.stage, &path, &docker).await?;
+    let process = start(&all.stage, &path, &docker).await?;
     let left = docker.containers()?;
     assert!(!left.contains(&ours) && left.contains(&others), "{left:?}");
     docker.run(&["rm", "--force", &others])?;

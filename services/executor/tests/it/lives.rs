@@ -5,6 +5,7 @@ use crate::stage::{PASSPHRASE, PATIENCE, Stage, tree};
 use anyhow::Result;
 use futures::StreamExt;
 use serde_json::json;
+use std::ffi::OsStr;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
@@ -104,22 +105,28 @@ async fn an_attempt_that_was_overtaken_makes_way_for_the_next() -> Result<()> {
 }
 
 /// The executor's own binary.
-struct Process(Child);
+pub struct Process(Child);
 
 impl Process {
     fn start(stage: &Stage) -> Result<Self> {
+        Self::start_with(stage, &[])
+    }
+
+    /// With this in its environment besides.
+    pub fn start_with(stage: &Stage, more: &[(&str, &OsStr)]) -> Result<Self> {
         let child = Command::new(env!("CARGO_BIN_EXE_strongroom-executor"))
             .env("STRONGROOM_NATS_URL", stage.nats.urls())
             .env("STRONGROOM_NKEY_FILE", stage.nats.seed_file("node-n"))
             .env("STRONGROOM_STATE_DIR", stage.path("state"))
             .env("STRONGROOM_NODE", "n")
+            .envs(more.iter().copied())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()?;
         Ok(Self(child))
     }
 
-    fn kill(&mut self) -> Result<()> {
+    pub fn kill(&mut self) -> Result<()> {
         self.0.kill()?;
         self.0.wait()?;
         Ok(())
@@ -132,7 +139,7 @@ impl Drop for Process {
     }
 }
 
-async fn joined(stage: &Stage) -> Result<strongroom_domain::node::Joined> {
+pub async fn joined(stage: &Stage) -> Result<strongroom_domain::node::Joined> {
     match stage.report().await? {
         NodeReport::Joined(joined) => Ok(joined),
         other => anyhow::bail!("it did not join first: {other:?}"),

@@ -11,7 +11,6 @@
 use super::storing::{Kept, Storing};
 use crate::core::chunks::{AVERAGE_BYTES, Chunk, Entry, Id, Index, MAX_BYTES, MIN_BYTES, Naming};
 use crate::core::dump_store::ARCHIVES;
-use crate::core::sum::Summed;
 use crate::dump_store::Opened;
 use crate::parts::NotFed;
 use crate::pipeline::{Flow, In, Recipe, pack_whole, way};
@@ -111,10 +110,11 @@ impl Chunking {
         match (made, kept, cut) {
             (_, Err(failure), _) | (Err(NotFed::Failed(failure)), ..) => Err(failure),
             (Ok(None), ..) => Ok(None),
-            (Ok(Some(made)), Ok(Some(all)), Ok(plain)) => {
+            (Ok(Some(made)), Ok(Some(all)), Ok(())) => {
                 let new_bytes = new_bytes.into_inner();
                 let stored = self.list(storing, recipe, object, &all, new_bytes).await?;
-                Ok(Some(Kept { made, plain_bytes: plain.bytes, stored }))
+                let plain_bytes = all.iter().map(|(_, plain_bytes)| u64::from(*plain_bytes)).sum();
+                Ok(Some(Kept { made, plain_bytes, stored }))
             }
             (Err(NotFed::ReaderGone), ..) | (_, Ok(None), _) | (.., Err(_)) => {
                 Err(Failure::new(FailureCode::Unknown, format!("{object} was not taken to its end")))
@@ -204,19 +204,18 @@ impl Chunking {
     }
 }
 
-/// Cuts what is given, in a thread of its own, and says what that was.
-fn cut(seed: u64, input: mpsc::Receiver<Flow>, cuts: mpsc::Sender<Cut>) -> JoinHandle<io::Result<Summed>> {
+/// Cuts what is given, in a thread of its own.
+fn cut(seed: u64, input: mpsc::Receiver<Flow>, cuts: mpsc::Sender<Cut>) -> JoinHandle<io::Result<()>> {
     spawn_blocking(move || {
         let nobody = |_| io::Error::new(ErrorKind::BrokenPipe, "nobody takes it");
-        let mut reading = In::of(input);
+        let reading = In::of(input);
         let level = Normalization::Level1;
         let cutting =
-            StreamCDC::with_level_and_seed(&mut reading, MIN_BYTES, AVERAGE_BYTES, MAX_BYTES, level, seed);
+            StreamCDC::with_level_and_seed(reading, MIN_BYTES, AVERAGE_BYTES, MAX_BYTES, level, seed);
         for chunk in cutting {
             cuts.blocking_send(Cut::Chunk(chunk?.data)).map_err(nobody)?;
         }
-        cuts.blocking_send(Cut::End).map_err(nobody)?;
-        Ok(reading.sum())
+        cuts.blocking_send(Cut::End).map_err(nobody)
     })
 }
 
