@@ -4,11 +4,12 @@
 //! the database. And the one that it must not cause: a backup that fails, or takes for ever, for the sake of a count.
 
 use crate::child::{Handle, Plan};
-use crate::core::census::{Contents, Counted, SchemaSum, System, Table, sum_up};
+use crate::core::census::{Counted, SchemaSum, Seen, System, Table};
 use crate::program;
+use std::collections::HashMap;
 use std::io;
 use std::time::Duration;
-use strongroom_domain::census::{TABLES_LISTED, TableCount, Taken};
+use strongroom_domain::census::{TABLES_LISTED, Taken};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{ChildStdin, ChildStdout};
 use tokio::task::JoinHandle;
@@ -62,14 +63,13 @@ impl Counting {
 }
 
 impl Moment {
-    /// Counts what there is, as far as that can be done in time. The moment stays as it is until this is dropped.
-    pub async fn count(&mut self, taken: Taken, within: Duration) -> io::Result<Counted> {
-        let end = Instant::now() + within;
-        let left = || end.saturating_duration_since(Instant::now()).as_secs();
+    /// Looks at all but the rows. The moment stays as it is until this is dropped.
+    pub async fn look(&mut self, end: Instant) -> io::Result<Seen> {
+        let left = || end.saturating_duration_since(Instant::now()).as_secs().max(1);
         let system = self.system;
         let (mut total, mut unread) = (0_u64, false);
         let mut tables: Vec<Table> = Vec::new();
-        let asked = format!("{}{}", system.within(left().max(1)), system.tables());
+        let asked = format!("{}{}", system.within(left()), system.tables());
         self.talk
             .ask(&asked, |line| {
                 total += 1;
@@ -83,27 +83,29 @@ impl Moment {
         if unread {
             return Err(io::Error::other("what the server says of its tables cannot be read"));
         }
-        let schema = self.schema(left().max(1)).await?;
+        let schema = self.schema(left()).await?;
         let mut roles: Vec<String> = Vec::new();
         if let Some(asked) = system.roles() {
             self.talk.ask(asked, |line| roles.extend(serde_json::from_str::<String>(line).ok())).await?;
         }
-        let (mut counts, mut answers) = (Vec::new(), true);
-        for table in tables {
-            let mut rows: Option<u64> = None;
-            let seconds = left();
-            if seconds > 0 && answers {
-                let asked = format!("{}{}", system.within(seconds), system.count(&table));
-                answers = self.talk.ask(&asked, |line| rows = line.parse().ok()).await.is_ok();
+        Ok(Seen { tables, total, schema, roles })
+    }
+
+    /// Counts the rows of what was seen, as far as that can be done by then.
+    pub async fn count(&mut self, seen: Seen, taken: Taken, end: Instant) -> Counted {
+        let system = self.system;
+        let (mut counts, mut answers) = (HashMap::new(), true);
+        for table in &seen.tables {
+            let seconds = end.saturating_duration_since(Instant::now()).as_secs();
+            if seconds == 0 || !answers {
+                break;
             }
-            counts.push(TableCount {
-                schema: table.schema,
-                table: table.name,
-                rows: rows.or(table.estimate),
-                estimated: rows.is_none(),
-            });
+            let mut rows: Option<u64> = None;
+            let asked = format!("{}{}", system.within(seconds), system.count(table));
+            answers = self.talk.ask(&asked, |line| rows = line.parse().ok()).await.is_ok();
+            counts.insert(table.clone(), rows);
         }
-        Ok(sum_up(Contents { tables: counts, roles }, total, schema, taken))
+        seen.with_rows(|table| counts.get(table).copied().flatten(), taken)
     }
 
     async fn schema(&mut self, seconds: u64) -> io::Result<Option<String>> {

@@ -1,5 +1,6 @@
 //! What the executor decides, without I/O: how borg is called, what its words mean, where a restore may write.
 
+pub mod along;
 pub mod archive;
 pub mod census;
 pub mod chunks;
@@ -9,6 +10,7 @@ pub mod command;
 pub mod container;
 pub mod dump;
 pub mod dump_store;
+pub mod ending;
 pub mod file_name;
 pub mod finding;
 pub mod findings;

@@ -2,26 +2,34 @@
 
 use crate::census::{BESIDE_A_DUMP, Counting, Moment};
 use crate::child::{Input, Plan};
-use crate::core::census::{Contents, Counted, of_archive};
+use crate::core::along::{Along, Held, Wrong};
+use crate::core::census::{Contents, Counted, Seen, of_archive};
 use crate::core::findings::Findings;
-use crate::core::mongodb::archive::{Archive, Wrong};
+use crate::core::mongodb;
 use crate::core::sum::{Sum, Summed};
 use crate::core::tar::Told;
 use crate::program;
 use bytes::{Bytes, BytesMut};
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 use strongroom_domain::archive::Artefact;
 use strongroom_domain::census::Taken;
 use strongroom_domain::failure::{Finding, Severity};
 use strongroom_domain::{Failure, FailureCode};
 use tokio::io::AsyncReadExt;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 /// How much is taken on at once.
 const PIECE_BYTES: usize = 256 << 10;
 /// How much a program may print before somebody takes it; the kernel gives to everybody that much (`man 7 pipe`).
 const PIPE_BYTES: usize = 1 << 20;
+/// What a pipe holds without being told otherwise.
+const USUAL_PIPE_BYTES: usize = 64 << 10;
+/// How long a pipe fills before it is read from again, when there was little in it: programs of databases write 4 KiB at a
+/// time, and whoever reads each of them takes more of the processor for waking than for the bytes.
+const FILLS_FOR: Duration = Duration::from_millis(1);
 /// Pieces that wait to be taken on.
 const PIECES: usize = 4;
 
@@ -47,8 +55,8 @@ pub struct Part {
 pub enum From {
     /// What a program prints.
     Program(Box<Program>),
-    /// What mongodump prints: read along, to know that it is whole and what is in it.
-    MongoArchive(Box<Program>),
+    /// The same, read along to know that it is whole, and what is in it.
+    ReadAlong(Box<Program>, Box<Along>),
     /// These.
     Bytes(Vec<u8>),
     /// What this gives, in a thread where it may take its time.
@@ -107,22 +115,27 @@ struct Produced {
     uncounted: Option<String>,
     /// What the program itself has found.
     findings: Findings,
+    /// What was read along.
+    held: Held,
 }
 
 /// Makes a part, and gives it away piece by piece. Whoever takes it learns from the answer alone that it is whole.
 pub async fn produce(part: Part, sink: &mut impl Sink) -> Result<Fed, NotFed> {
     let Part { path, kind, database, format, may_vanish, from, expected_bytes: _ } = part;
-    let mut to = Summing { sink, sum: Sum::default(), reader: None };
+    let mut to = Summing { sink, sum: Sum::default(), along: None };
     let produced = match from {
         From::Bytes(bytes) => to.give(bytes.into()).await.map(|()| Produced::default()),
         From::Reader(reader) => read(reader, &mut to).await,
         // On the heap: it is large, and every job would carry it along.
-        From::Program(program) => Box::pin(run(*program, &mut to)).await,
-        From::MongoArchive(program) => Box::pin(run_read_along(&program, &mut to, database.as_deref())).await,
+        From::Program(program) => Box::pin(run(*program, &mut to, database.as_deref())).await,
+        From::ReadAlong(program, along) => {
+            to.along = Some((*along, name(&program.plan)));
+            Box::pin(run(*program, &mut to, database.as_deref())).await
+        }
     };
     let Summed { bytes, sha256 } = to.sum.finish();
     match produced {
-        Ok(Produced { tail, counted, uncounted, mut findings }) => {
+        Ok(Produced { tail, counted, uncounted, mut findings, held: _ }) => {
             let kind = kind.to_owned();
             if let Some(why) = uncounted {
                 let database = database.as_deref().unwrap_or(&path);
@@ -148,20 +161,28 @@ pub async fn produce(part: Part, sink: &mut impl Sink) -> Result<Fed, NotFed> {
 struct Summing<'a, S> {
     sink: &'a mut S,
     sum: Sum,
-    /// Who reads along.
-    reader: Option<Archive>,
+    /// Who reads along, and the program that prints it.
+    along: Option<(Along, String)>,
 }
 
 impl<S: Sink> Summing<'_, S> {
     async fn give(&mut self, piece: Bytes) -> Result<(), NotFed> {
         self.sum.add(&piece);
-        if let Some(reader) = &mut self.reader {
-            reader.take(&piece).map_err(no_archive)?;
+        if let Some((along, program)) = &mut self.along {
+            along.take(&piece).map_err(|wrong| not_whole(program, &wrong))?;
         }
         if piece.is_empty() {
             return Ok(());
         }
         self.sink.give(piece).await
+    }
+
+    /// What was in it, if somebody has read along to its end.
+    fn held(&mut self) -> Result<Held, NotFed> {
+        let Some((along, program)) = self.along.take() else {
+            return Ok(Held::Unknown);
+        };
+        along.finish().map_err(|wrong| not_whole(&program, &wrong))
     }
 }
 
@@ -177,9 +198,17 @@ async fn read(reader: Reader, to: &mut Summing<'_, impl Sink>) -> Result<Produce
 }
 
 /// A program, and beside it the counting of what it dumps.
-async fn run(mut program: Program, to: &mut Summing<'_, impl Sink>) -> Result<Produced, NotFed> {
+async fn run(
+    mut program: Program,
+    to: &mut Summing<'_, impl Sink>,
+    database: Option<&str>,
+) -> Result<Produced, NotFed> {
     let Some(counting) = program.counting.take() else {
-        return run_alone(&program, to).await;
+        let mut produced = run_alone(&program, to).await?;
+        return match std::mem::take(&mut produced.held) {
+            Held::Collections(held) => of_collections(held, produced, database),
+            Held::Tables(_) | Held::Unknown => Ok(produced),
+        };
     };
     let shared = counting.system.shares();
     let began = match counting.begin(shared).await {
@@ -193,8 +222,7 @@ async fn run(mut program: Program, to: &mut Summing<'_, impl Sink>) -> Result<Pr
         Ok(moment) => moment,
         // The dump itself says what is wrong with the server.
         Err(why) => {
-            let produced = run_alone(&program, to).await?;
-            return Ok(Produced { uncounted: Some(why), ..produced });
+            return run_alone(&program, to).await.map(|done| Produced { uncounted: Some(why), ..done });
         }
     };
     let Program { plan, cause, words, counting: _, told } = &program;
@@ -212,16 +240,12 @@ async fn run(mut program: Program, to: &mut Summing<'_, impl Sink>) -> Result<Pr
     }
 }
 
-/// mongodump, and whether what it printed is an archive to its end, and of what it was asked for: it ends well, too, when
-/// there is nothing to dump.
-async fn run_read_along(
-    program: &Program,
-    to: &mut Summing<'_, impl Sink>,
+/// mongodump ends well, too, when there is nothing to dump.
+fn of_collections(
+    held: mongodb::archive::Held,
+    produced: Produced,
     database: Option<&str>,
 ) -> Result<Produced, NotFed> {
-    to.reader = Some(Archive::default());
-    let produced = run_alone(program, to).await?;
-    let held = to.reader.take().unwrap_or_default().finish().map_err(no_archive)?;
     if let Some(name) = database
         && !held.collections.iter().any(|c| c.database == name)
     {
@@ -233,8 +257,8 @@ async fn run_read_along(
     Ok(Produced { counted: Some(of_archive(held)), ..produced })
 }
 
-fn no_archive(wrong: Wrong) -> NotFed {
-    let message = format!("what mongodump printed is no whole archive: {wrong}");
+fn not_whole(program: &str, wrong: &Wrong) -> NotFed {
+    let message = format!("what {program} printed is no whole dump: {wrong}");
     NotFed::Failed(Failure::new(FailureCode::DumpFailed, message))
 }
 
@@ -248,29 +272,50 @@ async fn run_counted(
     taken: Taken,
     to: &mut Summing<'_, impl Sink>,
 ) -> Result<Produced, NotFed> {
-    // The moment is kept until the program has ended, which may come to it later than the counting ends. Both end when
+    // Where the rows are read off the dump, the server is not asked to look at each of them a second time.
+    let by_dump = to.along.as_ref().is_some_and(|(along, _)| along.counts_rows());
+    // The moment is kept until the program has ended, which may come to it later than the looking ends. Both end when
     // this is dropped.
-    let counting = async {
-        let counted = moment.count(taken, BESIDE_A_DUMP).await;
-        (counted, moment)
+    let looking = async {
+        let end = Instant::now() + BESIDE_A_DUMP;
+        let looked = match moment.look(end).await {
+            Ok(seen) if by_dump => Looked::Seen(seen),
+            Ok(seen) => Looked::Counted(moment.count(seen, taken, end).await),
+            Err(e) => Looked::Not(e),
+        };
+        (looked, moment)
     };
-    let mut counting = std::pin::pin!(counting);
+    let mut looking = std::pin::pin!(looking);
     let mut running = std::pin::pin!(run_alone(program, to));
-    let mut counted = None;
-    let produced = loop {
+    let mut looked = None;
+    let mut produced = loop {
         tokio::select! {
             produced = &mut running => break produced?,
-            done = &mut counting, if counted.is_none() => counted = Some(done),
+            done = &mut looking, if looked.is_none() => looked = Some(done),
         }
     };
-    let (counted, _moment) = match counted {
+    let (looked, mut moment) = match looked {
         Some(done) => done,
-        None => counting.await,
+        None => looking.await,
     };
-    Ok(match counted {
-        Ok(counted) => Produced { counted: Some(counted), ..produced },
-        Err(e) => Produced { uncounted: Some(e.to_string()), ..produced },
-    })
+    let counted = match (looked, std::mem::take(&mut produced.held)) {
+        (Looked::Counted(counted), _) => counted,
+        (Looked::Seen(seen), Held::Tables(rows)) => seen.with_rows(|table| rows.of(table), taken),
+        // It was in a form that nobody here knows.
+        (Looked::Seen(seen), _) => moment.count(seen, taken, Instant::now() + BESIDE_A_DUMP).await,
+        (Looked::Not(e), _) => return Ok(Produced { uncounted: Some(e.to_string()), ..produced }),
+    };
+    Ok(Produced { counted: Some(counted), ..produced })
+}
+
+/// What came of looking at a database beside its dump.
+enum Looked {
+    /// All but the rows.
+    Seen(Seen),
+    /// The rows as well.
+    Counted(Counted),
+    /// It could not be looked at.
+    Not(io::Error),
 }
 
 /// What is printed last is given on when the program has ended well: one that finds out that there is nothing to dump may
@@ -278,22 +323,28 @@ async fn run_counted(
 async fn run_alone(program: &Program, to: &mut Summing<'_, impl Sink>) -> Result<Produced, NotFed> {
     let Program { plan, cause, words, counting: _, told } = program;
     debug_assert!(!matches!(plan.input, Input::Stream), "nobody writes to it");
-    let name = plan.program.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let name = name(plan);
     let image = program::image(plan);
     let (mut stdout, stderr, mut handle) =
         program::start(plan.clone()).await.map_err(NotFed::Failed)?.into_parts();
     // Where the kernel gives no more, it is slower and nothing else.
-    let _ = rustix::pipe::fcntl_setpipe_size(&stdout, PIPE_BYTES);
+    let is_large = rustix::pipe::fcntl_setpipe_size(&stdout, PIPE_BYTES).is_ok();
     let mut piece = BytesMut::with_capacity(PIECE_BYTES);
     let giving = async {
         // Small pieces would cost more on their way than the bytes in them.
-        while stdout.read_buf(&mut piece).await.map_err(|e| failed(&name, &e))? > 0 {
+        loop {
+            let read = stdout.read_buf(&mut piece).await.map_err(|e| failed(&name, &e))?;
+            if read == 0 {
+                return Ok(());
+            }
             if piece.len() >= PIECE_BYTES / 2 {
                 to.give(piece.split().freeze()).await?;
                 piece.reserve(PIECE_BYTES);
             }
+            if is_large && read < USUAL_PIPE_BYTES {
+                tokio::time::sleep(FILLS_FOR).await;
+            }
         }
-        Ok(())
     };
     // When nobody takes it, the program is gone: its handle is dropped, and nobody waits for it.
     let speaking = program::tail_heard(stderr, |line| {
@@ -319,17 +370,21 @@ async fn run_alone(program: &Program, to: &mut Summing<'_, impl Sink>) -> Result
         let findings =
             told.conclude(status.code()).map_err(|failure| NotFed::Failed(failure.with_log(tail.clone())))?;
         to.give(piece.freeze()).await?;
-        return Ok(Produced { tail, findings, ..Produced::default() });
+        return Ok(Produced { tail, findings, held: to.held()?, ..Produced::default() });
     }
     if status.success() {
         to.give(piece.freeze()).await?;
-        return Ok(Produced { tail, ..Produced::default() });
+        return Ok(Produced { tail, held: to.held()?, ..Produced::default() });
     }
     if let Some(failure) = program::not_run(&plan.program, image.as_deref(), &status, &tail) {
         return Err(NotFed::Failed(failure));
     }
     let failure = Failure::new(cause(&tail), format!("{name} ended with {status}: {}", words(&tail)));
     Err(NotFed::Failed(failure.with_log(tail)))
+}
+
+fn name(plan: &Plan) -> String {
+    plan.program.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
 /// What could not be read.

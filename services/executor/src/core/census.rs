@@ -36,7 +36,7 @@ pub struct Contents {
 }
 
 /// A table before its rows are counted.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Table {
     /// Its schema, where there are several.
     pub schema: Option<String>,
@@ -44,6 +44,36 @@ pub struct Table {
     pub name: String,
     /// How many rows the server believes that it has.
     pub estimate: Option<u64>,
+}
+
+/// What was seen of a database, but for the rows.
+#[derive(Debug)]
+pub struct Seen {
+    /// Its tables; as many as are listed.
+    pub tables: Vec<Table>,
+    /// How many there are.
+    pub total: u64,
+    /// The digest of its schema, when that could be had.
+    pub schema: Option<String>,
+    /// The roles that own something in it or have rights there.
+    pub roles: Vec<String>,
+}
+
+impl Seen {
+    /// With the rows of each table; those of which there is nothing are guessed by the server.
+    pub fn with_rows(self, rows: impl Fn(&Table) -> Option<u64>, taken: Taken) -> Counted {
+        let Self { tables, total, schema, roles } = self;
+        let counted = tables.into_iter().map(|table| {
+            let counted = rows(&table);
+            TableCount {
+                rows: counted.or(table.estimate),
+                estimated: counted.is_none(),
+                schema: table.schema,
+                table: table.name,
+            }
+        });
+        sum_up(Contents { tables: counted.collect(), roles }, total, schema, taken)
+    }
 }
 
 /// How a database system is asked.

@@ -4,12 +4,11 @@
 //! drops and fills the one of that name, whatever one was asked for. Such words are left out where they stand at the
 //! head of a dump, and anywhere else they end the restore: they could be a part of somebody's text.
 
+use super::ending::{self, Ending as End};
 use super::recognise::Form;
 
 /// How much of a line is looked at.
 const LINE_BYTES: usize = 64 << 10;
-/// How much of the end is kept, to see whether the dump says that it is whole.
-const END_BYTES: usize = 1024;
 
 /// What is said of a dump that names a second database.
 const SEVERAL: &str = "the dump is of several databases; only one can be restored at a time";
@@ -42,7 +41,7 @@ pub struct Filter {
     key: Option<String>,
     /// A comment at the head says which program has written it.
     signed: bool,
-    end: Vec<u8>,
+    end: End,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,14 +75,14 @@ impl Filter {
             database: None,
             key: None,
             signed: false,
-            end: Vec::new(),
+            end: End::default(),
         }
     }
 
     /// Some more of it; what goes on is added to `out`.
     pub fn push(&mut self, piece: &[u8], out: &mut Vec<u8>) -> Result<(), Refused> {
         for part in piece.split_inclusive(|byte| *byte == b'\n') {
-            self.keep_end(part);
+            self.end.take(part);
             let ends = part.ends_with(b"\n");
             if let Some(way) = self.rest {
                 if way == Way::Pass {
@@ -111,19 +110,12 @@ impl Filter {
         if self.copying {
             return Err(self.refused("the file ends in the middle of a table"));
         }
-        let end = String::from_utf8_lossy(&self.end);
-        let whole = ["-- PostgreSQL database dump complete", "-- Dump completed"];
-        Ok(match (whole.iter().any(|words| end.contains(words)), self.signed) {
+        let is_whole = self.end.has(ending::POSTGRESQL) || self.end.has(ending::MYSQL);
+        Ok(match (is_whole, self.signed) {
             (true, _) => Ending::Whole,
             (false, true) => Ending::CutOff,
             (false, false) => Ending::Unsigned,
         })
-    }
-
-    fn keep_end(&mut self, part: &[u8]) {
-        self.end.extend_from_slice(part.get(part.len().saturating_sub(END_BYTES)..).unwrap_or_default());
-        let more = self.end.len().saturating_sub(END_BYTES);
-        self.end.drain(..more);
     }
 
     /// Takes a line, or the beginning of a long one; the rest of it goes the same way.

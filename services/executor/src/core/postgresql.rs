@@ -1,5 +1,7 @@
 //! What PostgreSQL's programs say, and how they are told things.
 
+pub mod archive;
+
 use serde::Deserialize;
 use strongroom_domain::{Failure, FailureCode};
 

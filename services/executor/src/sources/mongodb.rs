@@ -2,6 +2,7 @@
 
 use crate::child::Input;
 use crate::control::NoOutcome;
+use crate::core::along::Along;
 use crate::core::file_name::file_name;
 use crate::core::findings::Findings;
 use crate::core::mongodb::shell::Survey;
@@ -113,7 +114,10 @@ fn part(
         format: Some(format.into()),
         expected_bytes,
         may_vanish: false,
-        from: From::MongoArchive(Box::new(Program { plan, cause, words, counting: None, told: None })),
+        from: From::ReadAlong(
+            Box::new(Program { plan, cause, words, counting: None, told: None }),
+            Box::new(Along::mongodb()),
+        ),
     }
 }
 

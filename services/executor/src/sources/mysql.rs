@@ -4,6 +4,8 @@ pub mod physical;
 
 use crate::child::Input;
 use crate::control::NoOutcome;
+use crate::core::along::Along;
+use crate::core::ending;
 use crate::core::file_name::file_name;
 use crate::core::findings::Findings;
 use crate::core::mysql::option_file::{Include, includes};
@@ -77,7 +79,10 @@ pub async fn prepare(bench: &Bench<'_>, source: &Mysql, streams: &Streams) -> Re
                 // Of all there are, one may be dropped before its turn comes.
                 expected_bytes: (kind == "database").then_some(database.size_bytes),
                 may_vanish: source.databases.is_empty(),
-                from: From::Program(Box::new(Program { plan, cause, words, counting, told: None })),
+                from: From::ReadAlong(
+                    Box::new(Program { plan, cause, words, counting, told: None }),
+                    Box::new(Along::sql(ending::MYSQL_WITHOUT_COMMENTS)),
+                ),
             });
         }
         properties.insert(

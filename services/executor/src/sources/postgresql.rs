@@ -4,6 +4,8 @@ pub mod physical;
 
 use crate::child::Input;
 use crate::control::NoOutcome;
+use crate::core::along::Along;
+use crate::core::ending;
 use crate::core::file_name::file_name;
 use crate::core::findings::Findings;
 use crate::core::postgresql::{Survey, cause, literal, words};
@@ -64,15 +66,18 @@ pub async fn prepare(
             format: Some("plain".into()),
             expected_bytes: None,
             may_vanish: false,
-            from: From::Program(Box::new(Program { plan, cause, words, counting: None, told: None })),
+            from: From::ReadAlong(
+                Box::new(Program { plan, cause, words, counting: None, told: None }),
+                Box::new(Along::sql(ending::POSTGRESQL)),
+            ),
         });
     }
     parts.extend(settings_if_allowed(&client, source, &survey, &mut findings).await?);
     let psql = client.psql().await?;
     for database in &chosen {
-        let (format, suffix) = match source.format {
-            Format::Custom => ("--format=custom", "dump"),
-            Format::Plain => ("--format=plain", "sql"),
+        let (format, suffix, along) = match source.format {
+            Format::Custom => ("--format=custom", "dump", Along::postgresql()),
+            Format::Plain => ("--format=plain", "sql", Along::sql(ending::POSTGRESQL)),
         };
         // Compressed by borg, after it has found what is there already.
         let arguments = [format, "--compress=0", "--no-password"];
@@ -85,13 +90,16 @@ pub async fn prepare(
             // Of all there are, one may be dropped before its turn comes.
             expected_bytes: database.size_bytes,
             may_vanish: source.databases.is_empty(),
-            from: From::Program(Box::new(Program {
-                plan,
-                cause,
-                words,
-                counting: Some(client.counting(psql, &database.name)),
-                told: None,
-            })),
+            from: From::ReadAlong(
+                Box::new(Program {
+                    plan,
+                    cause,
+                    words,
+                    counting: Some(client.counting(psql, &database.name)),
+                    told: None,
+                }),
+                Box::new(along),
+            ),
         });
     }
     let asked = source.connection.database.as_deref().unwrap_or("postgres");

@@ -8,6 +8,7 @@ mod cluster_lives;
 mod clusters;
 mod containers;
 mod containers_lives;
+mod cut_short;
 mod databases;
 mod databases_back;
 mod downloads;

@@ -10,6 +10,7 @@ use crate::core::findings::Findings;
 use crate::jobs::Bench;
 use strongroom_domain::census::{ANSWER_BYTES, Answer, CheckQuery, RestoreCheck, Taken};
 use strongroom_domain::failure::{Finding, Severity};
+use tokio::time::Instant;
 
 /// What came of it.
 #[derive(Default)]
@@ -89,7 +90,9 @@ pub async fn run(
     };
     let counting = async {
         let mut moment = counting.begin(false).await?;
-        moment.count(Taken::InSnapshot, AFTER_A_RESTORE).await
+        let end = Instant::now() + AFTER_A_RESTORE;
+        let seen = moment.look(end).await?;
+        std::io::Result::Ok(moment.count(seen, Taken::InSnapshot, end).await)
     };
     let now = bench.control.clone().unless_stopped(counting).await?;
     let now = match now {

@@ -1,0 +1,104 @@
+//! Reading a dump along on its way: whether what a program has printed is whole, and what is in it.
+//!
+//! The accident that this file prevents is P1: a program that ends well, and half of what it printed. Its own exit status
+//! says nothing about what a pipe, or an engine that runs it in a container, has lost of its words.
+
+use super::ending::Ending;
+use super::mongodb;
+use super::postgresql;
+
+/// Who reads along.
+#[derive(Debug)]
+pub enum Along {
+    /// What mongodump prints.
+    Mongodb(mongodb::archive::Archive),
+    /// What pg_dump prints in its custom format.
+    Postgresql(postgresql::archive::Archive),
+    /// SQL, and the last words that it must have.
+    Sql(Ending, &'static [&'static str]),
+}
+
+/// What was in it.
+#[derive(Debug, Default)]
+pub enum Held {
+    /// Collections.
+    Collections(mongodb::archive::Held),
+    /// Tables, each with its rows.
+    Tables(postgresql::archive::Rows),
+    /// It was not counted.
+    #[default]
+    Unknown,
+}
+
+/// Why it is no whole dump.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Wrong {
+    /// Of mongodump.
+    #[error(transparent)]
+    Mongodb(#[from] mongodb::archive::Wrong),
+    /// Of pg_dump.
+    #[error(transparent)]
+    Postgresql(#[from] postgresql::archive::Wrong),
+    /// The last words are missing.
+    #[error("it ends before its end")]
+    CutOff,
+}
+
+impl Along {
+    /// Of mongodump.
+    pub fn mongodb() -> Self {
+        Self::Mongodb(mongodb::archive::Archive::default())
+    }
+
+    /// Of pg_dump in its custom format.
+    pub fn postgresql() -> Self {
+        Self::Postgresql(postgresql::archive::Archive::default())
+    }
+
+    /// Of what ends with one of these.
+    pub fn sql(last_words: &'static [&'static str]) -> Self {
+        Self::Sql(Ending::default(), last_words)
+    }
+
+    /// Whether it says how many rows each table has.
+    pub fn counts_rows(&self) -> bool {
+        matches!(self, Self::Postgresql(_))
+    }
+
+    /// Some more of it.
+    pub fn take(&mut self, bytes: &[u8]) -> Result<(), Wrong> {
+        match self {
+            Self::Mongodb(archive) => archive.take(bytes)?,
+            Self::Postgresql(archive) => archive.take(bytes)?,
+            Self::Sql(ending, _) => ending.take(bytes),
+        }
+        Ok(())
+    }
+
+    /// That was all.
+    pub fn finish(self) -> Result<Held, Wrong> {
+        Ok(match self {
+            Self::Mongodb(archive) => Held::Collections(archive.finish()?),
+            Self::Postgresql(archive) => archive.finish()?.map_or(Held::Unknown, Held::Tables),
+            Self::Sql(ending, last_words) if ending.has(last_words) => Held::Unknown,
+            Self::Sql(..) => return Err(Wrong::CutOff),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+    use crate::core::ending;
+
+    #[test]
+    fn sql_without_its_last_words_is_cut_off() {
+        let mut along = Along::sql(ending::MYSQL_WITHOUT_COMMENTS);
+        along.take(b"INSERT INTO t VALUES (1);\n").unwrap();
+        assert_eq!(along.finish().unwrap_err(), Wrong::CutOff);
+        let mut along = Along::sql(ending::MYSQL_WITHOUT_COMMENTS);
+        along.take(b"INSERT INTO t VALUES (1);\n/*!40111 SET SQL_NOTES=@OLD_SQL_NOTES */;\n").unwrap();
+        assert!(matches!(along.finish().unwrap(), Held::Unknown));
+    }
+}

@@ -1,0 +1,36 @@
+//! A program that ends well, and a dump that is not whole.
+
+use crate::lives::{Process, joined};
+use crate::stage::script;
+use crate::{look, mysql};
+use anyhow::Result;
+use serde_json::json;
+use strongroom_domain::FailureCode as Code;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn half_of_a_dump_is_none_however_well_its_program_ends() -> Result<()> {
+    let mut all = mysql::Databases::new().await?;
+    all.stage.stop().await?;
+    let folder = all.stage.path("programs");
+    std::fs::create_dir(&folder)?;
+    let usual = std::env::var_os("PATH").unwrap_or_default();
+    let dump = std::env::split_paths(&usual).map(|f| f.join("mariadb-dump")).find(|f| f.is_file()).unwrap();
+    // All but the last bytes of what it prints, as an engine might lose them; and it says that all was well.
+    script(
+        &folder.join("mariadb-dump"),
+        &format!(
+            "case \"$*\" in *--version*|*--events*) exec {0} \"$@\" ;; esac\n{0} \"$@\" | head -c -60\n",
+            dump.display()
+        ),
+    )?;
+    let path = std::env::join_paths(std::iter::once(folder.clone()).chain(std::env::split_paths(&usual)))?;
+    let _process = Process::start_with(&all.stage, &[("PATH", path.as_os_str())])?;
+    joined(&all.stage).await?;
+    let failure = all.stage.failure(all.backup(json!({ "databases": ["shop"] })), Code::DumpFailed).await?;
+    assert!(failure.message.contains("it ends before its end"), "{}", failure.message);
+    assert!(look::archives(&all.stage)?.is_empty(), "an archive looks whole");
+
+    std::fs::remove_file(folder.join("mariadb-dump"))?;
+    all.archive(json!({ "databases": ["shop"] })).await?;
+    Ok(())
+}
