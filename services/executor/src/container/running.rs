@@ -55,6 +55,13 @@ impl Inside {
         Box::new(Self { seen: paths.into_iter().collect(), ..self.clone() })
     }
 
+    /// The same, for a program that sees this file as well.
+    pub fn and_seeing(self, path: PathBuf) -> Self {
+        let mut seen = self.seen;
+        seen.push(path);
+        Self { seen, ..self }
+    }
+
     /// Makes a plan for the program one for `docker`.
     pub fn wrap(self, plan: &mut Plan) -> Container {
         let name = format!("strongroom-{}", Uuid::now_v7());

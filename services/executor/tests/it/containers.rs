@@ -1,7 +1,7 @@
 //! Programs of databases in containers, on a real engine of Docker, from images that are made of this machine's own programs.
 
 use crate::stage::{PATIENCE, Stage, script};
-use crate::{databases, look, mongodb, mysql, secrecy};
+use crate::{databases, look, mongodb, mysql, parallel, secrecy};
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
@@ -158,6 +158,43 @@ async fn a_dump_that_is_ended_leaves_no_container_and_shows_no_secret() -> Resul
     assert_eq!(look::archives(&all.stage)?, archives, "something of it was kept");
     it.release(holder)?;
     all.archive(json!({ "databases": ["shop"] })).await?;
+    it.nothing_is_left()
+}
+
+/// There it needs a name, under which the container sees it.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_file_of_several_connections_is_seen_in_a_container_and_goes_with_it() -> Result<()> {
+    let test = "the_file_of_several_connections_is_seen";
+    let Some(mut it) = Contained::start(test).await? else { return Ok(()) };
+    parallel::make_slow(&it.all)?;
+    let archive = it.all.archive(json!({ "databases": ["shop"] })).await?;
+    let part = "postgresql/databases/shop.dump";
+    let peer = json!({ "host": it.all.server.socket(), "port": it.all.server.port(), "os_user": "postgres" });
+    let into = json!({ "type": "postgresql", "connection": peer, "database": "by_peer" });
+    for (name, changes) in [("copy", json!({})), ("by_peer", json!({ "into": into }))] {
+        let mut spec = it.all.restore(&archive, part, name, json!({ "parallel_jobs": 4 }));
+        spec.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
+        let (job, epoch) = it.all.stage.emit(spec).await?;
+        it.all.stage.begun(job).await?;
+        parallel::several(&it.all).await?;
+        assert_eq!(parallel::named(&it.all).len(), 1);
+        let Report::Succeeded { .. } = it.all.stage.end_of(job, epoch).await? else { panic!("it failed") };
+        assert_eq!(it.all.text("shop")?, it.all.text(name)?);
+        it.nothing_is_left()?;
+    }
+    // What is killed in the middle has left it, and the next life removes it.
+    let spec = it.all.restore(&archive, part, "never", json!({ "parallel_jobs": 4 }));
+    let (job, _) = it.all.stage.emit(spec).await?;
+    it.all.stage.begun(job).await?;
+    parallel::several(&it.all).await?;
+    it.all.stage.leases.lock().unwrap().insert(job, LeaseAnswer::Stale);
+    let [(_, left)] = parallel::named(&it.all).try_into().unwrap();
+    it.all.stage.abort().await;
+    // As one that had no time to remove anything.
+    std::fs::create_dir_all(left.parent().unwrap())?;
+    std::fs::write(&left, "plain text")?;
+    let containers = always(it.docker.host());
+    it.all.stage.start(|config| Config { containers, ..config }).await?;
     it.nothing_is_left()
 }
 

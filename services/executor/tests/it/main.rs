@@ -31,6 +31,7 @@ mod mysql;
 mod mysql_clusters;
 mod mysql_connections;
 mod mysql_restores;
+mod parallel;
 mod placing;
 mod previews;
 mod quiesce;
