@@ -65,6 +65,9 @@ pub enum ClientError {
     /// What was asked for makes no sense.
     #[error("{0}")]
     Usage(String),
+    /// It makes sense, and is not done: something stands against it.
+    #[error("{0}")]
+    Declined(String),
     /// Anything else.
     #[error("{0}")]
     Other(String),
@@ -122,7 +125,7 @@ impl ClientError {
         match self {
             Self::Problem(problem) => is_passing(problem.status),
             Self::Unreachable { .. } => true,
-            Self::NoToken(_) | Self::Usage(_) | Self::Other(_) => false,
+            Self::NoToken(_) | Self::Usage(_) | Self::Declined(_) | Self::Other(_) => false,
         }
     }
 }

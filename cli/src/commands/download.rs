@@ -76,7 +76,7 @@ fn is_free(path: &Path, force: bool) -> Result<(), ClientError> {
     } else {
         format!("{} is there already; --force replaces it", path.display())
     };
-    Err(ClientError::Usage(message))
+    Err(ClientError::Declined(message))
 }
 
 async fn pour(
