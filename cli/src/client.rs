@@ -97,6 +97,9 @@ pub struct FieldProblem {
     pub field: String,
     /// What.
     pub message: String,
+    /// The option that sets it, when the command has one.
+    #[serde(skip)]
+    pub option: Option<String>,
 }
 
 impl std::fmt::Display for Problem {
@@ -113,7 +116,8 @@ impl std::fmt::Display for Problem {
             write!(f, "{said} ({})", self.code)?
         }
         for error in &self.errors {
-            write!(f, "\n  {}: {}", error.field, error.message)?;
+            let option = error.option.as_ref().map(|option| format!(" (--{option})"));
+            write!(f, "\n  {}{}: {}", error.field, option.unwrap_or_default(), error.message)?;
         }
         Ok(())
     }
