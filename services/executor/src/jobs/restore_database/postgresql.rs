@@ -95,7 +95,7 @@ struct Restore<'a> {
 
 impl Restore<'_> {
     async fn run(&self) -> Result<Restored, NoOutcome> {
-        let survey = self.client.survey().await?;
+        let survey = self.client.survey_of_node().await?;
         if self.bench.attempt > 1 && self.is_placed().await? {
             return self.finish_earlier(&survey).await;
         }

@@ -75,7 +75,7 @@ pub async fn postgresql(
     let database = wanted.database;
     let streams = bench.streams()?;
     let client = postgresql_client::Client::new(bench, connection, &streams).await?;
-    let survey = client.survey().await?;
+    let survey = client.survey_of_node().await?;
     let tool = client.tool(restore_postgresql::tool(&dumped.part), survey.major()).await?;
     let asked = restore_postgresql::asked(connection, database);
     let mut preview = wanted.begin(dumped, connection.shown(), survey.version.clone(), tool.shown());
