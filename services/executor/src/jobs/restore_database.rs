@@ -5,6 +5,7 @@
 
 mod check;
 mod landing;
+pub mod leftover;
 mod mongodb;
 mod mysql;
 pub mod origin;
