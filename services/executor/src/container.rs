@@ -14,7 +14,7 @@ use crate::jobs::Bench;
 use crate::program::{self, Said};
 use crate::state::State;
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use strongroom_domain::{Failure, FailureCode, JobId, NodeId};
@@ -70,6 +70,18 @@ pub struct ContainerSettings {
 impl Default for ContainerSettings {
     fn default() -> Self {
         Self { when: When::default(), images: Vec::new(), host: ENGINE.to_owned() }
+    }
+}
+
+impl ContainerSettings {
+    /// The engine, when it is another one than programs of Docker ask by themselves.
+    pub fn named_host(&self) -> Option<&str> {
+        Some(self.host.as_str()).filter(|host| !host.is_empty() && *host != ENGINE)
+    }
+
+    /// Its socket, when it listens on one of this machine.
+    pub fn socket(&self) -> Option<&Path> {
+        container::socket(&self.host).ok()
     }
 }
 
@@ -155,6 +167,11 @@ impl Containers {
     pub async fn gone(&self, job: JobId) {
         // Where it takes longer, whoever removes them has told so.
         let _ = tokio::time::timeout(GONE_WITHIN, self.live.gone(job)).await;
+    }
+
+    /// The engine that programs of plans are to ask, when it is not the usual one.
+    pub fn named_host(&self) -> Option<&str> {
+        self.settings.named_host()
     }
 
     /// Whether programs of the node count.
