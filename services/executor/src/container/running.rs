@@ -161,7 +161,7 @@ impl Container {
         let read = life.set_nonblocking(true).and_then(|()| std::io::copy(&mut life, &mut std::io::sink()));
         let lives = read.is_err_and(|e| e.kind() == ErrorKind::WouldBlock);
         // One that is told to end takes no connections any more, ends what runs in it, and then itself.
-        !lives || !self.engine.socket().is_some_and(|socket| UnixStream::connect(socket).is_ok())
+        !lives || self.engine.socket().is_none_or(|socket| UnixStream::connect(socket).is_err())
     }
 
     fn clear_away(&self, status: &std::io::Result<ExitStatus>) {
