@@ -65,6 +65,9 @@ pub enum ClientError {
     /// What was asked for makes no sense.
     #[error("{0}")]
     Usage(String),
+    /// It makes sense, and is not done: something stands against it.
+    #[error("{0}")]
+    Declined(String),
     /// Anything else.
     #[error("{0}")]
     Other(String),
@@ -94,6 +97,9 @@ pub struct FieldProblem {
     pub field: String,
     /// What.
     pub message: String,
+    /// The option that sets it, when the command has one.
+    #[serde(skip)]
+    pub option: Option<String>,
 }
 
 impl std::fmt::Display for Problem {
@@ -110,7 +116,8 @@ impl std::fmt::Display for Problem {
             write!(f, "{said} ({})", self.code)?
         }
         for error in &self.errors {
-            write!(f, "\n  {}: {}", error.field, error.message)?;
+            let option = error.option.as_ref().map(|option| format!(" (--{option})"));
+            write!(f, "\n  {}{}: {}", error.field, option.unwrap_or_default(), error.message)?;
         }
         Ok(())
     }
@@ -122,7 +129,7 @@ impl ClientError {
         match self {
             Self::Problem(problem) => is_passing(problem.status),
             Self::Unreachable { .. } => true,
-            Self::NoToken(_) | Self::Usage(_) | Self::Other(_) => false,
+            Self::NoToken(_) | Self::Usage(_) | Self::Declined(_) | Self::Other(_) => false,
         }
     }
 }

@@ -20,6 +20,7 @@ pub use definitions::escape;
 use crate::args::Output;
 use crate::client::{Client, ClientError, Connection};
 use crate::exit::Exit;
+use crate::options;
 use clap::Subcommand;
 use std::io::IsTerminal;
 use std::process::ExitCode;
@@ -84,8 +85,8 @@ impl Session {
 /// How a command ends when nothing is wrong with the request itself.
 pub type Outcome = Result<Option<Exit>, ClientError>;
 
-/// Runs one command.
-pub fn main(command: Command, connection: &Connection, output: Output) -> ExitCode {
+/// Runs one command, which has these options.
+pub fn main(command: Command, connection: &Connection, output: Output, options: &[String]) -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(e) => {
@@ -102,6 +103,7 @@ pub fn main(command: Command, connection: &Connection, output: Output) -> ExitCo
         Ok(None) => ExitCode::SUCCESS,
         Ok(Some(exit)) => exit.into(),
         Err(error) => {
+            let error = options::name(error, options);
             eprintln!("strongroom: {error}");
             Exit::of(&error).into()
         }

@@ -9,6 +9,8 @@ use std::process::ExitCode;
 pub enum Exit {
     /// Something failed in a way that has no code of its own.
     Failure = 1,
+    /// The command line is wrong: the code of the argument parser, for what that cannot see.
+    Usage = 2,
     /// The thing named does not exist.
     NotFound = 3,
     /// The request was answered with no: invalid, in conflict, changed since.
@@ -28,7 +30,7 @@ pub enum Exit {
 /// Nobody reads what is printed: what a shell tells of a program that SIGPIPE has ended, as it ends others.
 pub const UNREAD: i32 = 141;
 
-/// The table for people, as the help shows it. 2 is the argument parser's own.
+/// The table for people, as the help shows it.
 pub const TABLE: &str = "\
 Exit codes:
    0  done
@@ -62,7 +64,8 @@ impl Exit {
             },
             ClientError::NoToken(_) => Self::Refused,
             ClientError::Unreachable { .. } => Self::Unavailable,
-            ClientError::Usage(_) => Self::Rejected,
+            ClientError::Usage(_) => Self::Usage,
+            ClientError::Declined(_) => Self::Rejected,
             ClientError::Other(_) => Self::Failure,
         }
     }
@@ -74,6 +77,23 @@ impl Exit {
             "incomplete" => Some(Self::JobIncomplete),
             "cancelled" | "abandoned" => Some(Self::JobStopped),
             _ => Some(Self::JobFailed),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_wrong_with_the_words_is_told_from_what_stands_against_them() {
+        for (error, code) in [
+            (ClientError::Usage("--db-port without --db-host".into()), 2),
+            (ClientError::Declined("it is there already".into()), 4),
+            (ClientError::NoToken("none".into()), 5),
+            (ClientError::Other("odd".into()), 1),
+        ] {
+            assert_eq!(Exit::of(&error) as u8, code, "{error}");
         }
     }
 }

@@ -18,17 +18,20 @@ mod exit;
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 mod fake_server;
+mod options;
 mod output;
 mod provision;
 mod secret;
 mod up;
 mod wait;
 
-use clap::Parser;
+use clap::{CommandFactory, FromArgMatches};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let cli = args::Cli::parse();
+    let mut known = args::Cli::command();
+    let matches = known.clone().get_matches();
+    let cli = args::Cli::from_arg_matches(&matches).unwrap_or_else(|e| e.exit());
     // One TLS implementation for all HTTP in this process; a second call finds it there.
     let _ = rustls::crypto::ring::default_provider().install_default();
     match cli.command {
@@ -36,12 +39,14 @@ fn main() -> ExitCode {
         args::Command::Demo(args) => demo::main(args),
         args::Command::Provision(args) => provision::main(&args),
         args::Command::Completions { shell } => {
-            let mut command = <args::Cli as clap::CommandFactory>::command();
             let mut script = Vec::new();
-            clap_complete::generate(shell, &mut command, "strongroom", &mut script);
+            clap_complete::generate(shell, &mut known, "strongroom", &mut script);
             say!("{}", String::from_utf8_lossy(&script));
             ExitCode::SUCCESS
         }
-        args::Command::Client(command) => commands::main(command, &cli.connection, cli.output),
+        args::Command::Client(command) => {
+            let options = options::of(&known, &matches);
+            commands::main(command, &cli.connection, cli.output, &options)
+        }
     }
 }

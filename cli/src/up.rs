@@ -117,9 +117,10 @@ impl Up {
                 shutdown,
             )
         });
-        self.core("recovery", move |bus, shutdown| {
-            strongroom_recovery::run(strongroom_recovery::Config::default(), bus, shutdown)
-        });
+        let usual = strongroom_recovery::Config::default();
+        let docker_socket = args.containers.socket().map_or(usual.docker_socket, std::path::Path::to_owned);
+        let recovery = strongroom_recovery::Config { docker_socket, borg: args.borg.clone(), ..usual };
+        self.core("recovery", move |bus, shutdown| strongroom_recovery::run(recovery.clone(), bus, shutdown));
         let state_dir = self.data.of("notifier");
         self.core("notifier", move |bus, shutdown| {
             let config = strongroom_notifier::Config { state_dir: state_dir.clone(), ..Default::default() };

@@ -64,13 +64,15 @@ fn understand(n: usize, mut document: Value) -> Result<(usize, String, Value), C
         let value = document.as_object_mut().and_then(|o| o.remove(field));
         match value {
             Some(Value::String(text)) => Ok(text),
-            _ => Err(ClientError::Usage(format!("document {}: it has no '{field}' that is a text", n + 1))),
+            _ => {
+                Err(ClientError::Declined(format!("document {}: it has no '{field}' that is a text", n + 1)))
+            }
         }
     };
     let (kind, id) = (take("kind")?, take("id")?);
     match KINDS.iter().position(|(name, _)| *name == kind) {
         Some(kind) => Ok((kind, id, document)),
-        None => Err(ClientError::Usage(format!(
+        None => Err(ClientError::Declined(format!(
             "document {}: '{kind}' is none of server, destination, repository, plan, channel",
             n + 1
         ))),

@@ -320,12 +320,16 @@ pub async fn run(command: Command, session: &Session) -> Outcome {
 fn confirm(session: &Session, id: &str) -> Result<(), ClientError> {
     use std::io::IsTerminal;
     if session.output == Output::Json || !std::io::stdin().is_terminal() {
-        return Err(ClientError::Usage("deleting an archive needs --yes when nobody can be asked".into()));
+        return Err(ClientError::Declined("deleting an archive needs --yes when nobody can be asked".into()));
     }
     eprint!("delete archive {id} for ever? Write its id to confirm: ");
     let mut line = String::new();
-    std::io::stdin().read_line(&mut line).map_err(|e| ClientError::Usage(e.to_string()))?;
-    if line.trim() == id { Ok(()) } else { Err(ClientError::Usage("not confirmed; nothing was done".into())) }
+    std::io::stdin().read_line(&mut line).map_err(|e| ClientError::Declined(e.to_string()))?;
+    if line.trim() == id {
+        Ok(())
+    } else {
+        Err(ClientError::Declined("not confirmed; nothing was done".into()))
+    }
 }
 
 fn at(id: &str) -> String {

@@ -5,10 +5,16 @@ use crate::args::Output;
 use crate::client::{Client, ClientError};
 use crate::output;
 use serde_json::{Value, json};
-use std::fs::{self, File};
-use std::io::Write;
+use std::fs::{self, File, TryLockError};
+use std::io::{ErrorKind, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+/// How much of a name is kept in that of a part.
+const NAME_BYTES: usize = 200;
+/// How often it is tried to begin, when others do so in the same moment.
+const TRIES: usize = 5;
 
 /// Asks for it and writes it.
 pub async fn run(
@@ -38,7 +44,9 @@ pub async fn run(
     is_free(&path, force)?;
     let part = part_of(&path);
     let failed = |e: std::io::Error| ClientError::Other(format!("{}: {e}", part.display()));
-    let mut file = File::options().write(true).create_new(true).open(&part).map_err(failed)?;
+    let mut file = begin(&part).map_err(failed)?.ok_or_else(|| {
+        ClientError::Declined(format!("{} is being downloaded by another process", path.display()))
+    })?;
     let written = async {
         let bytes = pour(&session.client, &mut response, &mut file).await?;
         file.sync_all().map_err(failed)?;
@@ -76,7 +84,7 @@ fn is_free(path: &Path, force: bool) -> Result<(), ClientError> {
     } else {
         format!("{} is there already; --force replaces it", path.display())
     };
-    Err(ClientError::Usage(message))
+    Err(ClientError::Declined(message))
 }
 
 async fn pour(
@@ -119,9 +127,58 @@ async fn why(session: &Session, response: &reqwest::Response, error: ClientError
     error
 }
 
+/// Its name as long as it is not whole: the same for each download to one place, so that what a killed one has left is found.
 fn part_of(path: &Path) -> PathBuf {
-    // Not the name with something behind it, which may be too long for one.
-    path.with_file_name(format!(".strongroom-download-{}.part", std::process::id()))
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    // With something around it, it may be too long for one.
+    let mut end = name.len().min(NAME_BYTES);
+    while !name.is_char_boundary(end) {
+        end -= 1;
+    }
+    path.with_file_name(format!(".{}.strongroom-part", name.get(..end).unwrap_or_default()))
+}
+
+/// Makes it, in the place of one that a killed download has left; nothing, when another download writes it. Whoever writes
+/// it has it locked, and a lock goes with its process.
+fn begin(part: &Path) -> std::io::Result<Option<File>> {
+    for _ in 0..TRIES {
+        match File::options().write(true).create_new(true).open(part) {
+            Ok(file) => {
+                // Somebody may have taken it for one that was left, before it was locked.
+                if is_locked(&file) && is_at(&file, part) {
+                    return Ok(Some(file));
+                }
+            }
+            Err(e) if e.kind() == ErrorKind::AlreadyExists => {
+                if !part.symlink_metadata().is_ok_and(|there| there.is_file()) {
+                    return Err(e);
+                }
+                let left = match File::open(part) {
+                    Err(e) if e.kind() == ErrorKind::NotFound => continue,
+                    opened => opened?,
+                };
+                if !is_locked(&left) {
+                    return Ok(None);
+                }
+                if is_at(&left, part) {
+                    fs::remove_file(part)?;
+                }
+            }
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(None)
+}
+
+/// Where there are no locks, nobody is seen, and the download that comes last has the place.
+fn is_locked(file: &File) -> bool {
+    !matches!(file.try_lock(), Err(TryLockError::WouldBlock))
+}
+
+/// Whether it is this file that has the name.
+fn is_at(file: &File, path: &Path) -> bool {
+    let number = |metadata: fs::Metadata| (metadata.dev(), metadata.ino());
+    file.metadata().ok().map(number) == path.symlink_metadata().ok().map(number)
 }
 
 /// The plain name in a `Content-Disposition`, when it can be that of a file here.
@@ -134,6 +191,7 @@ fn name_in(disposition: &str) -> Option<PathBuf> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
 
     #[test]
@@ -148,6 +206,30 @@ mod tests {
         ] {
             assert_eq!(name_in(bad), None, "{bad}");
         }
-        assert!(part_of(Path::new("/a/b.tar")).starts_with("/a"));
+        assert_eq!(part_of(Path::new("/a/b.tar")), Path::new("/a/.b.tar.strongroom-part"));
+        let long = format!("/a/{}", "é".repeat(120));
+        assert!(part_of(Path::new(&long)).file_name().unwrap().len() < 255);
+    }
+
+    #[test]
+    fn what_a_killed_download_has_left_is_replaced_and_what_another_one_writes_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let part = part_of(&folder.path().join("b.tar"));
+        fs::write(&part, "left by one that was killed").unwrap();
+        let mut mine = begin(&part).unwrap().unwrap();
+        mine.write_all(b"mine").unwrap();
+        assert!(begin(&part).unwrap().is_none(), "somebody writes it");
+        assert_eq!(fs::read_to_string(&part).unwrap(), "mine");
+        drop(mine);
+        assert!(begin(&part).unwrap().is_some());
+        assert_eq!(fs::read_to_string(&part).unwrap(), "");
+        // What somebody has put there is not followed.
+        let precious = folder.path().join("precious");
+        fs::write(&precious, "precious").unwrap();
+        fs::remove_file(&part).unwrap();
+        std::os::unix::fs::symlink(&precious, &part).unwrap();
+        assert!(begin(&part).is_err());
+        assert_eq!(fs::read_to_string(&precious).unwrap(), "precious");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
     }
 }

@@ -41,6 +41,10 @@ pub struct Into {
     /// Everything belongs to the role that restores: for a PostgreSQL server without the roles of the old one.
     #[arg(long)]
     no_owner: bool,
+    /// Restore over so many connections at once (1 to 64): dumps of PostgreSQL in the custom format, which then lie in a file
+    /// on the node's disk meanwhile.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=64))]
+    jobs: Option<u32>,
     /// Ask the restored database this: one statement that reads.
     #[arg(long, value_name = "SQL")]
     check: Option<String>,
@@ -86,6 +90,7 @@ impl Into {
             .with(&["identity"], self.identity_file.as_deref().map(secret::read_identity).transpose()?)
             .with(&["on_conflict"], Some(self.on_conflict))
             .with(&["no_owner"], Some(self.no_owner))
+            .with(&["parallel_jobs"], self.jobs)
             .with(&["check", "query"], self.check)
             .with(&["check", "expected"], self.expect)
             .with(&["dry_run"], Some(self.dry_run))

@@ -106,6 +106,7 @@ const DATABASE_PREVIEW: &[Column] = &[
     ("tables there", "/standing/tables", Plain),
     ("connected there", "/standing/clients", Plain),
     ("would be kept as", "/kept_as", Plain),
+    ("file on the node", "/file_bytes", Bytes),
     ("how", "/note", Plain),
     ("would be refused", "/refusal", Plain),
 ];

@@ -13,8 +13,8 @@ mod tests;
 pub use decide::{DEFAULT_DEADLINE_S, Refusal, Report, seconds_between};
 pub use result::{Cluster, Completeness, FINDINGS_KEPT, JobResult, Outcome};
 pub use spec::{
-    BackupSpec, Conflict, CopySpec, DatabaseTarget, DownloadForm, DownloadSpec, JobSpec, Requested,
-    RestoreClusterSpec, RestoreDatabaseSpec, RestoreDumpSpec, RestoreSpec, RestoreTarget, Trigger,
+    BackupSpec, Conflict, CopySpec, DatabaseTarget, DownloadForm, DownloadSpec, JobSpec, PARALLEL_JOBS,
+    Requested, RestoreClusterSpec, RestoreDatabaseSpec, RestoreDumpSpec, RestoreSpec, RestoreTarget, Trigger,
 };
 
 use crate::{Event, Failure, NodeId};

@@ -127,6 +127,13 @@ pub struct DatabasePreview {
     /// Why the restore would be refused or fail, as far as that can be seen.
     #[serde(default)]
     pub refusal: Option<String>,
+    /// Bytes of the file with the dump that would lie on the node's disk meanwhile, when there would be one and they are
+    /// known before it is written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file_bytes: Option<u64>,
+    /// What is free on that disk.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file_free_bytes: Option<u64>,
     /// What else is to be known of how it would be done.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,

@@ -36,9 +36,27 @@ impl Docker {
 
     async fn try_start() -> Result<Self> {
         ensure!(rustix::process::geteuid().is_root(), "this is not root");
-        let daemon = find("dockerd").first().cloned().context("there is no dockerd (package docker.io)")?;
         let folder = tempfile::Builder::new().prefix("dk").tempdir()?;
-        let at = |name: &str| folder.path().join(name).display().to_string();
+        let mut docker = Self { folder, program: PathBuf::new(), daemon: None };
+        docker.run_daemon().await?;
+        // It may answer, and not be allowed to run anything.
+        docker.image("probe:1", &[Path::new("/usr/bin/true")])?;
+        let probe =
+            ["run", "--rm", "--network=host", "--cap-drop=ALL", "--read-only", "probe:1", "/usr/bin/true"];
+        docker.run(&probe).with_context(|| docker.last_words())?;
+        docker.run(&["image", "rm", "probe:1"])?;
+        Ok(docker)
+    }
+
+    fn last_words(&self) -> String {
+        let log = std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default();
+        log.lines().last().unwrap_or("it said nothing").to_owned()
+    }
+
+    /// Starts the engine, also once more after [`Self::halt`], with the images that it had.
+    pub async fn run_daemon(&mut self) -> Result<()> {
+        let daemon = find("dockerd").first().cloned().context("there is no dockerd (package docker.io)")?;
+        let at = |name: &str| self.folder.path().join(name).display().to_string();
         let mut command = Command::new("setpriv");
         command
             // Told to end, it takes along what runs in it; killed, it does not.
@@ -53,30 +71,21 @@ impl Docker {
             .stdout(Stdio::null())
             .stderr(std::fs::File::create(at("log"))?);
         let daemon = lasting::run(move || command.spawn())??;
-        let mut docker = Self { folder, program: PathBuf::new(), daemon: Some(daemon) };
+        self.daemon = Some(daemon);
         let programs = find("docker");
         let up = wait_until("Docker's engine to answer", UP_WITHIN, async || {
-            if let Some(Ok(Some(ended))) = docker.daemon.as_mut().map(Child::try_wait) {
+            if let Some(Ok(Some(ended))) = self.daemon.as_mut().map(Child::try_wait) {
                 return Some(Err(anyhow::anyhow!("it ended with {ended}")));
             }
             // Some are too new for the engine.
             let answers = |program: &&PathBuf| {
-                docker.command(program).arg("version").output().is_ok_and(|done| done.status.success())
+                self.command(program).arg("version").output().is_ok_and(|done| done.status.success())
             };
             programs.iter().find(answers).cloned().map(Ok)
         });
-        let last_words = |docker: &Self| {
-            let log = std::fs::read_to_string(docker.folder.path().join("log")).unwrap_or_default();
-            log.lines().last().unwrap_or("it said nothing").to_owned()
-        };
-        docker.program = up.await.and_then(|up| up).with_context(|| last_words(&docker))?;
-        // It may answer, and not be allowed to run anything.
-        docker.image("probe:1", &[Path::new("/usr/bin/true")])?;
-        let probe =
-            ["run", "--rm", "--network=host", "--cap-drop=ALL", "--read-only", "probe:1", "/usr/bin/true"];
-        docker.run(&probe).with_context(|| last_words(&docker))?;
-        docker.run(&["image", "rm", "probe:1"])?;
-        Ok(docker)
+        let up = up.await.and_then(|up| up);
+        self.program = up.with_context(|| self.last_words())?;
+        Ok(())
     }
 
     /// Where it listens, as `DOCKER_HOST` says it.
@@ -145,7 +154,8 @@ impl Docker {
         command
     }
 
-    fn end(&mut self) {
+    /// Ends the engine in order, as its administrator does, with all that runs in it.
+    pub fn halt(&mut self) {
         if let Some(mut daemon) = self.daemon.take() {
             let pid = Pid::from_child(&daemon);
             let (tell, told) = std::sync::mpsc::channel();
@@ -158,6 +168,10 @@ impl Docker {
                 let _ = told.recv();
             }
         }
+    }
+
+    fn end(&mut self) {
+        self.halt();
         // What it has mounted and could not unmount would keep the folder from being removed.
         let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap_or_default();
         let below = self.folder.path().display().to_string();

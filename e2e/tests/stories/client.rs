@@ -159,6 +159,8 @@ async fn exit_codes_are_what_the_help_says() -> Result<()> {
     assert_eq!(refused, 4);
     assert!(said.contains("schedule.cron"), "{said}");
     assert_eq!(code(&["no-such-command"])?.0, 2);
+    let halves = ["archives", "restore-database", "00000000-0000-0000-0000-000000000000", "--db-port", "1"];
+    assert_eq!(code(&halves)?.0, 2, "a port without its host");
     assert_eq!(code(&["archives", "delete", "00000000-0000-0000-0000-000000000000"])?.0, 4, "without --yes");
     assert_eq!(code(&["plans", "list", "--url", "http://127.0.0.1:9"])?.0, 6);
     let wrong = strongroom()?

@@ -81,7 +81,10 @@ async fn a_database_that_was_spoilt_comes_back_under_its_name_and_the_spoilt_one
     assert_eq!(server.sql("shop", "select count(*), max(what) from orders")?, "5000|order 999");
     let kept = server.sql("postgres", "select datname from pg_database where datname like 'shop_before%'")?;
     assert_eq!(server.sql(&kept, "select count(*) from orders")?, "0");
-    run(&["archives", "restore-database", archive, "shop", "--as", "copy", "--no-owner", "--wait"])?;
+    let copy = ["archives", "restore-database", archive, "shop", "--as", "copy", "--no-owner", "--jobs", "3"];
+    let told = run(&[&copy[..], &["--dry-run"]].concat())?;
+    assert!(told.contains("file on the node"), "{told}");
+    run(&[&copy[..], &["--wait"]].concat())?;
     assert_eq!(server.sql("copy", "select count(*) from orders")?, "5000");
 
     // A dump that somebody else has made, in a file of a name that says nothing.
@@ -141,6 +144,7 @@ async fn a_mysql_database_that_was_spoilt_is_replaced_by_what_was_backed_up() ->
         let slip = format!("archives restore-database {archive} shop --wait{slip}");
         let (code, _, err) = single.client(&slip.split(' ').collect::<Vec<_>>())?;
         assert!(code != 0 && server.sql("shop", "select count(*) from orders")? == "0", "{err}");
+        assert_eq!(err.contains("on_conflict (--on-conflict): "), slip.contains("keep_both"), "{err}");
     }
     run(&format!("archives restore-database {archive} shop --on-conflict overwrite --wait"))?;
     assert_eq!(server.sql("shop", "select count(*), max(what) from orders")?, "5000\torder 999");

@@ -4,7 +4,7 @@ use crate::body;
 use crate::problem::Problem;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
-use strongroom_domain::job::{Conflict, DatabaseTarget};
+use strongroom_domain::job::{Conflict, DatabaseTarget, PARALLEL_JOBS};
 use strongroom_domain::source::{Application, Source, mongodb, mysql, postgresql};
 use strongroom_domain::{FieldError, SecretRef};
 
@@ -174,4 +174,28 @@ pub fn check_conflict(problems: &mut Vec<FieldError>, system: &str, on_conflict:
         );
         problems.push(FieldError::new("on_conflict", message));
     }
+}
+
+/// Over how many connections a database is restored when nothing is said.
+pub fn one() -> u32 {
+    1
+}
+
+/// What cannot be restored over several connections.
+pub fn check_jobs(problems: &mut Vec<FieldError>, system: &str, is_plain: bool, jobs: u32) {
+    let message = match system {
+        _ if !PARALLEL_JOBS.contains(&jobs) => {
+            format!("must be {} to {}", PARALLEL_JOBS.start(), PARALLEL_JOBS.end())
+        }
+        _ if jobs == 1 => return,
+        "mysql" => "must be 1 or absent: a dump of MySQL is SQL, which one client reads from its beginning to its end".to_owned(),
+        "mongodb" => {
+            "must be 1 or absent: an archive of mongodump is one stream, which is read from its beginning to its end".to_owned()
+        }
+        _ if is_plain => {
+            "must be 1 or absent: this dump is SQL, which psql reads from its beginning to its end; only those in the custom format are restored over several connections".to_owned()
+        }
+        _ => return,
+    };
+    problems.push(FieldError::new("parallel_jobs", message));
 }

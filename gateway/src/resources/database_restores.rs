@@ -1,7 +1,7 @@
 //! `POST /archives/{id}/restore-database`: a dump, back into a database server.
 
 use super::archives::{find_whole, target_of};
-use super::database_connection::{Connection, check_conflict, check_name};
+use super::database_connection::{Connection, check_conflict, check_jobs, check_name, one};
 use super::definition::existing;
 use super::plans::Plans;
 use super::repositories::reach_to_read;
@@ -33,6 +33,9 @@ struct Wanted {
     on_conflict: Conflict,
     #[serde(default)]
     no_owner: bool,
+    /// Over how many connections at once.
+    #[serde(default = "one")]
+    parallel_jobs: u32,
     /// What the restored database is asked.
     #[serde(default)]
     check: Option<CheckQuery>,
@@ -74,6 +77,7 @@ pub async fn restore(app: &App, request: &Request, id: &str) -> Result<Good, Pro
                 &wanted.check,
                 wanted.dry_run,
             )
+            && there.parallel_jobs == wanted.parallel_jobs
             && *from_there == from
             && connection.as_ref().is_none_or(|wanted| place.is_where(wanted))
     };
@@ -105,6 +109,7 @@ pub async fn restore(app: &App, request: &Request, id: &str) -> Result<Good, Pro
         into: connection.target(database, from),
         on_conflict: wanted.on_conflict,
         no_owner: wanted.no_owner,
+        parallel_jobs: wanted.parallel_jobs,
         check: wanted.check,
         dry_run: wanted.dry_run,
     });
@@ -138,6 +143,7 @@ fn check(
             problems.push(FieldError::new("no_owner", message));
         }
     }
+    check_jobs(&mut problems, system, part.format.as_deref() == Some("plain"), wanted.parallel_jobs);
     if let Some(problem) = wanted.check.as_ref().and_then(CheckQuery::problem) {
         problems.push(FieldError::new("check.query", problem));
     }

@@ -1,7 +1,7 @@
 //! `POST /servers/{id}/restore-dump`: a dump in a file on a node, of whatever origin, into a database server.
 
 use super::archives::is_inside;
-use super::database_connection::{Connection, check_conflict, check_name};
+use super::database_connection::{Connection, check_conflict, check_jobs, check_name, one};
 use super::definition::existing;
 use super::servers::Servers;
 use crate::app::App;
@@ -38,6 +38,8 @@ struct Wanted {
     on_conflict: Conflict,
     #[serde(default)]
     no_owner: bool,
+    #[serde(default = "one")]
+    parallel_jobs: u32,
     #[serde(default)]
     check: Option<CheckQuery>,
     #[serde(default)]
@@ -85,6 +87,7 @@ pub async fn restore(app: &App, request: &Request, id: &str) -> Result<Good, Pro
                 &wanted.check,
                 wanted.dry_run,
             )
+            && there.parallel_jobs == wanted.parallel_jobs
             && place.is_where(&connection)
     };
     if let Some(answer) = work::asked_before(app, request, same).await? {
@@ -114,6 +117,7 @@ pub async fn restore(app: &App, request: &Request, id: &str) -> Result<Good, Pro
         into: connection.target(wanted.name, String::new()),
         on_conflict: wanted.on_conflict,
         no_owner: wanted.no_owner,
+        parallel_jobs: wanted.parallel_jobs,
         check: wanted.check,
         dry_run: wanted.dry_run,
     });
@@ -142,6 +146,7 @@ fn check(wanted: &Wanted, roots: &[String], connection: &Connection) -> Result<(
     if wanted.system == System::Mysql && wanted.no_owner {
         problems.push(FieldError::new("no_owner", "must be absent: databases of MySQL have no owner"));
     }
+    check_jobs(&mut problems, system, false, wanted.parallel_jobs);
     if let Some(problem) = wanted.check.as_ref().and_then(CheckQuery::problem) {
         problems.push(FieldError::new("check.query", problem));
     }

@@ -205,6 +205,10 @@ async fn a_database_goes_back_to_where_it_came_from_or_where_it_is_told() {
     let (spec, ..) = asked(&stage, &id, json!({ "database": "shop", "check": check })).await;
     assert_eq!((serde_json::to_value(spec.check).unwrap(), spec.dry_run), (check, false));
     assert!(asked(&stage, &id, json!({ "database": "shop", "dry_run": true })).await.0.dry_run);
+    assert_eq!(
+        asked(&stage, &id, json!({ "database": "shop", "parallel_jobs": 4 })).await.0.parallel_jobs,
+        4
+    );
 
     let refused = async |body: Value| {
         let answer = stage.client.post(&format!("/archives/{id}/restore-database"), body).await;
@@ -238,6 +242,8 @@ async fn what_a_dump_cannot_do_is_said_before_it_is_tried() {
     change(&|dump| dump.artefacts[0].format = Some("plain".into()));
     let refused = stage.client.post(&path, json!({ "no_owner": true })).await.problem(422, "invalid");
     assert_eq!(refused.fields(), ["no_owner"]);
+    let refused = stage.client.post(&path, json!({ "parallel_jobs": 4 })).await.problem(422, "invalid");
+    assert_eq!(refused.fields(), ["parallel_jobs"]);
     change(&|dump| dump.source = "sqlite".into());
     let refused = stage.client.post(&path, json!({})).await.problem(409, "no_databases");
     assert!(refused.text.contains("/restore"), "{}", refused.text);

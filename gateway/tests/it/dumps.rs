@@ -42,23 +42,29 @@ async fn a_dump_is_read_only_where_the_server_allows_it() {
     let secrets = json!({
         "password": "p", "identity": "AGE-SECRET-KEY-1", "member": "a/b.sql", "connection": { "host": "db" },
         "check": { "query": "select 1" }, "on_conflict": "overwrite", "no_owner": true,
+        "parallel_jobs": 64,
     });
     let spec = asked(&stage, body(secrets)).await;
     assert_eq!((spec.path.as_str(), spec.member.as_deref()), ("/srv/dumps/x.sql", Some("a/b.sql")));
     assert_eq!(spec.allowed_roots, ["/srv/dumps", "/mnt/old/"]);
     assert_eq!((spec.on_conflict, spec.no_owner, spec.dry_run), (Conflict::Overwrite, true, false));
+    assert_eq!(spec.parallel_jobs, 64);
     let identity = stage.secret(spec.identity.as_ref().unwrap(), &stage.node_key).await;
     assert_eq!(identity, "AGE-SECRET-KEY-1");
     let DatabaseTarget::Postgresql { connection, database } = &spec.into else { panic!("{spec:?}") };
     assert_eq!((connection.host.as_deref(), database.as_str()), (Some("db"), "shop"));
     assert_eq!(stage.secret(connection.password.as_ref().unwrap(), &stage.node_key).await, "p");
-    assert!(asked(&stage, body(json!({ "dry_run": true }))).await.dry_run);
+    let spec = asked(&stage, body(json!({ "dry_run": true }))).await;
+    assert_eq!((spec.dry_run, spec.parallel_jobs), (true, 1));
 
     for (changes, field) in [
         (json!({ "as": "template1" }), "as"),
         (json!({ "system": "sqlite" }), "system"),
         (json!({ "system": "mysql", "on_conflict": "keep_both" }), "on_conflict"),
         (json!({ "system": "mysql", "no_owner": true }), "no_owner"),
+        (json!({ "system": "mysql", "parallel_jobs": 2 }), "parallel_jobs"),
+        (json!({ "parallel_jobs": 0 }), "parallel_jobs"),
+        (json!({ "parallel_jobs": 65 }), "parallel_jobs"),
         (json!({ "connection": { "port": 0 } }), "connection.port"),
         (json!({ "connection": { "hots": "x" } }), "connection.hots"),
         (json!({ "connection": { "password": "x" } }), "connection.password"),

@@ -43,6 +43,7 @@ async fn what_mongodb_cannot_do_is_refused_before_a_node_is_asked() {
     for (body, field) in [
         (json!({ "on_conflict": "keep_both" }), "on_conflict"),
         (json!({ "no_owner": true }), "no_owner"),
+        (json!({ "parallel_jobs": 2 }), "parallel_jobs"),
         (json!({ "as": "admin" }), "as"),
         (json!({ "as": "a.b" }), "as"),
         (json!({ "check": { "query": "select 1" } }), "check"),

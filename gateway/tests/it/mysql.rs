@@ -65,6 +65,7 @@ async fn what_mysql_cannot_do_is_refused_before_a_node_is_asked() {
     for (body, field) in [
         (json!({ "on_conflict": "keep_both" }), "on_conflict"),
         (json!({ "no_owner": true }), "no_owner"),
+        (json!({ "parallel_jobs": 2 }), "parallel_jobs"),
         (json!({ "as": "mysql" }), "as"),
         (json!({ "as": "x".repeat(65) }), "as"),
         (json!({ "connection": { "os_user": "x" } }), "connection.os_user"),

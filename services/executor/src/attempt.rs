@@ -4,6 +4,7 @@
 //! attempt asks whether it still stands; when another one has taken over, it kills its child and says nothing.
 
 use crate::cache;
+use crate::container::{BACK_WITHIN, Lost};
 use crate::control::{Control, NoOutcome, Stop, Stopper, pair};
 use crate::core::progress::Meter;
 use crate::found;
@@ -26,6 +27,8 @@ const IN_PROGRESS_EVERY: Duration = Duration::from_secs(15);
 const TEST_WITHIN: Duration = Duration::from_secs(180);
 /// How long it may take to say what a restore would do.
 const PREVIEW_WITHIN: Duration = Duration::from_secs(1800);
+/// At which attempt it is given up to wait for Docker's engine.
+const ATTEMPTS_WITHOUT_ENGINE: u32 = 5;
 /// How often progress is told.
 const PROGRESS_EVERY: Duration = Duration::from_millis(500);
 
@@ -145,9 +148,19 @@ async fn conclude(
                 meter: meter.clone(),
                 aside: Mutex::default(),
             };
+            let until = bench.control.clone();
             let done = jobs::run(&bench, &item.spec).await;
             worker.containers.gone(item.job).await;
-            done
+            let lost = worker.containers.lost(item.job);
+            match (done, lost) {
+                (Err(NoOutcome::Failed(failure)), Some(lost)) => {
+                    match without_engine(worker, item, until, failure, lost).await {
+                        Ok(reason) => return Some(Report::Interrupted { reason }),
+                        Err(why) => Err(why),
+                    }
+                }
+                (done, _) => done,
+            }
         }
         Err(failure) => Err(failure.into()),
     };
@@ -169,6 +182,38 @@ async fn conclude(
             Report::Failed { failure: Failure::new(FailureCode::TimedOut, message) }
         }
     })
+}
+
+/// A job that failed because Docker's engine was away: it is done again when that is back. Why it is interrupted, or why not.
+async fn without_engine(
+    worker: &Worker,
+    item: &WorkItem,
+    control: Control,
+    failure: Failure,
+    lost: Lost,
+) -> Result<String, NoOutcome> {
+    let (words, code) = match lost {
+        Lost::InTheMiddle => ("Docker's engine went away in the middle", FailureCode::ContainerFailed),
+        // What has failed otherwise has not failed for that.
+        Lost::BeforeIt if failure.code != FailureCode::ToolMissing => return Err(failure.into()),
+        Lost::BeforeIt => ("Docker's engine is away", FailureCode::ToolMissing),
+    };
+    let told = |more: &str| {
+        let message = format!("{words}{more}: {}", failure.message);
+        NoOutcome::Failed(Failure::new(code, message).with_log(failure.log_tail.clone()))
+    };
+    // Somebody waits for the answer of a test.
+    if item.spec.is_test() || item.spec.is_preview() {
+        return Err(told(""));
+    }
+    if item.attempt >= ATTEMPTS_WITHOUT_ENGINE {
+        return Err(told(&format!(" once more, at attempt {}", item.attempt)));
+    }
+    tracing::warn!(words, problem = failure.message, "it is tried again when the engine answers");
+    if control.unless_stopped(worker.containers.back(item.job)).await? {
+        return Ok(format!("{words}; it answers again"));
+    }
+    Err(told(&format!(" and did not answer within {} s", BACK_WITHIN.as_secs())))
 }
 
 /// The passphrase that opens the repository, out of what came with the work.

@@ -6,6 +6,7 @@
 use crate::container::{Container, Inside};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 use std::ffi::OsString;
+use std::fs::File;
 use std::io::Write;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -45,6 +46,8 @@ pub enum Input {
     Words(Vec<u8>),
     /// What is written to [`Running::stdin`].
     Stream,
+    /// A file, which it may open once more as `/proc/self/fd/0`: one that has no name, or that it could not reach by it.
+    File(Arc<File>),
 }
 
 /// A system user.
@@ -204,7 +207,11 @@ fn spawn(plan: Plan) -> std::io::Result<Child> {
         .args(&plan.arguments)
         .env_clear()
         .envs(plan.environment.iter().map(|(name, value)| (name, value)))
-        .stdin(if matches!(plan.input, Input::Nothing) { Stdio::null() } else { Stdio::piped() })
+        .stdin(match &plan.input {
+            Input::Nothing => Stdio::null(),
+            Input::Words(_) | Input::Stream => Stdio::piped(),
+            Input::File(file) => file.try_clone()?.into(),
+        })
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .process_group(0);

@@ -1,7 +1,9 @@
 //! PostgreSQL servers that run on this node.
 
-use crate::core::clusters::{PREFIX, SUFFIX, read};
+use crate::control::NoOutcome;
+use crate::core::clusters::{PREFIX, SUFFIX, read, told};
 use std::path::{Path, PathBuf};
+use strongroom_domain::FailureCode;
 use strongroom_domain::probe::Cluster;
 
 /// Where servers have their sockets: that of most distributions, and PostgreSQL's own.
@@ -14,6 +16,28 @@ pub async fn running(folder: Option<&str>) -> Vec<Cluster> {
     let folders: Vec<PathBuf> = folder.into_iter().chain(FOLDERS).map(PathBuf::from).collect();
     // A list for people: where it cannot be made, they do without.
     tokio::task::spawn_blocking(move || look(&folders)).await.unwrap_or_default()
+}
+
+/// Those on the node, when a connection leads to one of them by its socket.
+pub async fn of_node(host: Option<&str>) -> Vec<Cluster> {
+    match host {
+        None => running(None).await,
+        Some(folder) if folder.starts_with('/') => running(Some(folder)).await,
+        Some(_) => Vec::new(),
+    }
+}
+
+/// Who has mistaken the port or the socket learns which there are.
+pub fn with_those(why: NoOutcome, clusters: &[Cluster]) -> NoOutcome {
+    match why {
+        NoOutcome::Failed(mut failure)
+            if failure.code == FailureCode::ServerUnreachable && !clusters.is_empty() =>
+        {
+            failure.message = format!("{}; on this node run: {}", failure.message, told(clusters));
+            NoOutcome::Failed(failure)
+        }
+        other => other,
+    }
 }
 
 fn look(folders: &[PathBuf]) -> Vec<Cluster> {

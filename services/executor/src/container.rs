@@ -5,7 +5,7 @@
 
 mod running;
 
-pub use running::{Container, Inside, Live};
+pub use running::{Container, Inside, Live, Lost};
 
 use crate::child::{Input, Plan};
 use crate::control::{Control, NoOutcome, never};
@@ -14,7 +14,7 @@ use crate::jobs::Bench;
 use crate::program::{self, Said};
 use crate::state::State;
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use strongroom_domain::{Failure, FailureCode, JobId, NodeId};
@@ -30,6 +30,14 @@ const FRESH: Duration = Duration::from_secs(10);
 const ANSWERS_WITHIN: Duration = Duration::from_secs(20);
 /// How long it may take until the containers of a job that has ended are gone.
 const GONE_WITHIN: Duration = Duration::from_secs(30);
+/// How long an engine that went away may take to come back.
+pub const BACK_WITHIN: Duration = Duration::from_secs(120);
+/// How often it is looked whether it did.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How long after the machine has come up the engine may still be coming, in seconds.
+const BOOTED_WITHIN_S: u64 = 600;
+/// The label that names the job.
+const JOB: &str = "strongroom.job";
 /// How it is to answer.
 const JSON: &str = "--format={{json .}}";
 /// The same for a list of images.
@@ -73,6 +81,18 @@ impl Default for ContainerSettings {
     }
 }
 
+impl ContainerSettings {
+    /// The engine, when it is another one than programs of Docker ask by themselves.
+    pub fn named_host(&self) -> Option<&str> {
+        Some(self.host.as_str()).filter(|host| !host.is_empty() && *host != ENGINE)
+    }
+
+    /// Its socket, when it listens on one of this machine.
+    pub fn socket(&self) -> Option<&Path> {
+        container::socket(&self.host).ok()
+    }
+}
+
 /// An engine that answers.
 #[derive(Debug, Clone)]
 pub struct Engine {
@@ -81,6 +101,11 @@ pub struct Engine {
 }
 
 impl Engine {
+    /// Where it listens.
+    fn socket(&self) -> Option<&Path> {
+        container::socket(&self.host).ok()
+    }
+
     /// The arguments of `docker` before those that say what is to be done.
     fn arguments(&self, words: impl IntoIterator<Item = String>) -> Vec<String> {
         [NO_SETTINGS.to_owned(), format!("--host={}", self.host)].into_iter().chain(words).collect()
@@ -125,6 +150,8 @@ pub struct Containers {
 #[derive(Default)]
 struct Known {
     looked: Option<(Instant, Result<Engine, String>)>,
+    /// Whether it has answered in this life of the executor.
+    has_answered: bool,
     /// Whether what an earlier life has left is gone.
     cleared: bool,
 }
@@ -157,6 +184,44 @@ impl Containers {
         let _ = tokio::time::timeout(GONE_WITHIN, self.live.gone(job)).await;
     }
 
+    /// The engine that programs of plans are to ask, when it is not the usual one.
+    pub fn named_host(&self) -> Option<&str> {
+        self.settings.named_host()
+    }
+
+    /// Whether the engine was away when a job needed it, which is forgotten.
+    pub fn lost(&self, job: JobId) -> Option<Lost> {
+        self.live.lost(job)
+    }
+
+    /// Waits until it answers again, and removes what it may have left of a job; says whether it does.
+    pub async fn back(&self, job: JobId) -> bool {
+        let answers = async {
+            loop {
+                // What was known of it is not so any more.
+                self.known.lock().await.looked = None;
+                match self.engine().await {
+                    Ok(engine) => return engine,
+                    Err(_) => tokio::time::sleep(LOOK_EVERY).await,
+                }
+            }
+        };
+        match tokio::time::timeout(BACK_WITHIN, answers).await {
+            Ok(engine) => {
+                self.remove_left(&engine, &format!("{JOB}={job}")).await;
+                true
+            }
+            Err(_) => false,
+        }
+    }
+
+    /// Whether it may be expected to answer soon: it did before, or the machine has just come up.
+    async fn is_expected(&self) -> bool {
+        let uptime = || std::fs::read_to_string("/proc/uptime").ok()?.split('.').next()?.parse::<u64>().ok();
+        let has_booted = || uptime().is_some_and(|seconds| seconds < BOOTED_WITHIN_S);
+        self.known.lock().await.has_answered || (!program::find("docker", &[]).is_empty() && has_booted())
+    }
+
     /// Whether programs of the node count.
     pub fn node_counts(&self) -> bool {
         self.settings.when != When::Always
@@ -173,14 +238,19 @@ impl Containers {
         if self.settings.when == When::Never {
             return Ok(Vec::new());
         }
-        let Ok(engine) = self.engine().await else { return Ok(Vec::new()) };
+        let Ok(engine) = self.engine().await else {
+            if self.is_expected().await {
+                self.live.lose(bench.job, Lost::BeforeIt);
+            }
+            return Ok(Vec::new());
+        };
         let (mut found, mut trouble) = (Vec::new(), None);
-        for image in self.images(&engine, sought, &control).await? {
+        for image in self.images(bench, &engine, sought, &control).await? {
             for &name in sought.names {
                 let labels = vec![
                     self.executor.clone(),
                     format!("strongroom.node={}", self.node),
-                    format!("strongroom.job={}", bench.job),
+                    format!("{JOB}={}", bench.job),
                     format!("strongroom.epoch={}", bench.epoch),
                 ];
                 let inside = Inside::new(engine.clone(), image.clone(), labels, bench.job, self.live.clone());
@@ -266,6 +336,7 @@ impl Containers {
     /// The images that may have a program, as they are now.
     async fn images(
         &self,
+        bench: &Bench<'_>,
         engine: &Engine,
         sought: &Sought<'_>,
         control: &Control,
@@ -273,6 +344,7 @@ impl Containers {
         let mut names = self.settings.images.clone();
         if names.is_empty() {
             let listed = self.ask(engine, &["image", "ls", LISTED], control).await?.ok_or_else(|| {
+                self.live.lose(bench.job, Lost::InTheMiddle);
                 let message = format!("Docker's engine at {} does not say which images it has", engine.host);
                 Failure::new(FailureCode::ContainerFailed, message)
             })?;
@@ -319,10 +391,11 @@ impl Containers {
             return engine.clone();
         }
         let engine = self.look().await;
-        if let Ok(engine) = &engine
-            && !known.cleared
-        {
-            known.cleared = self.remove_left(engine).await;
+        if let Ok(engine) = &engine {
+            known.has_answered = true;
+            if !known.cleared {
+                known.cleared = self.remove_left(engine, &self.executor).await;
+            }
         }
         known.looked = Some((Instant::now(), engine.clone()));
         engine
@@ -352,9 +425,10 @@ impl Containers {
     }
 
     /// Removes what an earlier life has left; says whether nothing is left.
-    async fn remove_left(&self, engine: &Engine) -> bool {
-        let filter = format!("--filter=label={}", self.executor);
-        let left = match self.say(engine, &["ps", "--all", "--quiet", "--no-trunc", &filter]).await {
+    async fn remove_left(&self, engine: &Engine, label: &str) -> bool {
+        let ours = format!("--filter=label={}", self.executor);
+        let filter = format!("--filter=label={label}");
+        let left = match self.say(engine, &["ps", "--all", "--quiet", "--no-trunc", &ours, &filter]).await {
             Ok(said) if said.status.success() => said.stdout,
             _ => return false,
         };

@@ -115,6 +115,11 @@ impl Foreign {
         Err(damaged(&format!("{} is not what it was a moment ago", self.shown)).into())
     }
 
+    /// The file itself, when it is nothing but the dump.
+    pub fn bare(&self) -> Option<&File> {
+        (self.dump.wrappers.is_empty() && self.dump.members.is_empty()).then_some(&self.file)
+    }
+
     /// What came of reading it, when all of it was read and was whole.
     pub fn ended(&self) -> Option<Ended> {
         self.ended.lock().unwrap_or_else(PoisonError::into_inner).clone()

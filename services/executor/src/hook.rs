@@ -31,6 +31,8 @@ pub struct Environment {
     pub job: String,
     /// Of which server.
     pub server: String,
+    /// Docker's engine, when its administrator has named one: what a program stops and starts is to be found there.
+    pub docker_host: Option<String>,
 }
 
 impl Environment {
@@ -44,7 +46,9 @@ impl Environment {
             ("STRONGROOM_PHASE", phase),
         ];
         let outcome = outcome.map(|outcome| ("STRONGROOM_OUTCOME", outcome));
-        kept.chain(ours.into_iter().chain(outcome).map(|(name, value)| (name, value.into()))).collect()
+        let engine = self.docker_host.as_deref().map(|host| ("DOCKER_HOST", host));
+        kept.chain(ours.into_iter().chain(outcome).chain(engine).map(|(name, value)| (name, value.into())))
+            .collect()
     }
 }
 
@@ -254,7 +258,8 @@ mod tests {
         let command: Vec<String> =
             [program].into_iter().chain(arguments.iter().map(|a| (*a).to_owned())).collect();
         let hook = Hook { command: &command, within, phase: "after", outcome: Some("failed") };
-        let environment = Environment { plan: "p".into(), job: "j".into(), server: "s".into() };
+        let environment =
+            Environment { plan: "p".into(), job: "j".into(), server: "s".into(), docker_host: None };
         let (_stopper, control) = pair();
         run(&hook, &environment, folder.path(), control).await.unwrap_or_else(|_| std::process::abort())
     }

@@ -90,9 +90,13 @@ pub struct Finished {
 
 /// Does the work.
 pub async fn run(bench: &Bench<'_>, spec: &JobSpec) -> Result<Finished, NoOutcome> {
-    match spec {
+    let done = match spec {
         JobSpec::Backup(backup) => Box::pin(hooks::around(bench, backup, work(bench, spec))).await,
         _ => work(bench, spec).await,
+    };
+    match done {
+        Err(why) => Err(Box::pin(restore_database::leftover::told(bench, spec, why)).await),
+        done => done,
     }
 }
 

@@ -94,7 +94,8 @@ impl Config {
 
 /// Runs until shutdown. What an earlier life has left is ended before any work is taken.
 pub async fn run(config: Config, bus: NodeBus, shutdown: Shutdown) -> anyhow::Result<()> {
-    let state = state::State::open(&config.state_dir).context("the executor's state folder")?;
+    let mut state = state::State::open(&config.state_dir).context("the executor's state folder")?;
+    state.stopped = state.stopped.with_docker(config.containers.named_host());
     let containers = container::Containers::new(config.containers.clone(), config.node.clone(), &state);
     // Before the hands that feed them: the end of what is fed is not the end of what was to be.
     containers.clear().await;

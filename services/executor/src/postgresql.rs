@@ -2,6 +2,7 @@
 
 use crate::census::Counting;
 use crate::child::{Input, Plan, User};
+use crate::clusters as running;
 use crate::container::Sought;
 use crate::control::{self, Control, NoOutcome};
 use crate::core::census::System;
@@ -103,6 +104,18 @@ impl<'a> Client<'a> {
             return Err(Failure::new(FailureCode::ToolMissing, message).into());
         }
         Ok(survey)
+    }
+
+    /// The same; of a server of this node that does not answer, with those that run there.
+    pub async fn survey_of_node(&self) -> Result<Survey, NoOutcome> {
+        let surveyed = self.survey().await;
+        match surveyed {
+            Err(NoOutcome::Failed(failure)) if failure.code == FailureCode::ServerUnreachable => {
+                let there = running::of_node(self.connection.host.as_deref()).await;
+                Err(running::with_those(failure.into(), &there))
+            }
+            other => other,
+        }
     }
 
     /// What a database answers to SQL, without the last line break.

@@ -42,6 +42,8 @@ pub struct Notes {
     folder: PathBuf,
     held: Mutex<Vec<Held>>,
     freed: Notify,
+    /// Docker's engine, when its administrator has named one.
+    docker_host: Option<String>,
 }
 
 struct Held {
@@ -60,7 +62,12 @@ pub struct Holding<'a> {
 impl Notes {
     /// Those in this folder.
     pub fn new(folder: PathBuf) -> Self {
-        Self { folder, held: Mutex::default(), freed: Notify::new() }
+        Self { folder, held: Mutex::default(), freed: Notify::new(), docker_host: None }
+    }
+
+    /// The same, whose start commands find this engine of Docker, as the stop commands did.
+    pub fn with_docker(self, host: Option<&str>) -> Self {
+        Self { docker_host: host.map(str::to_owned), ..self }
     }
 
     fn held(&self) -> MutexGuard<'_, Vec<Held>> {
@@ -181,7 +188,8 @@ impl Holding<'_> {
     /// noted.
     pub async fn start(&mut self, children: &Path, tries: u32, log: &mut Tail) -> Vec<String> {
         let Note { plan, job, server, .. } = self.note.clone();
-        let environment = Environment { plan, job, server };
+        let docker_host = self.notes.docker_host.clone();
+        let environment = Environment { plan, job, server, docker_host };
         let (mut problems, mut left) = (Vec::new(), Vec::new());
         while let Some(one) = self.note.stopped.pop() {
             if let Some(problem) = start(&one, &environment, children, tries, log).await {

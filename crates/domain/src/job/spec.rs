@@ -5,8 +5,8 @@ mod restores;
 
 pub use download::{DownloadForm, DownloadSpec};
 pub use restores::{
-    Conflict, DatabaseTarget, RestoreClusterSpec, RestoreDatabaseSpec, RestoreDumpSpec, RestoreSpec,
-    RestoreTarget,
+    Conflict, DatabaseTarget, PARALLEL_JOBS, RestoreClusterSpec, RestoreDatabaseSpec, RestoreDumpSpec,
+    RestoreSpec, RestoreTarget,
 };
 
 use crate::archive::Target;

@@ -9,12 +9,13 @@ use crate::child::{Plan, User};
 use crate::core::container::{Image, Start};
 use rustix::process::{Pid, Signal, kill_process};
 use std::collections::HashMap;
-use std::io::Write;
+use std::io::{ErrorKind, Write};
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::Duration;
 use strongroom_domain::JobId;
 use tokio::sync::watch;
@@ -22,6 +23,8 @@ use uuid::Uuid;
 
 /// How long the engine may take to remove a container.
 const REMOVED_WITHIN: Duration = Duration::from_secs(20);
+/// How long a question to the engine may take to be written.
+const ASKED_WITHIN: Duration = Duration::from_secs(1);
 /// How often it is tried when the engine may just be making it.
 const TRIES: u32 = 4;
 /// How long it is waited in between.
@@ -53,6 +56,13 @@ impl Inside {
     /// The same, for a program that sees these files and sockets.
     pub fn seeing(&self, paths: impl IntoIterator<Item = PathBuf>) -> Box<Self> {
         Box::new(Self { seen: paths.into_iter().collect(), ..self.clone() })
+    }
+
+    /// The same, for a program that sees this file as well.
+    pub fn and_seeing(self, path: PathBuf) -> Self {
+        let mut seen = self.seen;
+        seen.push(path);
+        Self { seen, ..self }
     }
 
     /// Makes a plan for the program one for `docker`.
@@ -90,6 +100,7 @@ impl Inside {
         self.live.begin(self.job);
         let guard = Guard::post(&self.engine, &name);
         Container {
+            life: self.engine.socket().and_then(|socket| watch_life(socket, &name).ok()),
             engine: self.engine,
             name,
             removed: AtomicBool::new(false),
@@ -103,11 +114,22 @@ impl Inside {
 /// A container, from before it is made.
 pub struct Container {
     engine: Engine,
+    /// A connection to the engine, which tells on it of this container: it ends when the engine does, and not before.
+    life: Option<UnixStream>,
     name: String,
     removed: AtomicBool,
     guard: Option<Guard>,
     job: JobId,
     live: Arc<Live>,
+}
+
+/// Asks the engine to tell of a container as long as both live. A connection on which nothing is asked may be closed before.
+fn watch_life(socket: &Path, name: &str) -> std::io::Result<UnixStream> {
+    let mut life = UnixStream::connect(socket)?;
+    life.set_write_timeout(Some(ASKED_WITHIN))?;
+    let filters = format!("%7B%22container%22%3A%5B%22{name}%22%5D%7D");
+    write!(life, "GET /events?filters={filters} HTTP/1.1\r\nHost: docker\r\n\r\n")?;
+    Ok(life)
 }
 
 /// What came of removing one.
@@ -127,6 +149,22 @@ impl Container {
         if status.as_ref().is_ok_and(ExitStatus::success) || self.removed.load(Ordering::Acquire) {
             return;
         }
+        self.clear_away(status);
+        if self.engine_has_ended() {
+            self.live.lose(self.job, Lost::InTheMiddle);
+        }
+    }
+
+    /// Whether it was not the program that has failed. The engine that answers now may be another one already.
+    fn engine_has_ended(&self) -> bool {
+        let Some(mut life) = self.life.as_ref() else { return true };
+        let read = life.set_nonblocking(true).and_then(|()| std::io::copy(&mut life, &mut std::io::sink()));
+        let lives = read.is_err_and(|e| e.kind() == ErrorKind::WouldBlock);
+        // One that is told to end takes no connections any more, ends what runs in it, and then itself.
+        !lives || self.engine.socket().is_none_or(|socket| UnixStream::connect(socket).is_err())
+    }
+
+    fn clear_away(&self, status: &std::io::Result<ExitStatus>) {
         // One that was killed may have asked for a container that is made only now.
         let was_killed = !matches!(status, Ok(status) if status.code().is_some());
         for n in 0..if was_killed { TRIES } else { 1 } {
@@ -249,23 +287,49 @@ impl Drop for Guard {
     }
 }
 
-/// How many containers each job has.
+/// When the engine was away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lost {
+    /// When a program was looked for.
+    BeforeIt,
+    /// While one ran.
+    InTheMiddle,
+}
+
+/// How many containers each job has, and for which of them the engine was away.
 #[derive(Default)]
-pub struct Live(watch::Sender<HashMap<JobId, usize>>);
+pub struct Live {
+    running: watch::Sender<HashMap<JobId, usize>>,
+    lost: Mutex<HashMap<JobId, Lost>>,
+}
 
 impl Live {
     /// Waits until a job has none.
     pub async fn gone(&self, job: JobId) {
         // It ends as well when nobody counts any more.
-        let _ = self.0.subscribe().wait_for(|all| !all.contains_key(&job)).await;
+        let _ = self.running.subscribe().wait_for(|all| !all.contains_key(&job)).await;
+    }
+
+    /// The engine was away.
+    pub fn lose(&self, job: JobId, when: Lost) {
+        let mut lost = self.lost.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = lost.entry(job).or_insert(when);
+        if when == Lost::InTheMiddle {
+            *known = when;
+        }
+    }
+
+    /// Whether it was, which is forgotten.
+    pub fn lost(&self, job: JobId) -> Option<Lost> {
+        self.lost.lock().unwrap_or_else(PoisonError::into_inner).remove(&job)
     }
 
     fn begin(&self, job: JobId) {
-        self.0.send_modify(|all| *all.entry(job).or_default() += 1);
+        self.running.send_modify(|all| *all.entry(job).or_default() += 1);
     }
 
     fn end(&self, job: JobId) {
-        self.0.send_modify(|all| {
+        self.running.send_modify(|all| {
             if let Some(count) = all.get_mut(&job) {
                 *count -= 1;
                 if *count == 0 {

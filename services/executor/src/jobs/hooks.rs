@@ -50,6 +50,7 @@ pub fn environment(bench: &Bench<'_>, spec: &BackupSpec) -> Environment {
         plan: spec.plan.to_string(),
         job: bench.job.to_string(),
         server: server_of(spec).to_owned(),
+        docker_host: bench.containers.named_host().map(str::to_owned),
     }
 }
 

@@ -4,6 +4,8 @@
 //! that people still had.
 
 mod check;
+mod landing;
+pub mod leftover;
 mod mongodb;
 mod mysql;
 pub mod origin;
@@ -59,6 +61,8 @@ struct Manner<'a> {
     no_owner: bool,
     /// What the restored database is asked.
     check: Option<&'a CheckQuery>,
+    /// Over how many connections at once.
+    parallel_jobs: u32,
 }
 
 /// What came of it.
@@ -120,8 +124,10 @@ pub async fn run(
         Err(Failure::new(FailureCode::RestoreFailed, message))
     };
     into(spec.into.system())?;
-    let RestoreDatabaseSpec { on_conflict, no_owner, .. } = *spec;
-    let manner = Manner { on_conflict, no_owner, check: spec.check.as_ref() };
+    let RestoreDatabaseSpec { on_conflict, no_owner, parallel_jobs, .. } = *spec;
+    let is_custom = system == "postgresql" && dumped.part.format.as_deref() == Some("custom");
+    landing::may_be_parallel(parallel_jobs, is_custom)?;
+    let manner = Manner { on_conflict, no_owner, check: spec.check.as_ref(), parallel_jobs };
     if spec.dry_run {
         if let Some(opened) = store {
             let parts: Vec<Artefact> = std::iter::once(&dumped.part).chain(&dumped.events).cloned().collect();
@@ -153,6 +159,7 @@ pub async fn run_file(bench: &Bench<'_>, spec: &RestoreDumpSpec) -> Result<Finis
             "no_owner is for dumps in the custom or tar format: a plain one names its owners in its text";
         return Err(Failure::new(FailureCode::RestoreFailed, message).into());
     }
+    landing::may_be_parallel(spec.parallel_jobs, form == Form::PostgresqlCustom)?;
     let recognised = foreign.dump.words();
     let format = if form.is_sql() { "plain" } else { "custom" };
     let part = Artefact {
@@ -176,8 +183,8 @@ pub async fn run_file(bench: &Bench<'_>, spec: &RestoreDumpSpec) -> Result<Finis
     };
     let origin = Origin::File(&foreign);
     let dumped = Dumped { origin, part, events: None, properties: Value::Null, recorded: None, dump };
-    let RestoreDumpSpec { on_conflict, no_owner, .. } = *spec;
-    let manner = Manner { on_conflict, no_owner, check: spec.check.as_ref() };
+    let RestoreDumpSpec { on_conflict, no_owner, parallel_jobs, .. } = *spec;
+    let manner = Manner { on_conflict, no_owner, check: spec.check.as_ref(), parallel_jobs };
     if spec.dry_run {
         let mut finished = preview(bench, manner, &spec.into, &dumped).await?;
         if let JobResult::PreviewRestoreDatabase { preview } = &mut finished.outcome.result {
@@ -311,17 +318,22 @@ pub async fn pour_part(
         return Err(failure.into());
     }
     if broken || (whole && !status.success()) {
-        let failure = failed(&tail);
-        let code = match failure.code {
-            FailureCode::DumpFailed => FailureCode::RestoreFailed,
-            other => other,
-        };
-        return Err(Failure::new(code, failure.message).with_log(tail).into());
+        return Err(of_restore(failed(&tail)).with_log(tail).into());
     }
     match read {
         Ok(of_origin) if !whole => Err(origin.other(part).with_log(of_origin).into()),
         Ok(_) => Ok(tail),
         Err(not_done) => Err(not_done.into()),
+    }
+}
+
+/// What a program says that restores, told as what it is.
+fn of_restore(failure: Failure) -> Failure {
+    match failure.code {
+        FailureCode::DumpFailed => {
+            Failure::new(FailureCode::RestoreFailed, failure.message).with_log(failure.log_tail)
+        }
+        _ => failure,
     }
 }
 

@@ -4,7 +4,6 @@
 use super::{Bench, Finished, finished};
 use crate::clusters;
 use crate::control::NoOutcome;
-use crate::core::clusters::told as told_clusters;
 use crate::core::findings::Findings;
 use crate::core::sum;
 use crate::parts::Part;
@@ -36,7 +35,7 @@ pub async fn source(bench: &Bench<'_>, source: &Source, variant: Variant) -> Res
     let clusters = clusters_of(source).await;
     let prepared = sources::prepare(bench, source, variant, &streams).await;
     let Prepared { server_version, tool, parts, mut findings, properties: _, physical: _ } =
-        prepared.map_err(|why| with_clusters(why, &clusters))?;
+        prepared.map_err(|why| clusters::with_those(why, &clusters))?;
     let paths = source.files().map(|files| files.paths.as_slice()).unwrap_or_default();
     paths.iter().filter_map(unread).for_each(|finding| findings.add(finding));
     let probe = SourceProbe {
@@ -58,23 +57,9 @@ async fn clusters_of(source: &Source) -> Vec<Cluster> {
         Source::Application(set) => set.postgresql.as_ref(),
         _ => None,
     };
-    match server.map(|server| server.connection.host.as_deref()) {
-        Some(None) => clusters::running(None).await,
-        Some(Some(folder)) if folder.starts_with('/') => clusters::running(Some(folder)).await,
-        _ => Vec::new(),
-    }
-}
-
-/// Who has mistaken the port or the socket learns which there are.
-fn with_clusters(why: NoOutcome, clusters: &[Cluster]) -> NoOutcome {
-    match why {
-        NoOutcome::Failed(mut failure)
-            if failure.code == FailureCode::ServerUnreachable && !clusters.is_empty() =>
-        {
-            failure.message = format!("{}; on this node run: {}", failure.message, told_clusters(clusters));
-            NoOutcome::Failed(failure)
-        }
-        other => other,
+    match server {
+        Some(server) => clusters::of_node(server.connection.host.as_deref()).await,
+        None => Vec::new(),
     }
 }
 

@@ -1,16 +1,17 @@
 //! Programs of databases in containers, on a real engine of Docker, from images that are made of this machine's own programs.
 
-use crate::stage::{PATIENCE, Stage, script};
-use crate::{databases, look, mongodb, mysql, secrecy};
+use crate::stage::{PASSPHRASE, PATIENCE, Stage, script};
+use crate::{databases, look, mongodb, mysql, parallel, secrecy};
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
-use strongroom_domain::FailureCode as Code;
 use strongroom_domain::job::Report;
 use strongroom_domain::wire::LeaseAnswer;
+use strongroom_domain::{FailureCode as Code, JobId};
 use strongroom_executor::{Config, ContainerSettings, When};
 use strongroom_testkit::{Docker, Mysql, POSTGRES_PASSWORD, wait_until};
+use uuid::Uuid;
 
 /// An executor that runs programs of databases in images only.
 pub fn always(host: String) -> ContainerSettings {
@@ -159,6 +160,122 @@ async fn a_dump_that_is_ended_leaves_no_container_and_shows_no_secret() -> Resul
     it.release(holder)?;
     all.archive(json!({ "databases": ["shop"] })).await?;
     it.nothing_is_left()
+}
+
+/// There it needs a name, under which the container sees it.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_file_of_several_connections_is_seen_in_a_container_and_goes_with_it() -> Result<()> {
+    let test = "the_file_of_several_connections_is_seen";
+    let Some(mut it) = Contained::start(test).await? else { return Ok(()) };
+    parallel::make_slow(&it.all)?;
+    let archive = it.all.archive(json!({ "databases": ["shop"] })).await?;
+    let part = "postgresql/databases/shop.dump";
+    let peer = json!({ "host": it.all.server.socket(), "port": it.all.server.port(), "os_user": "postgres" });
+    let into = json!({ "type": "postgresql", "connection": peer, "database": "by_peer" });
+    for (name, changes) in [("copy", json!({})), ("by_peer", json!({ "into": into }))] {
+        let mut spec = it.all.restore(&archive, part, name, json!({ "parallel_jobs": 4 }));
+        spec.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
+        let (job, epoch) = it.all.stage.emit(spec).await?;
+        it.all.stage.begun(job).await?;
+        parallel::several(&it.all).await?;
+        assert_eq!(parallel::named(&it.all).len(), 1);
+        let Report::Succeeded { .. } = it.all.stage.end_of(job, epoch).await? else { panic!("it failed") };
+        assert_eq!(it.all.text("shop")?, it.all.text(name)?);
+        it.nothing_is_left()?;
+    }
+    // What is killed in the middle has left it, and the next life removes it.
+    let spec = it.all.restore(&archive, part, "never", json!({ "parallel_jobs": 4 }));
+    let (job, _) = it.all.stage.emit(spec).await?;
+    it.all.stage.begun(job).await?;
+    parallel::several(&it.all).await?;
+    it.all.stage.leases.lock().unwrap().insert(job, LeaseAnswer::Stale);
+    let [(_, left)] = parallel::named(&it.all).try_into().unwrap();
+    it.all.stage.abort().await;
+    // As one that had no time to remove anything.
+    std::fs::create_dir_all(left.parent().unwrap())?;
+    std::fs::write(&left, "plain text")?;
+    let containers = always(it.docker.host());
+    it.all.stage.start(|config| Config { containers, ..config }).await?;
+    it.nothing_is_left()
+}
+
+/// As its administrator starts it anew.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_engine_that_goes_away_is_waited_for_and_the_work_is_done_again() -> Result<()> {
+    let Some(mut it) = Contained::start("an_engine_that_goes_away_is_waited_for").await? else {
+        return Ok(());
+    };
+    parallel::make_slow(&it.all)?;
+    let shop = json!({ "databases": ["shop"] });
+    let archives = look::archives(&it.all.stage)?;
+    // In the middle of a dump.
+    let holder = it.hold()?;
+    let (job, epoch) = it.all.stage.emit(it.all.backup(shop.clone())).await?;
+    it.all.stage.begun(job).await?;
+    running(&it.docker, "--format=custom").await?;
+    it.docker.halt();
+    it.docker.run_daemon().await?;
+    let Report::Interrupted { reason } = it.all.stage.end_of(job, epoch).await? else { panic!("it ended") };
+    assert!(reason.starts_with("Docker's engine went away in the middle"), "{reason}");
+    it.release(holder)?;
+    assert_eq!(look::archives(&it.all.stage)?, archives, "something of it was kept");
+    let (_, epoch) = it.all.stage.emit_attempt(job, 2, it.all.backup(shop.clone()), Some(PASSPHRASE)).await?;
+    let Report::Succeeded { outcome, .. } = it.all.stage.end_of(job, epoch).await? else {
+        panic!("it failed")
+    };
+    let archive = serde_json::to_value(outcome)?["result"]["archive"].clone();
+    it.nothing_is_left()?;
+
+    // In the middle of a restore, over one connection and over several.
+    for (name, jobs) in [("one", 1), ("several", 3)] {
+        let part = "postgresql/databases/shop.dump";
+        let spec = it.all.restore(&archive, part, name, json!({ "parallel_jobs": jobs }));
+        let (job, epoch) = it.all.stage.emit(spec.clone()).await?;
+        it.all.stage.begun(job).await?;
+        running(&it.docker, "--exit-on-error").await?;
+        let filling = "select count(*) from pg_stat_activity where datname like 'strongroom\\_restore\\_%' and query ilike 'copy%'";
+        wait_until("it to be filled", PATIENCE, async || {
+            it.all.server.sql("postgres", filling).is_ok_and(|n| n != "0").then_some(())
+        })
+        .await?;
+        it.docker.halt();
+        it.docker.run_daemon().await?;
+        let end = it.all.stage.end_of(job, epoch).await?;
+        assert!(matches!(end, Report::Interrupted { .. }), "{end:?}");
+        let (_, epoch) = it.all.stage.emit_attempt(job, 2, spec, Some(PASSPHRASE)).await?;
+        let end = it.all.stage.end_of(job, epoch).await?;
+        assert!(matches!(end, Report::Succeeded { .. }), "{end:?}");
+        assert_eq!(it.all.text("shop")?, it.all.text(name)?);
+        assert!(!it.all.databases()?.contains("strongroom_restore"));
+        it.nothing_is_left()?;
+    }
+
+    // Before it began. Who waits for an answer is told at once.
+    it.docker.halt();
+    let test = json!({ "kind": "test-source", "source": it.all.backup(shop.clone())["source"] });
+    let failure = it.all.stage.failure(test, Code::ToolMissing).await?;
+    assert!(failure.message.starts_with("Docker's engine is away: "), "{failure:?}");
+    let (job, epoch) = it.all.stage.emit(it.all.backup(shop.clone())).await?;
+    it.all.stage.begun(job).await?;
+    it.docker.run_daemon().await?;
+    let end = it.all.stage.end_of(job, epoch).await?;
+    assert!(matches!(end, Report::Interrupted { .. }), "{end:?}");
+    let (_, epoch) = it.all.stage.emit_attempt(job, 2, it.all.backup(shop.clone()), Some(PASSPHRASE)).await?;
+    assert!(matches!(it.all.stage.end_of(job, epoch).await?, Report::Succeeded { .. }));
+
+    // Not for ever.
+    let holder = it.hold()?;
+    let (job, epoch) =
+        it.all.stage.emit_attempt(JobId(Uuid::now_v7()), 5, it.all.backup(shop), Some(PASSPHRASE)).await?;
+    it.all.stage.begun(job).await?;
+    running(&it.docker, "--format=custom").await?;
+    it.docker.halt();
+    let Report::Failed { failure } = it.all.stage.end_of(job, epoch).await? else { panic!("it ended") };
+    assert_eq!(failure.code, Code::ContainerFailed, "{failure:?}");
+    assert!(failure.message.starts_with("Docker's engine went away in the middle once more"), "{failure:?}");
+    it.release(holder)?;
+    it.all.nothing_is_left();
+    Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]

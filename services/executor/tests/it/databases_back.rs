@@ -3,7 +3,7 @@
 use crate::databases::Databases;
 use crate::stage::{PASSPHRASE, PATIENCE};
 use anyhow::{Context, Result};
-use serde_json::json;
+use serde_json::{Value, json};
 use strongroom_domain::job::Report;
 use strongroom_domain::wire::LeaseAnswer;
 use strongroom_domain::{FailureCode as Code, JobId};
@@ -169,5 +169,47 @@ async fn a_database_that_is_dropped_meanwhile_costs_the_others_nothing() -> Resu
     let Report::Succeeded { outcome, .. } = all.stage.end_of(job, epoch).await? else { panic!("it failed") };
     assert_eq!((outcome.benign_total, outcome.incomplete_total), (1, 0), "{:?}", outcome.findings);
     assert!(outcome.findings[0].message.contains("zzz"));
+    Ok(())
+}
+
+/// Killed in the middle, and the next attempt does not come as far as the server, or not at all.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_killed_restore_has_left_is_put_away_or_named_by_an_attempt_that_fails() -> Result<()> {
+    let all = Databases::new().await?;
+    let archive = all.archive(json!({ "databases": ["shop"] })).await?;
+    let mut gone = archive.clone();
+    gone["name"] = json!("p-of-another-day");
+    gone["borg_id"] = json!("0".repeat(64));
+    let failing = async |job: JobId, spec: Value| {
+        let (_, epoch) = all.stage.emit_attempt(job, 2, spec, Some(PASSPHRASE)).await?;
+        match all.stage.end_of(job, epoch).await? {
+            Report::Failed { failure } => Ok(failure),
+            other => anyhow::bail!("{other:?}"),
+        }
+    };
+    let job = JobId(Uuid::now_v7());
+    let scratch = format!("strongroom_restore_{}", job.0.simple());
+    all.server.sql("postgres", &format!("create database {scratch}"))?;
+    all.server.sql(&scratch, "create table half (x int)")?;
+    let failure = failing(job, all.restore(&gone, SHOP, "copy", json!({}))).await?;
+    assert_eq!(failure.code, Code::ArchiveMissing, "{failure:?}");
+    assert!(!failure.message.contains(&scratch), "{failure:?}");
+    assert_eq!(all.databases()?, "postgres,shop");
+    // A look is no attempt at anything.
+    all.server.sql("postgres", &format!("create database {scratch}"))?;
+    failing(job, all.restore(&gone, SHOP, "copy", json!({ "dry_run": true }))).await?;
+    assert!(all.databases()?.contains(&scratch));
+    // Nobody knows whether it is there.
+    let mut connection = all.connection();
+    connection["host"] = json!(all.server.socket());
+    connection["port"] = json!(1);
+    let into = json!({ "type": "postgresql", "connection": connection, "database": "copy" });
+    let failure = failing(job, all.restore(&archive, SHOP, "copy", json!({ "into": into }))).await?;
+    assert_eq!(failure.code, Code::ServerUnreachable, "{failure:?}");
+    assert!(failure.message.contains(&format!("may have left the half restored database '{scratch}'")));
+    // Who has mistaken the port learns which servers there are.
+    let there = format!("on port {}, socket in {}", all.server.port(), all.server.socket().display());
+    assert!(failure.message.contains(&there), "{failure:?}");
+    all.nothing_is_left();
     Ok(())
 }

@@ -338,6 +338,56 @@ async fn what_breaks_off_leaves_no_archive_and_its_chunks_serve_the_next_or_go()
     Ok(())
 }
 
+/// What a backup has left that came to nothing need not wait for the next one.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deletion_takes_along_what_failed_and_killed_backups_have_left() -> Result<()> {
+    let mut stage = Stage::set().await?;
+    let data = folder(&stage, "data")?;
+    let (small, kept, other, bad) =
+        (data.join("small.db"), data.join("kept.db"), data.join("other.db"), data.join("bad.db"));
+    for path in [&small, &kept] {
+        drop(accounts(path, "delete")?);
+    }
+    large(&other)?;
+    let mut damaged = std::fs::read(&other)?;
+    damaged[2_000_000..2_009_000].fill(0x55);
+    std::fs::write(&bad, damaged)?;
+    let place = folder(&stage, "store")?;
+    let access = once(&stage, &place, "passphrase");
+    stage.success(init(&access)).await?;
+    let first = archive_of(&stage, backup(&access, "none", &[&small])).await?;
+    let second = archive_of(&stage, backup(&access, "none", &[&kept])).await?;
+    let needed = chunks(&place).len();
+    // One fails, and one is killed.
+    stage.failure(backup(&access, "none", &[&other, &bad]), Code::SourceDamaged).await?;
+    let failed = chunks(&place).len();
+    assert!(failed > needed, "nothing was left");
+    let another = data.join("another.db");
+    large(&another)?;
+    let mut slow = backup(&access, "none", &[&another]);
+    slow["limits"] = json!({ "upload_rate_kib_per_s": 6 << 10 });
+    let (job, _) = stage.emit(slow).await?;
+    stage.begun(job).await?;
+    wait_until("chunks are stored", PATIENCE, async || (chunks(&place).len() > failed + 2).then_some(()))
+        .await?;
+    stage.abort().await;
+    stage.leases.lock().unwrap().insert(job, LeaseAnswer::Stale);
+    stage.start(|config| config).await?;
+    assert!(std::fs::read_dir(stage.path("state/unfinished"))?.count() > 1);
+    let deleted = outcome(&stage, delete(&access, &first)).await?;
+    assert_eq!(deleted["findings"], json!([]), "{deleted}");
+    let chunked = second["dump"]["artefacts"].as_array().context("parts")?;
+    let of_second: u64 =
+        chunked.iter().map(|part| part["stored"]["chunked"]["chunks"].as_u64().unwrap()).sum();
+    assert_eq!(chunks(&place).len() as u64, of_second);
+    let name = second["name"].as_str().unwrap();
+    let left = files(&place.join("s/r/archives"));
+    assert!(left.iter().all(|(path, _)| path.starts_with(name)), "{left:?}");
+    assert_eq!(std::fs::read_dir(stage.path("state/unfinished"))?.count(), 0);
+    assert!(restored(&stage, &access, &second, &kept).await? == std::fs::read(&kept)?);
+    Ok(())
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_disk_is_told_and_leaves_room() -> Result<()> {
     let stage = Stage::set().await?;

@@ -32,6 +32,7 @@ mod mysql;
 mod mysql_clusters;
 mod mysql_connections;
 mod mysql_restores;
+mod parallel;
 mod placing;
 mod previews;
 mod quiesce;

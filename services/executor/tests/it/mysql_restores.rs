@@ -344,3 +344,36 @@ async fn events_run_only_in_a_database_that_has_its_name() -> Result<()> {
     assert_eq!(all.server.sql("", states)?, "eENABLED,tickDISABLED");
     Ok(())
 }
+
+/// Killed in the middle, and the next attempt does not come as far as the server.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_killed_restore_has_left_is_named_by_an_attempt_that_fails() -> Result<()> {
+    let all = Databases::new().await?;
+    let archive = all.archive(json!({ "databases": ["shop"] })).await?;
+    let mut gone = archive.clone();
+    gone["name"] = json!("p-of-another-day");
+    gone["borg_id"] = json!("0".repeat(64));
+    let failing = async |job: JobId| {
+        let spec = all.restore(&gone, PATH, "copy", json!({}));
+        let (_, epoch) = all.stage.emit_attempt(job, 2, spec, Some(PASSPHRASE)).await?;
+        match all.stage.end_of(job, epoch).await? {
+            Report::Failed { failure } if failure.code == Code::ArchiveMissing => Ok(failure.message),
+            other => anyhow::bail!("{other:?}"),
+        }
+    };
+    let job = JobId(uuid::Uuid::now_v7());
+    let id = job.0.simple();
+    assert!(!failing(job).await?.contains("earlier attempt"));
+    all.server.sql("", "create database copy")?;
+    all.server.sql("copy", &format!("create table strongroom_filling_{id} (x int)"))?;
+    assert!(failing(job).await?.contains("left the database 'copy' half restored"));
+    all.server.sql("", &format!("create database strongroom_restore_{id}"))?;
+    let named = format!("left the database 'strongroom_restore_{id}' with a part of the dump");
+    assert!(failing(job).await?.contains(&named));
+    all.server
+        .sql(&format!("strongroom_restore_{id}"), &format!("create table strongroom_whole_{id} (x int)"))?;
+    assert!(failing(job).await?.contains("with all of the dump"));
+    assert!(all.databases()?.contains("strongroom_restore_"), "it may be all that there is");
+    all.nothing_is_left();
+    Ok(())
+}

@@ -235,3 +235,35 @@ async fn two_backups_that_stop_the_same_take_turns() -> Result<()> {
     assert_eq!(app.history(), ["stopped web", "runs web", "stopped web", "runs web"]);
     Ok(())
 }
+
+/// What stops and starts containers finds them where the administrator of the node says that they are, also when it is started
+/// by the next life of an executor that was killed.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_engine_that_was_named_is_known_to_whatever_stops_and_starts() -> Result<()> {
+    let (mut stage, app) = slow(300).await?;
+    stage.stop().await?;
+    let borg = stage.slow_borg(300)?;
+    let host = "unix:///run/other/docker.sock".to_owned();
+    let named = |c: Config| {
+        let containers =
+            strongroom_executor::ContainerSettings { host: host.clone(), ..c.containers.clone() };
+        Config { borg: borg.clone(), containers, ..allowing(c) }
+    };
+    stage.start(named).await?;
+    let told = app.folder.join("history");
+    let first = format!("echo \"$STRONGROOM_PHASE on $DOCKER_HOST\" >> '{}'", told.display());
+    app.write("stop", "stopped", &first)?;
+    app.write("start", "runs", &first)?;
+    let source = tree(3)?;
+    let (job, _) = stage.emit(quiesced(stage.backup(source.path()), json!([app.pair("a")]))).await?;
+    stage.begun(job).await?;
+    app.waits_to_be("a", "stopped").await?;
+    stage.leases.lock().unwrap().insert(job, LeaseAnswer::Stale);
+    stage.abort().await;
+    assert_eq!(app.history(), [format!("stop on {host}"), "stopped a".to_owned()]);
+    stage.start(named).await?;
+    app.waits_to_be("a", "runs").await?;
+    assert_eq!(app.history(), [format!("start on {host}"), "runs a".to_owned()]);
+    assert_eq!(notes(&stage), 0);
+    Ok(())
+}

@@ -8,6 +8,17 @@ use crate::repository::Access;
 use crate::source::{mongodb, mysql, postgresql};
 use serde::{Deserialize, Serialize};
 
+/// Over how many connections a database can be restored at once.
+pub const PARALLEL_JOBS: std::ops::RangeInclusive<u32> = 1..=64;
+
+fn one() -> u32 {
+    1
+}
+
+fn is_one(jobs: &u32) -> bool {
+    *jobs == 1
+}
+
 /// A restore of files.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RestoreSpec {
@@ -49,6 +60,10 @@ pub struct RestoreDatabaseSpec {
     /// one that was dumped.
     #[serde(default)]
     pub no_owner: bool,
+    /// Over how many connections at once a dump of PostgreSQL in the custom format is restored. With more than one it lies
+    /// in a file on the node's disk meanwhile.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub parallel_jobs: u32,
     /// What the restored database is asked.
     #[serde(default)]
     pub check: Option<CheckQuery>,
@@ -78,6 +93,10 @@ pub struct RestoreDumpSpec {
     /// Everything belongs to the role that restores.
     #[serde(default)]
     pub no_owner: bool,
+    /// Over how many connections at once a dump of PostgreSQL in the custom format is restored. With more than one it lies
+    /// in a file on the node's disk meanwhile.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub parallel_jobs: u32,
     /// What the restored database is asked.
     #[serde(default)]
     pub check: Option<CheckQuery>,

@@ -4,7 +4,8 @@
 //! it was dumped, the two change names, in one transaction.
 
 use super::check::{self, Checked};
-use super::{Dumped, Manner, Restored, pour, restore_failed};
+use super::landing::{self, Landed};
+use super::{Dumped, Manner, Restored, of_restore, pour, restore_failed};
 use crate::child::Input;
 use crate::control::NoOutcome;
 use crate::core::findings::Findings;
@@ -12,7 +13,8 @@ use crate::core::postgresql::{Survey, connection_string, identifier};
 use crate::core::restoring::{self, Standing};
 use crate::jobs::Bench;
 use crate::postgresql::Client;
-use crate::program::Place;
+use crate::program::{self, Place};
+use crate::streams::Streams;
 use std::time::Duration;
 use strongroom_domain::archive::Artefact;
 use strongroom_domain::census::RestoreCheck;
@@ -25,6 +27,8 @@ use strongroom_domain::{Failure, FailureCode};
 const SWAPS: u32 = 10;
 /// How long it is waited in between.
 const BETWEEN_SWAPS: Duration = Duration::from_millis(200);
+/// The file that a program has as its input. Each of its processes opens it anew, and reads it at a place of its own.
+const ITS_INPUT: &str = "/proc/self/fd/0";
 
 /// Restores.
 pub async fn run(
@@ -40,6 +44,7 @@ pub async fn run(
         bench,
         manner,
         client: &client,
+        streams: &streams,
         asked: asked(connection, database),
         database,
         scratch: restoring::scratch_name(bench.job),
@@ -77,6 +82,8 @@ struct Restore<'a> {
     bench: &'a Bench<'a>,
     manner: Manner<'a>,
     client: &'a Client<'a>,
+    /// The private folder of the job.
+    streams: &'a Streams,
     /// The database in which what is about others is asked.
     asked: &'a str,
     /// What it is to be called.
@@ -88,13 +95,14 @@ struct Restore<'a> {
 
 impl Restore<'_> {
     async fn run(&self) -> Result<Restored, NoOutcome> {
-        let survey = self.client.survey().await?;
+        let survey = self.client.survey_of_node().await?;
         if self.bench.attempt > 1 && self.is_placed().await? {
             return self.finish_earlier(&survey).await;
         }
         let standing = standing(self.client, self.asked, self.database).await?;
         restoring::may_replace(self.database, &standing, self.manner.on_conflict)?;
         let tool = self.client.tool(tool(&self.dumped.part), survey.major()).await?;
+        let landed = self.land(&tool.place).await?;
         self.bench.step("restore");
         // What an earlier attempt has left under this name is nobody's.
         self.drop_scratch().await?;
@@ -104,7 +112,7 @@ impl Restore<'_> {
             .ask(self.asked, &create)
             .await
             .map_err(|e| restore_failed(e, "the database cannot be made"))?;
-        let restored = match self.fill(&tool.place).await {
+        let restored = match self.fill(&tool.place, landed).await {
             Ok(()) => self.take_place(&standing, &survey).await,
             Err(e) => Err(e),
         };
@@ -162,10 +170,45 @@ impl Restore<'_> {
         }
     }
 
-    /// The dump flows from borg into the program that restores it, and is summed up on the way.
-    async fn fill(&self, tool: &Place) -> Result<(), NoOutcome> {
+    /// The dump as a file, when it is to be restored over several connections: nothing has begun on the server before its
+    /// digest was compared.
+    async fn land(&self, tool: &Place) -> Result<Option<Landed>, NoOutcome> {
+        if self.manner.parallel_jobs <= 1 {
+            return Ok(None);
+        }
+        self.bench.step("fetch");
+        landing::land(self.bench, self.dumped, self.streams, tool, self.client.user()).await.map(Some)
+    }
+
+    /// The dump flows from borg into the program that restores it, and is summed up on the way; or it lies in a file, and
+    /// was.
+    async fn fill(&self, tool: &Place, landed: Option<Landed>) -> Result<(), NoOutcome> {
         let at = connection_string(&self.scratch);
         let dbname = format!("--dbname={at}");
+        let failure = |tail: &[String]| {
+            let failure = self.client.failure("the restore", tail);
+            Failure { message: format!("{}{}", failure.message, restoring::hint(tail)), ..failure }
+        };
+        if let Some(landed) = landed {
+            let jobs = format!("--jobs={}", self.manner.parallel_jobs);
+            let mut arguments = vec!["--exit-on-error", "--no-password", jobs.as_str(), dbname.as_str()];
+            if self.manner.no_owner {
+                arguments.extend(["--no-owner", "--no-privileges"]);
+            }
+            let mut plan = self.client.plan(tool, &arguments, None, Input::Nothing);
+            if let Some(path) = &landed.path {
+                plan.arguments.push(path.to_string_lossy().into_owned());
+                plan.inside = plan.inside.map(|inside| Box::new(inside.and_seeing(path.clone())));
+            } else {
+                plan.arguments.push(ITS_INPUT.to_owned());
+                plan.input = Input::File(landed.file.clone());
+            }
+            let said = program::ask(plan, self.bench.control.clone()).await?;
+            if said.status.success() {
+                return Ok(());
+            }
+            return Err(of_restore(failure(&said.tail)).into());
+        }
         let plain =
             ["-X", "-q", "-w", "-v", "ON_ERROR_STOP=1", "-o", "/dev/null", "-f", "-", dbname.as_str()];
         let mut custom = vec!["--exit-on-error", "--no-password", dbname.as_str()];
@@ -175,10 +218,6 @@ impl Restore<'_> {
         let is_plain = self.dumped.part.format.as_deref() == Some("plain");
         let arguments = if is_plain { plain.as_slice() } else { custom.as_slice() };
         let plan = self.client.plan(tool, arguments, None, Input::Stream);
-        let failure = |tail: &[String]| {
-            let failure = self.client.failure("the restore", tail);
-            Failure { message: format!("{}{}", failure.message, restoring::hint(tail)), ..failure }
-        };
         pour(self.bench, self.dumped, plan, failure).await
     }
 

@@ -1,6 +1,6 @@
 //! What a restore of a database would do: what stands at its name is looked at, and nothing is touched.
 
-use super::{Dumped, Manner, mongodb as restore_mongodb, postgresql as restore_postgresql};
+use super::{Dumped, Manner, landing, mongodb as restore_mongodb, postgresql as restore_postgresql};
 use crate::control::NoOutcome;
 use crate::core::mongodb::shell::{self, Collection};
 use crate::core::mysql::placing;
@@ -42,6 +42,8 @@ impl Wanted<'_> {
             kept_as: None,
             roles_missing: Vec::new(),
             roles_known: false,
+            file_bytes: None,
+            file_free_bytes: None,
             refusal: None,
             note: None,
         }
@@ -73,7 +75,7 @@ pub async fn postgresql(
     let database = wanted.database;
     let streams = bench.streams()?;
     let client = postgresql_client::Client::new(bench, connection, &streams).await?;
-    let survey = client.survey().await?;
+    let survey = client.survey_of_node().await?;
     let tool = client.tool(restore_postgresql::tool(&dumped.part), survey.major()).await?;
     let asked = restore_postgresql::asked(connection, database);
     let mut preview = wanted.begin(dumped, connection.shown(), survey.version.clone(), tool.shown());
@@ -97,6 +99,9 @@ pub async fn postgresql(
         }
     }
     wanted.settle(&mut preview);
+    if wanted.manner.parallel_jobs > 1 {
+        file_of_dump(bench, dumped, &client, &tool, &mut preview)?;
+    }
     if preview.action == Action::KeepBoth {
         preview.kept_as = Some(restoring::aside_name(database, bench.job));
     }
@@ -123,6 +128,35 @@ pub async fn postgresql(
         }
     }
     Ok(preview)
+}
+
+/// The file from which several connections restore.
+fn file_of_dump(
+    bench: &Bench<'_>,
+    dumped: &Dumped<'_>,
+    client: &postgresql_client::Client<'_>,
+    tool: &postgresql_client::Tool,
+    preview: &mut DatabasePreview,
+) -> Result<(), NoOutcome> {
+    preview.note = Some(match landing::needs(bench, dumped, &tool.place, client.user())? {
+        None => "the file is read where it lies, by several connections, and nothing is written to this node's disk".into(),
+        Some(needs) => {
+            preview.file_bytes = needs.file_bytes;
+            preview.file_free_bytes = Some(needs.free_bytes);
+            if let Some(refusal) = needs.refusal {
+                preview.refusal.get_or_insert(refusal.message);
+            }
+            let bytes = needs.file_bytes.map_or("of a size that is known when it has been unpacked".to_owned(), |bytes| {
+                format!("of {bytes} bytes")
+            });
+            format!(
+                "a file {bytes}, which holds the dump in plain, is written to this node's disk ({}), where {} bytes are free, and goes when pg_restore has ended",
+                bench.state.streams().display(),
+                needs.free_bytes
+            )
+        }
+    });
+    Ok(())
 }
 
 /// Looks at a MySQL or MariaDB server.

@@ -7,7 +7,7 @@ use crate::core::findings::Findings;
 use crate::core::index::Indexer;
 use crate::dump_store::{Archive, Opened, missing_in};
 use crate::jobs::index::{store, unusable};
-use crate::jobs::store::stoppable;
+use crate::jobs::store::{making, stoppable};
 use crate::jobs::{Bench, Finished, finished, scan};
 use crate::stores::Object;
 use crate::unfinished::{self, Unfinished};
@@ -94,7 +94,8 @@ pub async fn index(bench: &Bench<'_>, opened: &Opened<'_>, target: &Target) -> R
     Ok(finished(JobResult::IndexArchive { index: facts }, Findings::default(), Vec::new()))
 }
 
-/// Removes an archive: first what makes it one, then its parts, then the chunks that no other one needs. What is left over
+/// Removes an archive: first what makes it one, then its parts, then the chunks that no other one needs, and with them those of
+/// backups that came to nothing. What is left over
 /// from a removal that was killed is removed by its next attempt, for which the archive is gone already.
 pub async fn delete(bench: &Bench<'_>, opened: &Opened<'_>, target: &Target) -> Result<Finished, NoOutcome> {
     bench.step("delete");
@@ -119,13 +120,20 @@ pub async fn delete(bench: &Bench<'_>, opened: &Opened<'_>, target: &Target) -> 
         Err(failure) => return Err(failure.into()),
     };
     let mut findings = Findings::default();
+    // Backups that came to nothing may have left something as well. None runs: a repository has one writer at a time.
+    let left = Box::pin(making::clear_unfinished(bench, opened, &target.name)).await;
     // The archive is gone from here on, whoever wants to stop.
     let freed = match opened.store.clear(&forms::folder(&target.name)).await {
         Ok(()) => Box::pin(opened.sweep()).await,
         Err(failure) => Err(failure),
     };
     match freed {
-        Ok(()) => unfinished::forget(&notes, bench.job),
+        Ok(()) => {
+            for note in left {
+                let _ = std::fs::remove_file(note);
+            }
+            unfinished::forget(&notes, bench.job);
+        }
         Err(failure) => {
             let message = format!("its space was not freed: {}", failure.message);
             findings.add(Finding { severity: Severity::Benign, path: None, message });

@@ -178,7 +178,7 @@ async fn sweep(bench: &Bench<'_>, opened: &Opened<'_>, control: Control) -> bool
 
 /// Removes what killed attempts of other jobs have left, and gives the notes of those whose chunks may be left; that of an
 /// earlier attempt of this job is among them.
-async fn clear_unfinished(bench: &Bench<'_>, opened: &Opened<'_>, name: &str) -> Vec<PathBuf> {
+pub async fn clear_unfinished(bench: &Bench<'_>, opened: &Opened<'_>, name: &str) -> Vec<PathBuf> {
     let mut left = Vec::new();
     for (note, earlier) in unfinished::of(&bench.state.unfinished(), &opened.access.repository) {
         // One that is whole was told, or will be by the next attempt at its job.
