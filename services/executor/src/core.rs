@@ -1,6 +1,8 @@
 //! What the executor decides, without I/O: how borg is called, what its words mean, where a restore may write.
 
 pub mod archive;
+pub mod base_tar;
+pub mod blocks;
 pub mod census;
 pub mod chunks;
 pub mod clouds;

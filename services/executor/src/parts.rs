@@ -47,12 +47,25 @@ pub struct Part {
 pub enum From {
     /// What a program prints.
     Program(Box<Program>),
+    /// What a program prints, which somebody hears along.
+    Heard(Box<Program>, Along),
     /// What mongodump prints: read along, to know that it is whole and what is in it.
     MongoArchive(Box<Program>),
     /// These.
     Bytes(Vec<u8>),
     /// What this gives, in a thread where it may take its time.
     Reader(Reader),
+}
+
+/// Somebody who hears a part along while it is made, and says at its end whether that is what it should be.
+pub type Along = Arc<Mutex<dyn Hear + Send>>;
+
+/// What hears a part along.
+pub trait Hear {
+    /// The next piece.
+    fn hear(&mut self, piece: &[u8]) -> Result<(), Failure>;
+    /// That was all: its program has ended well.
+    fn end(&mut self) -> Result<(), Failure>;
 }
 
 /// A program that prints a part, and how to read what it says of its end with an error.
@@ -112,12 +125,19 @@ struct Produced {
 /// Makes a part, and gives it away piece by piece. Whoever takes it learns from the answer alone that it is whole.
 pub async fn produce(part: Part, sink: &mut impl Sink) -> Result<Fed, NotFed> {
     let Part { path, kind, database, format, may_vanish, from, expected_bytes: _ } = part;
-    let mut to = Summing { sink, sum: Sum::default(), reader: None };
+    let mut to = Summing { sink, sum: Sum::default(), reader: None, along: None };
     let produced = match from {
         From::Bytes(bytes) => to.give(bytes.into()).await.map(|()| Produced::default()),
         From::Reader(reader) => read(reader, &mut to).await,
         // On the heap: it is large, and every job would carry it along.
         From::Program(program) => Box::pin(run(*program, &mut to)).await,
+        From::Heard(program, along) => {
+            to.along = Some(along.clone());
+            Box::pin(run(*program, &mut to)).await.and_then(|produced| {
+                along.lock().unwrap_or_else(PoisonError::into_inner).end().map_err(NotFed::Failed)?;
+                Ok(produced)
+            })
+        }
         From::MongoArchive(program) => Box::pin(run_read_along(&program, &mut to, database.as_deref())).await,
     };
     let Summed { bytes, sha256 } = to.sum.finish();
@@ -150,6 +170,8 @@ struct Summing<'a, S> {
     sum: Sum,
     /// Who reads along.
     reader: Option<Archive>,
+    /// Who hears along.
+    along: Option<Along>,
 }
 
 impl<S: Sink> Summing<'_, S> {
@@ -157,6 +179,10 @@ impl<S: Sink> Summing<'_, S> {
         self.sum.add(&piece);
         if let Some(reader) = &mut self.reader {
             reader.take(&piece).map_err(no_archive)?;
+        }
+        if let Some(along) = &self.along {
+            let mut along = along.lock().unwrap_or_else(PoisonError::into_inner);
+            along.hear(&piece).map_err(NotFed::Failed)?;
         }
         if piece.is_empty() {
             return Ok(());

@@ -4,6 +4,8 @@
 mod accidents;
 mod bounds;
 mod census;
+mod cluster_blocks;
+mod cluster_blocks_lives;
 mod cluster_lives;
 mod clusters;
 mod containers;
@@ -40,5 +42,6 @@ mod sets;
 mod sqlite;
 mod stage;
 mod stores;
+mod versions;
 mod wholeness;
 mod work;
