@@ -44,14 +44,14 @@ pub struct BaseTar {
     /// Bytes of the present file that are still to come, and those that fill its last block.
     left: u64,
     fill: u64,
-    of: File,
+    of: Member,
     label: Vec<u8>,
     lists: u32,
     ended: bool,
 }
 
 #[derive(Default, Clone, Copy, PartialEq, Eq)]
-enum File {
+enum Member {
     #[default]
     Any,
     Label,
@@ -66,12 +66,12 @@ impl BaseTar {
             if self.left > 0 {
                 let (content, rest) = split(piece, self.left);
                 match self.of {
-                    File::Manifest => listed.push(content),
-                    File::Label if self.label.len() + content.len() > LABEL_BYTES => {
+                    Member::Manifest => listed.push(content),
+                    Member::Label if self.label.len() + content.len() > LABEL_BYTES => {
                         return Err(Wrong::Without(LABEL));
                     }
-                    File::Label => self.label.extend_from_slice(content),
-                    File::Any => {}
+                    Member::Label => self.label.extend_from_slice(content),
+                    Member::Any => {}
                 }
                 self.left -= content.len() as u64;
                 piece = rest;
@@ -111,11 +111,11 @@ impl BaseTar {
         }
         let (name, size) = entry(head).ok_or(Wrong::NoTar)?;
         self.of = match name {
-            name if name == LABEL.as_bytes() => File::Label,
-            name if name == MANIFEST.as_bytes() => File::Manifest,
-            _ => File::Any,
+            name if name == LABEL.as_bytes() => Member::Label,
+            name if name == MANIFEST.as_bytes() => Member::Manifest,
+            _ => Member::Any,
         };
-        self.lists += u32::from(self.of == File::Manifest);
+        self.lists += u32::from(self.of == Member::Manifest);
         self.left = size;
         self.fill = size.next_multiple_of(BLOCK as u64) - size;
         Ok(())

@@ -7,7 +7,7 @@ use anyhow::Result;
 use serde_json::{Value, json};
 use std::process::Stdio;
 use strongroom_domain::FailureCode as Code;
-use strongroom_testkit::Postgresql;
+use strongroom_testkit::{POSTGRES_PASSWORD, Postgresql};
 
 /// A server that takes note of its blocks, with borg.
 pub async fn blocks() -> Result<Clusters> {
@@ -304,5 +304,39 @@ async fn given_a_link_that_is_gone_or_was_changed_when_it_is_needed_then_nothing
     all.server.sql("postgres", "select pg_reload_conf()")?;
     let foreign = all.stage.failure(all.backup("incremental", Some(&full)), Code::ChainBroken).await?;
     assert!(foreign.message.contains("another cluster"), "{foreign:?}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn given_a_role_that_may_replicate_and_no_more_when_blocks_are_taken_then_that_is_enough() -> Result<()>
+{
+    let all = blocks().await?.with_store().await?;
+    let password = POSTGRES_PASSWORD.replace('\\', "\\\\").replace('\'', "''");
+    let sql = format!("create role backup login replication password E'{password}'");
+    all.server.sql("postgres", &sql)?;
+    let role = json!({ "host": "127.0.0.1", "port": all.server.port(), "user": "backup", "password": { "reference": "pg", "version": 1 } });
+    // By the name of a system user who comes to none of the executor's folders.
+    let peer = json!({ "host": all.server.socket(), "port": all.server.port(), "os_user": "postgres", "user": "postgres" });
+    let is_root = rustix::process::geteuid().is_root();
+    for (n, connection) in [Some(role), is_root.then_some(peer)].into_iter().flatten().enumerate() {
+        let backup = |base: Option<&Value>| {
+            let mut spec = all.backup("incremental", base);
+            spec["plan"] = json!(format!("pg-{n}"));
+            spec["source"]["connection"] = connection.clone();
+            spec
+        };
+        let archive = async |base: Option<&Value>| dump_store::archive_of(&all.stage, backup(base)).await;
+        let mut made = archive(None).await?;
+        for _ in 0..2 {
+            all.server.sql("shop", "insert into orders select coalesce(max(id), 0) + 1, 'x' from orders")?;
+            made = archive(Some(&made)).await?;
+        }
+        let expected = all.server.sql("shop", ORDERS)?;
+        looked(&all, &made, |restored| {
+            assert_eq!(restored.sql("shop", ORDERS)?, expected);
+            Ok(())
+        })
+        .await?;
+    }
     Ok(())
 }
