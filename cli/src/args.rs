@@ -86,7 +86,7 @@ pub struct UpArgs {
     /// A folder with programs that plans may run as hooks on this machine; give it once for each. None runs without it.
     #[arg(long, env = "STRONGROOM_ALLOW_HOOKS", value_delimiter = ':', value_name = "FOLDER")]
     pub allow_hooks: Vec<PathBuf>,
-    /// A folder in which programs of MongoDB are looked for before the PATH; give it once for each.
+    /// A folder in which programs of PostgreSQL and MongoDB are looked for before the PATH; give it once for each.
     #[arg(long, env = "STRONGROOM_PROGRAMS", value_delimiter = ':', value_name = "FOLDER")]
     pub programs: Vec<PathBuf>,
     #[command(flatten)]

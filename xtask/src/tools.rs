@@ -8,6 +8,8 @@ pub mod databases;
 pub mod destinations;
 pub mod docker;
 mod nats_server;
+mod postgresql;
+mod wheel;
 
 use crate::Result;
 use std::path::{Path, PathBuf};

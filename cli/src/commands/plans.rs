@@ -165,6 +165,10 @@ pub struct SetArgs {
     /// its files are.
     #[arg(long = "db-method", value_parser = ["dump", "physical"])]
     method: Option<String>,
+    /// By which means archives of changes of a whole PostgreSQL server are made: its log, which can be restored to any
+    /// moment; or the blocks of its files that have changed, which hold one moment each (17 and newer).
+    #[arg(long = "db-increments", value_parser = ["wal", "blocks"])]
+    increments: Option<String>,
     /// How much each archive of a whole server holds: all of it, what has changed since the last archive, or since the last
     /// full one.
     #[arg(long, value_parser = ["full", "incremental", "differential"])]
@@ -280,6 +284,7 @@ impl SetArgs {
                 &self.tls,
                 &self.format,
                 &self.method,
+                &self.increments,
             ]
             .iter()
             .any(|o| o.is_some())
@@ -365,6 +370,7 @@ impl SetArgs {
             .with(&of(server, &["connection", "tls"]), self.tls.as_ref())
             .with(&of(server, &["format"]), self.format.as_ref())
             .with(&of(server, &["method"]), self.method.as_ref())
+            .with(&of(server, &["increments"]), self.increments.as_ref())
             .with(&["variant"], self.variant.as_ref())
             .with(&["full_every", "archives"], self.full_every)
             .with(&["full_every", "days"], self.full_every_days)

@@ -38,6 +38,20 @@ impl Variant {
     }
 }
 
+/// By which means archives are made that hold what has changed in a PostgreSQL server.
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, strum::Display, strum::EnumString,
+)]
+#[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
+pub enum Increments {
+    /// Its log of changes, which can be restored to any moment that is in it.
+    #[default]
+    Wal,
+    /// The blocks of its files that have changed, which hold one moment each (17 and newer).
+    Blocks,
+}
+
 /// When a full archive is made again; after seven days, when nothing is said.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FullEvery {
@@ -176,6 +190,19 @@ pub struct WalPosition {
     /// The replication slot that keeps what the next archive needs.
     #[serde(default)]
     pub slot: Option<String>,
+    /// What ties it to the next one, where these hold changed blocks; absent where they hold the log.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub blocks: Option<Blocks>,
+}
+
+/// What ties archives of changed blocks to one another.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Blocks {
+    /// Where the base begins: what has changed from there on is in this one. Absent from a full one.
+    #[serde(default)]
+    pub since_lsn: Option<Lsn>,
+    /// SHA-256 of the server's own list of the files (`backup_manifest`), on which the next archive is made.
+    pub manifest_sha256: String,
 }
 
 /// A stretch of InnoDB's log of changes.
@@ -237,6 +264,14 @@ impl Link {
     fn id(&self) -> ArchiveId {
         self.base.archive.id
     }
+
+    /// By which means archives are made on it.
+    fn increments(&self) -> Increments {
+        match &self.base.physical.position {
+            Position::Postgresql(WalPosition { blocks: Some(_), .. }) => Increments::Blocks,
+            Position::Postgresql(_) | Position::Mysql(_) => Increments::Wal,
+        }
+    }
 }
 
 /// The newest full archive of a plan, and what was made on it, in the order of its making.
@@ -259,6 +294,8 @@ pub struct Wanted<'a> {
     pub repository: &'a RepositoryId,
     /// The kind of source.
     pub source: &'a str,
+    /// By which means it is made.
+    pub increments: Increments,
 }
 
 /// What the next archive is.
@@ -283,6 +320,8 @@ pub enum Why {
     Gone,
     /// It lies in another repository, or is of another kind of source.
     Elsewhere,
+    /// What is made on it is made by other means.
+    OtherMeans,
     /// A node could not go on from it.
     Broken,
 }
@@ -327,6 +366,9 @@ impl Chain {
             }
             if link.repository != *wanted.repository || link.source != wanted.source {
                 return Choice::Full(Why::Elsewhere);
+            }
+            if link.increments() != wanted.increments {
+                return Choice::Full(Why::OtherMeans);
             }
             needed = match &link.base.physical.base {
                 None => None,

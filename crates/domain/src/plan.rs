@@ -161,7 +161,8 @@ pub struct Resumed {}
 
 impl Spec {
     fn problems_of_variant(&self) -> Vec<FieldError> {
-        let mut problems = Vec::new();
+        let mut problems: Vec<_> =
+            within("source", self.source.problem_with(self.variant).into_iter().collect()).collect();
         if self.variant.is_full() {
             if !self.full_every.is_absent() {
                 let message = "is for the variants 'incremental' and 'differential': all archives are full";

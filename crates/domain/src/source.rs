@@ -17,6 +17,7 @@ pub use mysql::Mysql;
 pub use postgresql::Postgresql;
 pub use sqlite::Sqlite;
 
+use crate::chain::{Increments, Variant};
 use crate::{FieldError, SecretRef};
 use serde::{Deserialize, Serialize};
 
@@ -90,6 +91,23 @@ impl Source {
                 "the databases of an application are dumped, as a whole each time; borg stores once what has not changed",
             ),
         }
+    }
+
+    /// By which means archives of changes are made of it, where there is a choice.
+    pub fn increments(&self) -> Increments {
+        match self {
+            Self::Postgresql(postgresql) => postgresql.increments,
+            Self::Files(_) | Self::Mysql(_) | Self::Mongodb(_) | Self::Sqlite(_) | Self::Application(_) => {
+                Increments::default()
+            }
+        }
+    }
+
+    /// What a plan says of archives of changes, where there are none of this variant; fields are named from the source on.
+    pub fn problem_with(&self, variant: Variant) -> Option<FieldError> {
+        let useless = variant.is_full() && self.is_physical() && self.increments() == Increments::Blocks;
+        let message = "is for the variants 'incremental' and 'differential': all archives are full";
+        useless.then(|| FieldError::new("increments", message))
     }
 
     /// The files that it has.

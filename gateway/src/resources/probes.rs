@@ -52,7 +52,9 @@ pub async fn source(app: &App, request: &Request) -> Result<Good, Problem> {
             return Err(Problem::field("plan", message));
         }
     };
-    let problems: Vec<_> = strongroom_domain::definition::within("source", source.problems()).collect();
+    let mut problems = source.problems();
+    problems.extend(source.problem_with(variant));
+    let problems: Vec<_> = strongroom_domain::definition::within("source", problems).collect();
     if let Some(why) = source.only_full().filter(|_| !variant.is_full()) {
         return Err(Problem::field("variant", format!("must be 'full': {why}")));
     }

@@ -3,7 +3,7 @@
 use crate::stage::Stage;
 use serde_json::{Value, json};
 use strongroom_domain::archive::Facts;
-use strongroom_domain::chain::{Until, Variant};
+use strongroom_domain::chain::{Blocks, Position, Until, Variant};
 use strongroom_domain::job::JobSpec;
 use strongroom_domain::view::Archive;
 use strongroom_domain::{ArchiveId, Event, Kind};
@@ -75,10 +75,31 @@ async fn a_plan_says_what_its_source_can_do_and_a_run_may_be_a_full_one() {
             "source.databases",
         ),
         (json!({ "copies": ["other"] }), "copies"),
+        (json!({ "source": { "type": "postgresql", "increments": "blocks" } }), "source.increments"),
+        (
+            json!({ "source": { "type": "postgresql", "method": "physical", "increments": "blocks" }, "variant": "full" }),
+            "source.increments",
+        ),
+        (
+            json!({ "source": { "type": "postgresql", "method": "physical", "increments": "pages" } }),
+            "source",
+        ),
+        (
+            json!({ "source": { "type": "mysql", "method": "physical", "increments": "blocks" } }),
+            "source.increments",
+        ),
     ] {
         let refused = stage.client.put(path, plan(changes.clone())).await.problem(422, "invalid");
         assert!(refused.fields().contains(&field), "{changes}: {}", refused.text);
     }
+    let blocks = json!({ "type": "postgresql", "method": "physical", "increments": "blocks" });
+    let made = stage.client.put("/plans/blocks", plan(json!({ "source": blocks }))).await.expect(201);
+    assert_eq!(made.str("/source/increments"), "blocks");
+    let test = json!({ "server": "web", "source": blocks, "variant": "full" });
+    let refused = stage.client.post("/sources/test", test).await.problem(422, "invalid");
+    assert_eq!(refused.fields(), ["source.increments"]);
+    let test = json!({ "server": "web", "source": blocks, "variant": "incremental" });
+    stage.client.post("/sources/test", test).await.expect(202);
     let mariadb = json!({ "source": { "type": "mysql", "method": "physical" }, "variant": "differential" });
     stage.client.put("/plans/maria", plan(mariadb)).await.expect(201);
     let made = stage.client.put(path, plan(json!({ "full_every": { "archives": 7 } }))).await.expect(201);
@@ -157,6 +178,16 @@ async fn a_server_is_restored_where_it_may_be_and_to_what_the_archive_holds() {
     stage.client.post(&of_full, wanted(json!({ "dry_run": true }))).await.expect(202);
     let refused = stage.client.post(&of_full, wanted(json!({ "until": { "lsn": "0/1" } }))).await;
     assert_eq!(refused.problem(422, "invalid").fields(), ["until"]);
+    // Of changed blocks there is nothing between the ends of archives.
+    {
+        let mut archives = stage.facts.archives.lock().unwrap();
+        let physical = archives[1].facts.dump.as_mut().unwrap().physical.as_mut().unwrap();
+        let Position::Postgresql(position) = &mut physical.position else { panic!("{physical:?}") };
+        position.blocks = Some(Blocks { since_lsn: Some(position.start_lsn), manifest_sha256: "d".into() });
+    }
+    let refused =
+        stage.client.post(&path, wanted(json!({ "until": { "time": "2026-03-01T12:00:00Z" } }))).await;
+    assert!(refused.problem(422, "invalid").text.contains("one moment each"));
     let database = format!("/archives/{}/restore-database", full.id);
     let no = stage.client.post(&database, json!({})).await.problem(409, "no_databases");
     assert!(no.text.contains("restore-cluster"), "{}", no.text);

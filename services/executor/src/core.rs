@@ -2,6 +2,8 @@
 
 pub mod along;
 pub mod archive;
+pub mod base_tar;
+pub mod blocks;
 pub mod census;
 pub mod chunks;
 pub mod clouds;

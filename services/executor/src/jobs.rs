@@ -16,7 +16,7 @@ mod quiesce;
 mod renames;
 mod restore;
 mod restore_cluster;
-mod restore_database;
+pub mod restore_database;
 mod scan;
 mod store;
 mod test;

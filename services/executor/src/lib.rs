@@ -19,6 +19,7 @@ mod gpg;
 mod heartbeat;
 mod hook;
 mod jobs;
+mod manifests;
 mod mongodb;
 mod mounts;
 mod mysql;

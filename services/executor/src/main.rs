@@ -23,7 +23,7 @@ struct Args {
     /// A folder with programs that plans may run as hooks; give it once for each. None runs without it.
     #[arg(long, env = "STRONGROOM_ALLOW_HOOKS", value_delimiter = ':', value_name = "FOLDER")]
     allow_hooks: Vec<PathBuf>,
-    /// A folder in which programs of MongoDB are looked for before the PATH; give it once for each.
+    /// A folder in which programs of PostgreSQL and MongoDB are looked for before the PATH; give it once for each.
     #[arg(long, env = "STRONGROOM_PROGRAMS", value_delimiter = ':', value_name = "FOLDER")]
     programs: Vec<PathBuf>,
     #[command(flatten)]

@@ -2,7 +2,7 @@
 
 use crate::census::{BESIDE_A_DUMP, Counting, Moment};
 use crate::child::{Input, Plan};
-use crate::core::along::{Along, Held, Wrong};
+use crate::core::along::{Along, Held};
 use crate::core::census::{Contents, Counted, Seen, of_archive};
 use crate::core::findings::Findings;
 use crate::core::mongodb;
@@ -55,12 +55,51 @@ pub struct Part {
 pub enum From {
     /// What a program prints.
     Program(Box<Program>),
-    /// The same, read along to know that it is whole, and what is in it.
-    ReadAlong(Box<Program>, Box<Along>),
+    /// The same, which somebody hears along.
+    Heard(Box<Program>, Box<dyn Hear>),
     /// These.
     Bytes(Vec<u8>),
     /// What this gives, in a thread where it may take its time.
     Reader(Reader),
+}
+
+/// Who hears a part along while it is made, and says at its end whether that is what it should be.
+pub trait Hear: Send {
+    /// The next piece.
+    fn hear(&mut self, piece: &[u8]) -> Result<(), Failure>;
+
+    /// That was all: its program has ended well. Says what was in it.
+    fn end(&mut self) -> Result<Held, Failure>;
+
+    /// Whether it will say how many rows each table has.
+    fn counts_rows(&self) -> bool {
+        false
+    }
+}
+
+/// Who has set it to hear wants to know more of it later.
+impl<T: Hear> Hear for Arc<Mutex<T>> {
+    fn hear(&mut self, piece: &[u8]) -> Result<(), Failure> {
+        self.lock().unwrap_or_else(PoisonError::into_inner).hear(piece)
+    }
+
+    fn end(&mut self) -> Result<Held, Failure> {
+        self.lock().unwrap_or_else(PoisonError::into_inner).end()
+    }
+}
+
+impl Hear for Along {
+    fn hear(&mut self, piece: &[u8]) -> Result<(), Failure> {
+        self.take(piece).map_err(|wrong| self.not_whole(&wrong))
+    }
+
+    fn end(&mut self) -> Result<Held, Failure> {
+        self.finish().map_err(|wrong| self.not_whole(&wrong))
+    }
+
+    fn counts_rows(&self) -> bool {
+        matches!(self, Self::Postgresql(_))
+    }
 }
 
 /// A program that prints a part, and how to read what it says of its end with an error.
@@ -128,8 +167,8 @@ pub async fn produce(part: Part, sink: &mut impl Sink) -> Result<Fed, NotFed> {
         From::Reader(reader) => read(reader, &mut to).await,
         // On the heap: it is large, and every job would carry it along.
         From::Program(program) => Box::pin(run(*program, &mut to, database.as_deref())).await,
-        From::ReadAlong(program, along) => {
-            to.along = Some((*along, name(&program.plan)));
+        From::Heard(program, along) => {
+            to.along = Some(along);
             Box::pin(run(*program, &mut to, database.as_deref())).await
         }
     };
@@ -161,15 +200,15 @@ pub async fn produce(part: Part, sink: &mut impl Sink) -> Result<Fed, NotFed> {
 struct Summing<'a, S> {
     sink: &'a mut S,
     sum: Sum,
-    /// Who reads along, and the program that prints it.
-    along: Option<(Along, String)>,
+    /// Who hears along.
+    along: Option<Box<dyn Hear>>,
 }
 
 impl<S: Sink> Summing<'_, S> {
     async fn give(&mut self, piece: Bytes) -> Result<(), NotFed> {
         self.sum.add(&piece);
-        if let Some((along, program)) = &mut self.along {
-            along.take(&piece).map_err(|wrong| not_whole(program, &wrong))?;
+        if let Some(along) = &mut self.along {
+            along.hear(&piece).map_err(NotFed::Failed)?;
         }
         if piece.is_empty() {
             return Ok(());
@@ -179,10 +218,7 @@ impl<S: Sink> Summing<'_, S> {
 
     /// What was in it, if somebody has read along to its end.
     fn held(&mut self) -> Result<Held, NotFed> {
-        let Some((along, program)) = self.along.take() else {
-            return Ok(Held::Unknown);
-        };
-        along.finish().map_err(|wrong| not_whole(&program, &wrong))
+        self.along.take().map_or(Ok(Held::Unknown), |mut along| along.end().map_err(NotFed::Failed))
     }
 }
 
@@ -257,11 +293,6 @@ fn of_collections(
     Ok(Produced { counted: Some(of_archive(held)), ..produced })
 }
 
-fn not_whole(program: &str, wrong: &Wrong) -> NotFed {
-    let message = format!("what {program} printed is no whole dump: {wrong}");
-    NotFed::Failed(Failure::new(FailureCode::DumpFailed, message))
-}
-
 fn is_about_snapshots(failure: &Failure) -> bool {
     failure.log_tail.iter().any(|line| line.contains("snapshot"))
 }
@@ -273,7 +304,7 @@ async fn run_counted(
     to: &mut Summing<'_, impl Sink>,
 ) -> Result<Produced, NotFed> {
     // Where the rows are read off the dump, the server is not asked to look at each of them a second time.
-    let by_dump = to.along.as_ref().is_some_and(|(along, _)| along.counts_rows());
+    let by_dump = to.along.as_ref().is_some_and(|along| along.counts_rows());
     // The moment is kept until the program has ended, which may come to it later than the looking ends. Both end when
     // this is dropped.
     let looking = async {
@@ -323,7 +354,7 @@ enum Looked {
 async fn run_alone(program: &Program, to: &mut Summing<'_, impl Sink>) -> Result<Produced, NotFed> {
     let Program { plan, cause, words, counting: _, told } = program;
     debug_assert!(!matches!(plan.input, Input::Stream), "nobody writes to it");
-    let name = name(plan);
+    let name = plan.program.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let image = program::image(plan);
     let (mut stdout, stderr, mut handle) =
         program::start(plan.clone()).await.map_err(NotFed::Failed)?.into_parts();
@@ -381,10 +412,6 @@ async fn run_alone(program: &Program, to: &mut Summing<'_, impl Sink>) -> Result
     }
     let failure = Failure::new(cause(&tail), format!("{name} ended with {status}: {}", words(&tail)));
     Err(NotFed::Failed(failure.with_log(tail)))
-}
-
-fn name(plan: &Plan) -> String {
-    plan.program.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
 /// What could not be read.

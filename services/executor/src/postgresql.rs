@@ -232,7 +232,7 @@ impl<'a> Client<'a> {
     /// All of this name on the node, one of each version, the newest last.
     async fn find(&self, control: Control, name: &str) -> Result<Vec<Tool>, NoOutcome> {
         let mut tools = Vec::new();
-        for path in program::find(name, &folders()) {
+        for path in program::find(name, &folders(self.bench.programs)) {
             let place = Place::Node(path);
             let plan = self.plan(&place, &["--version"], None, Input::Nothing);
             let said = program::ask(plan, control.clone()).await?;
@@ -371,8 +371,9 @@ fn own_name() -> Option<String> {
     })
 }
 
-/// Where distributions put several versions side by side; what is on the `PATH` may be a wrapper around them.
-pub fn folders() -> Vec<PathBuf> {
+/// Folders that somebody has named, and where distributions put several versions side by side; what is on the `PATH` may
+/// be a wrapper around them.
+pub fn folders(named: &[PathBuf]) -> Vec<PathBuf> {
     let mut folders = Vec::new();
     for (above, prefix) in
         [("/usr/lib/postgresql", ""), ("/usr", "pgsql-"), ("/usr/local", "pgsql"), ("/opt", "pgsql")]
@@ -384,5 +385,5 @@ pub fn folders() -> Vec<PathBuf> {
         }
     }
     folders.sort();
-    folders
+    [named, &folders].concat()
 }

@@ -8,6 +8,7 @@ mod sqlite;
 
 use crate::control::NoOutcome;
 use crate::core::findings::Findings;
+use crate::dump_store::Opened;
 use crate::jobs::Bench;
 use crate::parts::Part;
 use crate::streams::Streams;
@@ -36,15 +37,16 @@ pub struct Prepared {
     pub physical: Option<Pending>,
 }
 
-/// Looks at the source of a backup, and makes ready what it needs.
+/// Looks at the source of a backup, and makes ready what it needs; `store` is the repository, when it is a dump store.
 pub async fn prepare_for(
     bench: &Bench<'_>,
     spec: &BackupSpec,
     streams: &Streams,
+    store: Option<&Opened<'_>>,
 ) -> Result<Prepared, NoOutcome> {
     match &spec.source {
         Source::Postgresql(source) if spec.source.is_physical() => {
-            Box::pin(postgresql::physical::prepare(bench, spec, source, streams)).await
+            Box::pin(postgresql::physical::prepare(bench, spec, source, streams, store)).await
         }
         Source::Mysql(source) if spec.source.is_physical() => {
             let looking = mysql::physical::prepare(bench, source, streams, spec.base.as_ref(), spec.variant);

@@ -38,6 +38,7 @@ impl State {
             "streams",
             "stopped",
             "spools",
+            "manifests",
             "borg",
         ] {
             std::fs::create_dir_all(folder.join(name))?;
@@ -91,6 +92,11 @@ impl State {
     /// Where logs of servers lie until they are in an archive.
     pub fn spools(&self) -> PathBuf {
         self.folder.join("spools")
+    }
+
+    /// Where lists of the files of servers lie, on which the next archives are made.
+    pub fn manifests(&self) -> PathBuf {
+        self.folder.join("manifests")
     }
 
     /// Borg's base folder: its cache, and which repositories it has seen.

@@ -1,6 +1,6 @@
 //! Database servers for the tests: each test starts one of its own, and what the package would start by itself is not wanted.
 
-use super::{apt, on_path};
+use super::{apt, on_path, postgresql};
 use crate::Result;
 use std::path::Path;
 
@@ -18,6 +18,7 @@ const POLICY_ASIDE: &str = "/usr/sbin/policy-rc.d.before-strongroom-tests";
 pub fn ensure() -> Result<()> {
     ensure_unpackers()?;
     ensure_postgresql()?;
+    postgresql::ensure()?;
     ensure_mariadb()
 }
 

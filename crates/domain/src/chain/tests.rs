@@ -44,7 +44,14 @@ fn three() -> Chain {
 
 fn next(chain: &Chain, variant: Variant, full_every: FullEvery, now: i64) -> Result<u128, Why> {
     let repository = "r".parse().unwrap();
-    let wanted = Wanted { variant, full_every, full: false, repository: &repository, source: "postgresql" };
+    let wanted = Wanted {
+        variant,
+        full_every,
+        full: false,
+        repository: &repository,
+        source: "postgresql",
+        increments: Increments::Wal,
+    };
     match chain.choose(wanted, at(now)) {
         Choice::Full(why) => Err(why),
         Choice::On(base) => Ok(base.archive.id.0.as_u128()),
@@ -68,6 +75,7 @@ fn each_variant_is_made_on_what_it_goes_back_to() {
         full: true,
         repository: &repository,
         source: "postgresql",
+        increments: Increments::Wal,
     };
     assert_eq!(chain.choose(asked, at(DAY)), Choice::Full(Why::Asked));
     let mut chain = chain;
@@ -168,4 +176,38 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn nothing_is_made_on_what_is_followed_by_other_means() {
+    let with = |mut link: Link, blocks: Option<Blocks>| {
+        link.base.physical.position = Position::Postgresql(WalPosition {
+            system_identifier: "7".into(),
+            timeline: 1,
+            segment_bytes: 16 << 20,
+            start_lsn: Lsn(1),
+            stop_lsn: Lsn(2),
+            stopped_at: at(0),
+            slot: None,
+            blocks,
+        });
+        link
+    };
+    let repository = "r".parse().unwrap();
+    let next = |chain: &Chain, increments: Increments| {
+        let (variant, source) = (Variant::Incremental, "postgresql");
+        let wanted =
+            Wanted { variant, full_every: NONE, full: false, repository: &repository, source, increments };
+        match chain.choose(wanted, at(60)) {
+            Choice::Full(why) => Err(why),
+            Choice::On(base) => Ok(base.archive.id.0.as_u128()),
+        }
+    };
+    let (mut log, mut blocks) = (Chain::default(), Chain::default());
+    log.made(with(link(1, None, 0), None));
+    blocks.made(with(link(1, None, 0), Some(Blocks { since_lsn: None, manifest_sha256: "d".into() })));
+    assert_eq!(next(&log, Increments::Wal), Ok(1));
+    assert_eq!(next(&log, Increments::Blocks), Err(Why::OtherMeans));
+    assert_eq!(next(&blocks, Increments::Blocks), Ok(1));
+    assert_eq!(next(&blocks, Increments::Wal), Err(Why::OtherMeans));
 }

@@ -1,6 +1,7 @@
 //! PostgreSQL: databases, roles and settings of one server.
 
 use super::{Method, Tls, Wanted};
+pub use crate::chain::Increments;
 use crate::definition::{check_absolute_path, check_text};
 use crate::{FieldError, SecretRef};
 use serde::{Deserialize, Serialize};
@@ -27,6 +28,9 @@ pub struct Postgresql {
     /// How it is read.
     #[serde(default)]
     pub method: Method,
+    /// By which means archives of changes are made, of a whole server.
+    #[serde(default)]
+    pub increments: Increments,
     /// How a dump is written.
     #[serde(default)]
     pub format: Format,
@@ -108,6 +112,11 @@ impl Postgresql {
                     "is for dumps, and must be absent with the method 'physical'",
                 ));
             }
+        } else if self.increments == Increments::Blocks {
+            problems.push(FieldError::new(
+                "increments",
+                "may be 'blocks' only with the method 'physical': a dump always holds all of a database",
+            ));
         }
         problems
     }
@@ -216,6 +225,9 @@ mod tests {
         let physical = json!({ "method": "physical", "databases": ["a"], "format": "plain" });
         assert_eq!(fields(physical), ["databases", "format"]);
         assert_eq!(fields(json!({ "method": "physical" })), Vec::<String>::new());
+        assert_eq!(fields(json!({ "increments": "blocks" })), ["increments"]);
+        assert_eq!(fields(json!({ "increments": "wal" })), Vec::<String>::new());
+        assert_eq!(fields(json!({ "method": "physical", "increments": "blocks" })), Vec::<String>::new());
         assert_eq!(fields(json!({ "databases": ["a\nb", "it's", "\"x\"", "é=ü"] })), Vec::<String>::new());
     }
 }

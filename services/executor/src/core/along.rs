@@ -6,6 +6,7 @@
 use super::ending::Ending;
 use super::mongodb;
 use super::postgresql;
+use strongroom_domain::{Failure, FailureCode};
 
 /// Who reads along.
 #[derive(Debug)]
@@ -60,11 +61,6 @@ impl Along {
         Self::Sql(Ending::default(), last_words)
     }
 
-    /// Whether it says how many rows each table has.
-    pub fn counts_rows(&self) -> bool {
-        matches!(self, Self::Postgresql(_))
-    }
-
     /// Some more of it.
     pub fn take(&mut self, bytes: &[u8]) -> Result<(), Wrong> {
         match self {
@@ -76,13 +72,25 @@ impl Along {
     }
 
     /// That was all.
-    pub fn finish(self) -> Result<Held, Wrong> {
+    pub fn finish(&mut self) -> Result<Held, Wrong> {
         Ok(match self {
-            Self::Mongodb(archive) => Held::Collections(archive.finish()?),
-            Self::Postgresql(archive) => archive.finish()?.map_or(Held::Unknown, Held::Tables),
+            Self::Mongodb(archive) => Held::Collections(std::mem::take(archive).finish()?),
+            Self::Postgresql(archive) => {
+                std::mem::take(archive).finish()?.map_or(Held::Unknown, Held::Tables)
+            }
             Self::Sql(ending, last_words) if ending.has(last_words) => Held::Unknown,
             Self::Sql(..) => return Err(Wrong::CutOff),
         })
+    }
+
+    /// What is told of it then.
+    pub fn not_whole(&self, wrong: &Wrong) -> Failure {
+        let program = match self {
+            Self::Mongodb(_) => "mongodump",
+            Self::Postgresql(_) => "pg_dump",
+            Self::Sql(..) => "the dump program",
+        };
+        Failure::new(FailureCode::DumpFailed, format!("what {program} printed is no whole dump: {wrong}"))
     }
 }
 

@@ -25,6 +25,7 @@ pub const STATE: &str = "select json_build_object(
   'may_switch', has_function_privilege('pg_switch_wal()', 'execute'),
   'tablespaces', (select count(*) from pg_tablespace where spcname not in ('pg_default', 'pg_global')),
   'wal_level', current_setting('wal_level'),
+  'summarize_wal', current_setting('summarize_wal', true),
   'max_wal_senders', current_setting('max_wal_senders')::int,
   'max_replication_slots', current_setting('max_replication_slots')::int,
   'size_bytes', (select sum(case when has_database_privilege(oid, 'CONNECT') then pg_database_size(oid) end)::bigint from pg_database),
@@ -63,6 +64,9 @@ pub struct State {
     pub tablespaces: u64,
     /// How much is written into the log.
     pub wal_level: String,
+    /// Whether it takes note of the blocks that change; unknown to old ones.
+    #[serde(default)]
+    pub summarize_wal: Option<String>,
     /// How many may read the log at once.
     pub max_wal_senders: u32,
     /// How many slots there may be.
@@ -135,12 +139,9 @@ impl State {
         Ok(timeline)
     }
 
-    /// Whether it goes on from the end of an archive, and where that was.
-    pub fn goes_on_from<'a>(&self, base: &'a Base, timeline: u32) -> Result<&'a WalPosition, Failure> {
-        let broken = |why: String| {
-            let message = format!("nothing can be added to {}: {why}", base.archive.name);
-            Failure::new(FailureCode::ChainBroken, message)
-        };
+    /// Whether an archive is of its present history, and where it ends.
+    pub fn is_the_server_of<'a>(&self, base: &'a Base, timeline: u32) -> Result<&'a WalPosition, Failure> {
+        let broken = |why: String| broken(base, &why);
         let Position::Postgresql(position) = &base.physical.position else {
             return Err(broken("it is of another database system".into()));
         };
@@ -159,15 +160,26 @@ impl State {
         if position.segment_bytes != self.segment_bytes {
             return Err(broken("the segments of its log have another size".into()));
         }
+        Ok(position)
+    }
+
+    /// Whether its log goes on from the end of an archive, and where that was.
+    pub fn goes_on_from<'a>(&self, base: &'a Base, timeline: u32) -> Result<&'a WalPosition, Failure> {
+        let position = self.is_the_server_of(base, timeline)?;
         match &self.slot {
-            None => Err(broken("the replication slot that was to keep the log is not there any more".into())),
+            None => Err(broken(base, "the replication slot that was to keep the log is not there any more")),
             Some(slot) if !slot.keeps() => Err(broken(
-                "the server has given up what its replication slot was to keep (max_slot_wal_keep_size)"
-                    .into(),
+                base,
+                "the server has given up what its replication slot was to keep (max_slot_wal_keep_size)",
             )),
             Some(_) => Ok(position),
         }
     }
+}
+
+fn broken(base: &Base, why: &str) -> Failure {
+    let message = format!("nothing can be added to {}: {why}", base.archive.name);
+    Failure::new(FailureCode::ChainBroken, message)
 }
 
 /// The name of a plan's replication slot: its own on this node, of the characters and the length that a slot may have.

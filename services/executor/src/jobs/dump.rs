@@ -47,7 +47,7 @@ pub async fn run(bench: &Bench<'_>, spec: &BackupSpec, server: &str) -> Result<D
     bench.step("connect");
     let streams = bench.streams().map_err(failed)?;
     let Prepared { server_version, tool, parts, findings, properties, physical } =
-        sources::prepare_for(bench, spec, &streams).await.map_err(no)?;
+        sources::prepare_for(bench, spec, &streams, None).await.map_err(no)?;
     let (files, mut findings) = (spec.source.files(), findings);
     let specials = match files {
         Some(files) => left_out(files, &mut findings).await.map_err(failed)?,

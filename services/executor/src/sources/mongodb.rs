@@ -114,7 +114,7 @@ fn part(
         format: Some(format.into()),
         expected_bytes,
         may_vanish: false,
-        from: From::ReadAlong(
+        from: From::Heard(
             Box::new(Program { plan, cause, words, counting: None, told: None }),
             Box::new(Along::mongodb()),
         ),

@@ -79,7 +79,7 @@ pub async fn prepare(bench: &Bench<'_>, source: &Mysql, streams: &Streams) -> Re
                 // Of all there are, one may be dropped before its turn comes.
                 expected_bytes: (kind == "database").then_some(database.size_bytes),
                 may_vanish: source.databases.is_empty(),
-                from: From::ReadAlong(
+                from: From::Heard(
                     Box::new(Program { plan, cause, words, counting, told: None }),
                     Box::new(Along::sql(ending::MYSQL_WITHOUT_COMMENTS)),
                 ),

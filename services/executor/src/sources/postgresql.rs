@@ -66,7 +66,7 @@ pub async fn prepare(
             format: Some("plain".into()),
             expected_bytes: None,
             may_vanish: false,
-            from: From::ReadAlong(
+            from: From::Heard(
                 Box::new(Program { plan, cause, words, counting: None, told: None }),
                 Box::new(Along::sql(ending::POSTGRESQL)),
             ),
@@ -90,7 +90,7 @@ pub async fn prepare(
             // Of all there are, one may be dropped before its turn comes.
             expected_bytes: database.size_bytes,
             may_vanish: source.databases.is_empty(),
-            from: From::ReadAlong(
+            from: From::Heard(
                 Box::new(Program {
                     plan,
                     cause,

@@ -86,7 +86,7 @@ async fn a_restore_that_was_done_is_known_by_its_next_attempt_and_one_that_was_k
 }
 
 /// Writes the list of what is in an archive anew, with a change; the archive as it is named then.
-fn rewritten(all: &Clusters, archive: &Value, pointer: &str, value: Value) -> Result<Value> {
+pub fn rewritten(all: &Clusters, archive: &Value, pointer: &str, value: Value) -> Result<Value> {
     let name = archive["name"].as_str().unwrap();
     let file = all.stage.path("store").join("s/r/archives").join(name).join("strongroom.json");
     let mut manifest: Value = serde_json::from_slice(&std::fs::read(&file)?)?;

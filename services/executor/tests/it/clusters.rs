@@ -8,6 +8,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::Stdio;
 use strongroom_domain::FailureCode as Code;
+use strongroom_executor::Config;
 use strongroom_testkit::{POSTGRES_PASSWORD, Postgresql, wait_until};
 
 /// A server, the executor, a repository, and a folder that may be restored into.
@@ -16,12 +17,18 @@ pub struct Clusters {
     pub server: Postgresql,
     pub access: Value,
     pub roots: tempfile::TempDir,
+    /// By which means changes are followed.
+    pub increments: &'static str,
 }
 
 impl Clusters {
     /// With a dump store.
     pub async fn new() -> Result<Self> {
-        let mut clusters = Self::with_borg().await?;
+        Self::with_borg().await?.with_store().await
+    }
+
+    pub async fn with_store(self) -> Result<Self> {
+        let mut clusters = self;
         let place = dump_store::folder(&clusters.stage, "store")?;
         clusters.access = dump_store::access(&clusters.stage, &place, "passphrase");
         clusters.stage.success(dump_store::init(&clusters.access)).await?;
@@ -29,8 +36,12 @@ impl Clusters {
     }
 
     pub async fn with_borg() -> Result<Self> {
-        let server = Postgresql::start().await?;
-        let stage = Stage::set().await?;
+        Self::of(Postgresql::start().await?).await
+    }
+
+    /// Of this server, whose programs the node has.
+    pub async fn of(server: Postgresql) -> Result<Self> {
+        let stage = Stage::set_with(|config| with_programs_of(&server, config)).await?;
         stage.init().await?;
         stage.secrets.lock().unwrap().insert("pg".into(), POSTGRES_PASSWORD.into());
         server.sql("postgres", "create database shop")?;
@@ -39,7 +50,7 @@ impl Clusters {
         let roots = tempfile::tempdir()?;
         std::fs::set_permissions(roots.path(), std::fs::Permissions::from_mode(0o755))?;
         let access = stage.access();
-        Ok(Self { stage, server, access, roots })
+        Ok(Self { stage, server, access, roots, increments: "wal" })
     }
 
     pub fn connection(&self) -> Value {
@@ -57,7 +68,9 @@ impl Clusters {
         json!({
             "kind": "backup", "plan": "pg-1", "access": self.access, "compression": "zstd", "variant": variant,
             "base": base,
-            "source": { "type": "postgresql", "method": "physical", "connection": self.connection() },
+            "source": {
+                "type": "postgresql", "method": "physical", "increments": self.increments, "connection": self.connection(),
+            },
         })
     }
 
@@ -107,7 +120,11 @@ impl Clusters {
     }
 }
 
-const ORDERS: &str = "select count(*), sum(id), max(what) from orders";
+pub fn with_programs_of(server: &Postgresql, config: Config) -> Config {
+    Config { programs: vec![server.bin().to_owned()], ..config }
+}
+
+pub const ORDERS: &str = "select count(*), sum(id), max(what) from orders";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_archive_and_changes_under_load_become_the_same_server() -> Result<()> {

@@ -4,6 +4,8 @@
 mod accidents;
 mod bounds;
 mod census;
+mod cluster_blocks;
+mod cluster_blocks_lives;
 mod cluster_lives;
 mod clusters;
 mod containers;
@@ -42,5 +44,6 @@ mod sets;
 mod sqlite;
 mod stage;
 mod stores;
+mod versions;
 mod wholeness;
 mod work;

@@ -31,6 +31,7 @@ pub fn as_given(world: &World, spec: &JobSpec, now: Timestamp) -> JobSpec {
                 full: backup.full,
                 repository: &backup.access.repository,
                 source: backup.source.kind(),
+                increments: backup.source.increments(),
             };
             let chosen = world.chains.get(&backup.plan).map(|chain| chain.choose(wanted, now));
             backup.base = match chosen {

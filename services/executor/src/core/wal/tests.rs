@@ -14,6 +14,7 @@ fn position(stop: &str) -> WalPosition {
         stop_lsn: stop.parse().unwrap(),
         stopped_at: jiff::Timestamp::UNIX_EPOCH,
         slot: None,
+        blocks: None,
     }
 }
 

@@ -55,8 +55,8 @@ impl<'a> Link<'a> {
     pub fn main(&self) -> Result<&Artefact, Failure> {
         self.part(match (&self.base, &self.position) {
             (None, _) => "base",
-            (Some(_), Position::Postgresql(_)) => "wal",
-            (Some(_), Position::Mysql(_)) => "changes",
+            (Some(_), Position::Postgresql(position)) if position.blocks.is_none() => "wal",
+            (Some(_), Position::Postgresql(_) | Position::Mysql(_)) => "changes",
         })
     }
 
@@ -107,9 +107,20 @@ impl<'a> Chain<'a> {
         &self.more
     }
 
+    /// Whether what is on top of the full one are changed blocks of a PostgreSQL server's files.
+    pub fn is_of_blocks(&self) -> bool {
+        matches!(&self.full.position, Position::Postgresql(position) if position.blocks.is_some())
+    }
+
     /// From where on it can be restored, and up to where.
     pub fn ends(&self) -> (&Position, &Position) {
-        (&self.full.position, self.more.last().map_or(&self.full.position, |link| &link.position))
+        let last = &self.last().position;
+        if self.holds_moments() { (&self.full.position, last) } else { (last, last) }
+    }
+
+    /// Whether moments between the ends of archives are held as well.
+    fn holds_moments(&self) -> bool {
+        matches!(&self.full.position, Position::Postgresql(_)) && !self.is_of_blocks()
     }
 
     /// The last one.
@@ -132,9 +143,15 @@ impl<'a> Chain<'a> {
     /// Whether a moment is in what they hold.
     pub fn holds(&self, until: Option<Until>) -> Result<(), Failure> {
         let Some(until) = until else { return Ok(()) };
-        let (Position::Postgresql(first), Position::Postgresql(last)) = self.ends() else {
+        let one_moment_each = || {
             let message = "these archives hold one moment each: restore the last one before that, and leave the moment out";
-            return Err(Failure::new(FailureCode::UntilNotHeld, message));
+            Failure::new(FailureCode::UntilNotHeld, message)
+        };
+        if !self.holds_moments() {
+            return Err(one_moment_each());
+        }
+        let (Position::Postgresql(first), Position::Postgresql(last)) = self.ends() else {
+            return Err(one_moment_each());
         };
         let held = match until {
             _ if self.more.is_empty() => {
@@ -165,7 +182,11 @@ fn fits(below: &Link<'_>, above: &Link<'_>) -> Result<(), Failure> {
             below.system_identifier == above.system_identifier
                 && below.timeline == above.timeline
                 && below.segment_bytes == above.segment_bytes
-                && below.stop_lsn == above.start_lsn
+                && match (&below.blocks, &above.blocks) {
+                    (None, None) => below.stop_lsn == above.start_lsn,
+                    (Some(_), Some(blocks)) => blocks.since_lsn == Some(below.start_lsn),
+                    _ => false,
+                }
         }
         (Position::Mysql(below), Position::Mysql(above)) => {
             below.data_id == above.data_id && below.series == above.series && below.to_lsn == above.from_lsn

@@ -9,10 +9,12 @@ use super::place::DATA;
 use super::work::{as_user, failed, give, make, plan, unpack};
 use crate::child::{Input, User};
 use crate::control::NoOutcome;
+use crate::core::blocks::combine;
 use crate::core::findings::Findings;
 use crate::core::postgresql::{major_of, words};
 use crate::core::wal;
 use crate::jobs::Bench;
+use crate::jobs::restore::blocking;
 use crate::postgresql::folders;
 use crate::program::{self, Said};
 use crate::scratch::Scratch;
@@ -27,10 +29,15 @@ const OS_USER: &str = "postgres";
 /// Settings that the server has written itself.
 const WRITTEN: &str = "postgresql.auto.conf";
 
+/// What makes one server of archives of changed blocks.
+const COMBINER: &str = "pg_combinebackup";
+
 /// What recovers it, and as whom.
 pub struct Server {
     major: u32,
     program: Option<PathBuf>,
+    /// What puts archives of changed blocks together, where there are such.
+    combiner: Option<PathBuf>,
     user: Option<User>,
 }
 
@@ -46,15 +53,18 @@ impl Server {
         let major = digits.parse().map_err(|_| {
             Failure::new(FailureCode::ArchiveDamaged, format!("'{version}' is no version of a server"))
         })?;
-        let mut found = None;
-        for program in program::find("postgres", &folders()) {
-            let said = program::ask(plan(bench, &program, &["--version"], None, None), bench.control.clone())
-                .await?;
-            if major_of(&String::from_utf8_lossy(&said.stdout)) == Some(major) {
-                found = Some(program);
-                break;
-            }
-        }
+        let found = own(bench, "postgres", major).await?;
+        let combiner = if chain.is_of_blocks() && !chain.more().is_empty() {
+            let missing = || {
+                let message = format!(
+                    "there is no {COMBINER} of version {major} on this node, which puts changed blocks on the files that they belong to; install the package postgresql-{major}"
+                );
+                Failure::new(FailureCode::ToolMissing, message)
+            };
+            Some(own(bench, COMBINER, major).await?.ok_or_else(missing)?)
+        } else {
+            None
+        };
         let user = match &spec.os_user {
             Some(name) => Some(as_user(bench, name).await?),
             // PostgreSQL does not run as root.
@@ -65,7 +75,7 @@ impl Server {
             },
             None => None,
         };
-        Ok(Self { major, program: found, user })
+        Ok(Self { major, program: found, combiner, user })
     }
 
     /// The program, for people.
@@ -85,16 +95,20 @@ impl Server {
         let folder = fs::read_link(scratch.path()).map_err(|e| failed(&scratch.path(), &e))?;
         let data = folder.join(DATA);
         let log = data.join(wal::FOLDER);
-        // The changes first: they are smaller, and what is wrong with them is told sooner.
         let aside = folder.join(wal::FOLDER);
         self.make(&data)?;
         self.make(&aside)?;
+        // The changes first: they are smaller, and what is wrong with them is told sooner.
         bench.step("changes");
-        for link in chain.more() {
-            self.unpack(bench, link, &aside).await?;
+        if let Some(combiner) = &self.combiner {
+            self.combine(bench, chain, combiner, &folder).await?;
+        } else {
+            for link in chain.more() {
+                self.unpack(bench, link, &aside).await?;
+            }
+            bench.step("base");
+            self.unpack(bench, chain.full(), &data).await?;
         }
-        bench.step("base");
-        self.unpack(bench, chain.full(), &data).await?;
         fs::rename(&aside, &log).map_err(|e| failed(&log, &e))?;
         self.write(&data.join("recovery.signal"), b"")?;
         let mut cluster = Cluster {
@@ -123,6 +137,44 @@ impl Server {
         cluster.reached_at = reached.at;
         cluster.databases = reached.databases;
         Ok((cluster, findings))
+    }
+
+    /// Puts changed blocks on the files that they belong to.
+    async fn combine(
+        &self,
+        bench: &Bench<'_>,
+        chain: &Chain<'_>,
+        combiner: &Path,
+        folder: &Path,
+    ) -> Result<(), NoOutcome> {
+        let mut parts = vec!["full".to_owned()];
+        for (n, link) in chain.more().iter().enumerate() {
+            let part = format!("changes-{n}");
+            self.make(&folder.join(&part))?;
+            self.unpack(bench, link, &folder.join(&part)).await?;
+            parts.push(part);
+        }
+        bench.step("base");
+        let full = folder.join("full");
+        self.make(&full)?;
+        self.unpack(bench, chain.full(), &full).await?;
+        bench.step("combine");
+        let mut combining = plan(bench, combiner, &[], self.user, Some(folder));
+        combining.arguments = combine(self.major, &parts, DATA);
+        let Said { status, tail, .. } = program::ask(combining, bench.control.clone()).await?;
+        if !status.success() {
+            let space = tail.iter().any(|line| line.contains("No space left on device"));
+            let code = if space { FailureCode::NoSpace } else { FailureCode::RestoreFailed };
+            let message = format!("the archives could not be put together ({status}): {}", words(&tail));
+            return Err(Failure::new(code, message).with_log(tail).into());
+        }
+        // Before the server writes: it may share files with these.
+        let parts: Vec<PathBuf> = parts.iter().map(|part| folder.join(part)).collect();
+        blocking(move || {
+            parts.iter().try_for_each(|part| fs::remove_dir_all(part).map_err(|e| failed(part, &e)))
+        })
+        .await?;
+        Ok(())
     }
 
     /// Replays the log.
@@ -198,6 +250,18 @@ impl Server {
         fs::write(path, bytes).map_err(|e| failed(path, &e))?;
         give(path, self.user)
     }
+}
+
+/// A program of just this version on the node.
+async fn own(bench: &Bench<'_>, name: &str, major: u32) -> Result<Option<PathBuf>, NoOutcome> {
+    for program in program::find(name, &folders(bench.programs)) {
+        let asked = plan(bench, &program, &["--version"], None, None);
+        let said = program::ask(asked, bench.control.clone()).await?;
+        if major_of(&String::from_utf8_lossy(&said.stdout)) == Some(major) {
+            return Ok(Some(program));
+        }
+    }
+    Ok(None)
 }
 
 /// What is left to be done where the program is not.

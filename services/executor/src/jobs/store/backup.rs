@@ -94,7 +94,7 @@ async fn store_all(
     let recipe = opened.recipe(&spec.compression)?;
     bench.step("connect");
     let Prepared { server_version, tool, mut parts, mut findings, properties, physical } =
-        prepared(bench, spec, streams).await?;
+        prepared(bench, spec, streams, opened).await?;
     if !properties.is_null() {
         parts.push(listed(manifest::PROPERTIES, "properties", &properties)?);
     }
@@ -144,10 +144,15 @@ async fn store_all(
 }
 
 /// What is to be dumped: databases, and files as one part behind them.
-async fn prepared(bench: &Bench<'_>, spec: &BackupSpec, streams: &Streams) -> Result<Prepared, NoOutcome> {
+async fn prepared(
+    bench: &Bench<'_>,
+    spec: &BackupSpec,
+    streams: &Streams,
+    opened: &Opened<'_>,
+) -> Result<Prepared, NoOutcome> {
     let mut prepared = match &spec.source {
         Source::Files(_) => Prepared::nothing(),
-        _ => sources::prepare_for(bench, spec, streams).await?,
+        _ => sources::prepare_for(bench, spec, streams, Some(opened)).await?,
     };
     if let Some(files) = spec.source.files() {
         sources::files::add(bench, files, streams, &mut prepared).await?;
