@@ -122,6 +122,11 @@ impl Postgresql {
         &self.bin
     }
 
+    /// Its version: 15, and so on.
+    pub fn major(&self) -> Result<u32> {
+        Ok(std::fs::read_to_string(self.data.join("PG_VERSION"))?.trim().parse()?)
+    }
+
     /// Its data folder.
     pub fn data(&self) -> &Path {
         &self.data

@@ -3,8 +3,9 @@
 use anyhow::Result;
 use serde_json::{Value, json};
 use std::os::unix::fs::PermissionsExt;
+use std::time::Duration;
 use strongroom_e2e::Single;
-use strongroom_testkit::{POSTGRES_PASSWORD, Postgresql};
+use strongroom_testkit::{POSTGRES_PASSWORD, Postgresql, wait_until};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_plan_goes_over_to_changed_blocks_and_the_server_comes_back() -> Result<()> {
@@ -52,6 +53,10 @@ async fn a_plan_goes_over_to_changed_blocks_and_the_server_comes_back() -> Resul
     assert!(said.contains("summarize_wal = on"), "{said}");
     server.sql("postgres", "alter system set summarize_wal = on")?;
     server.sql("postgres", "select pg_reload_conf()")?;
+    wait_until("the server to take note", Duration::from_secs(30), async || {
+        (server.sql("postgres", "show summarize_wal").ok()? == "on").then_some(())
+    })
+    .await?;
     run("plans test db")?;
     for from in [101, 201, 301] {
         run("plans run db --wait")?;

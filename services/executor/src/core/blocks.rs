@@ -61,6 +61,8 @@ pub fn cause(tail: &[String]) -> FailureCode {
         return FailureCode::SourceUnfit;
     }
     match super::postgresql::cause(tail) {
+        // It was shut down, or somebody has ended it.
+        FailureCode::DumpFailed if said("terminating connection") => FailureCode::DumpFailed,
         FailureCode::DumpFailed if NOT_BEGUN.iter().any(|words| said(words)) => FailureCode::ChainBroken,
         code => code,
     }

@@ -1,11 +1,11 @@
-//! Several versions of PostgreSQL's programs side by side on a node: 15 where the distribution puts it, and 18.
+//! Several versions of PostgreSQL's programs side by side on a node: the distribution's (15 in Debian 12), and 18.
 
 use crate::stage::Stage;
 use anyhow::Result;
 use serde_json::{Value, json};
 use strongroom_domain::FailureCode as Code;
 use strongroom_executor::Config;
-use strongroom_testkit::{POSTGRES_PASSWORD, Postgresql};
+use strongroom_testkit::{POSTGRES_PASSWORD, Postgresql, skipped};
 
 fn connection(server: &Postgresql) -> Value {
     json!({
@@ -29,14 +29,20 @@ fn backup(stage: &Stage, server: &Postgresql) -> Value {
     })
 }
 
+fn no_older(major: u32) -> Result<()> {
+    skipped("versions side by side", &format!("the distribution has version {major}"));
+    Ok(())
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn given_two_versions_of_the_programs_when_a_server_is_dumped_then_its_own_is_taken() -> Result<()> {
     let (old, new) = (Postgresql::start().await?, Postgresql::start_18().await?);
+    let own = old.major()?;
+    if own >= 18 {
+        return no_older(own);
+    }
     let both = stage(&[&new]).await?;
-    let own = old.sql("postgres", "show server_version")?;
-    let own = own.split('.').next().unwrap();
-    assert_ne!(own, "18", "the distribution has another version");
-    for (server, major) in [(&old, own), (&new, "18")] {
+    for (server, major) in [(&old, own), (&new, 18)] {
         server.sql("postgres", "create database shop")?;
         server.sql("shop", "create table orders as select n as id from generate_series(1, 100) n")?;
         let test = json!({ "kind": "test-source", "source": backup(&both, server)["source"] });
@@ -61,7 +67,10 @@ async fn given_two_versions_of_the_programs_when_a_server_is_dumped_then_its_own
 
 #[tokio::test(flavor = "multi_thread")]
 async fn given_only_older_programs_when_a_server_is_dumped_then_the_package_is_named() -> Result<()> {
-    let new = Postgresql::start_18().await?;
+    let (old, new) = (Postgresql::start().await?, Postgresql::start_18().await?);
+    if old.major()? >= 18 {
+        return no_older(old.major()?);
+    }
     let alone = stage(&[]).await?;
     new.sql("postgres", "create database shop")?;
     let missing = alone.failure(backup(&alone, &new), Code::ToolMissing).await?;

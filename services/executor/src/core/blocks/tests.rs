@@ -78,6 +78,9 @@ fn given_what_a_server_says_when_it_does_not_begin_then_it_has_a_cause_and_an_ad
     }
     let (code, _) = told("could not initiate base backup: ERROR:  x: No space left on device");
     assert_eq!(code, FailureCode::NoSpace);
+    let (code, _) =
+        told("could not initiate base backup: FATAL:  terminating connection due to administrator command");
+    assert_eq!(code, FailureCode::DumpFailed);
     let (code, said) = told("could not receive data from server: it went away");
     assert!(code == FailureCode::DumpFailed && !said.contains("summarize_wal"), "{said}");
 }
