@@ -5,7 +5,7 @@
 use super::Dumped;
 use crate::census::{AFTER_A_RESTORE, Counting};
 use crate::control::NoOutcome;
-use crate::core::census::{compare, same_series};
+use crate::core::census::comparing::{compare, same_series};
 use crate::core::findings::Findings;
 use crate::jobs::Bench;
 use strongroom_domain::census::{ANSWER_BYTES, Answer, CheckQuery, RestoreCheck, Taken};

@@ -272,7 +272,7 @@ impl Restore<'_> {
         let tables: Vec<TableCount> = recorded.contents.tables.iter().filter(is_of_these).cloned().collect();
         let total = tables.len() as u64;
         let then = census::sum_up(Contents { tables, roles: Vec::new() }, total, None, Taken::InSnapshot);
-        let (check, found) = census::compare(&then, now, true);
+        let (check, found) = census::comparing::compare(&then, now, true);
         let mut findings = Findings::default();
         found.into_iter().for_each(|finding| findings.add(finding));
         Checked { check, findings }
