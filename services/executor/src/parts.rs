@@ -357,7 +357,7 @@ async fn run_alone(program: &Program, to: &mut Summing<'_, impl Sink>) -> Result
     let name = plan.program.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let image = program::image(plan);
     let (mut stdout, stderr, mut handle) =
-        program::start(plan.clone()).await.map_err(NotFed::Failed)?.into_parts();
+        program::start(program::printing_much(plan.clone())).await.map_err(NotFed::Failed)?.into_parts();
     // Where the kernel gives no more, it is slower and nothing else.
     let is_large = rustix::pipe::fcntl_setpipe_size(&stdout, PIPE_BYTES).is_ok();
     let mut piece = BytesMut::with_capacity(PIECE_BYTES);
