@@ -148,6 +148,8 @@ async fn conclude(
                 meter: meter.clone(),
                 aside: Mutex::default(),
             };
+            // What an earlier attempt had to do without is over.
+            let _ = worker.containers.lost(item.job);
             let until = bench.control.clone();
             let done = jobs::run(&bench, &item.spec).await;
             worker.containers.gone(item.job).await;
@@ -200,7 +202,12 @@ async fn without_engine(
     };
     let told = |more: &str| {
         let message = format!("{words}{more}: {}", failure.message);
-        NoOutcome::Failed(Failure::new(code, message).with_log(failure.log_tail.clone()))
+        let mut told = Failure::new(code, message).with_log(failure.log_tail.clone());
+        // Advice of its own says where what people had is by now.
+        if failure.advice != failure.code.advice() {
+            told.advice.clone_from(&failure.advice);
+        }
+        NoOutcome::Failed(told)
     };
     // Somebody waits for the answer of a test.
     if item.spec.is_test() || item.spec.is_preview() {
