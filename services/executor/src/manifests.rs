@@ -50,10 +50,8 @@ impl Manifests {
 
     /// Makes a file one of them: it is on the disk, and so is its name.
     pub fn take_in(&self, file: &Path, sha256: &str) -> io::Result<()> {
-        match fs::DirBuilder::new().mode(0o700).create(&self.folder) {
-            Err(e) if e.kind() != ErrorKind::AlreadyExists => return Err(e),
-            _ => {}
-        }
+        // With the one above it, should somebody have cleared that away.
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.folder)?;
         File::open(file)?.sync_all()?;
         self.give(&self.folder)?;
         self.give(file)?;
@@ -95,9 +93,10 @@ mod tests {
     #[test]
     fn a_list_is_there_only_as_it_was() {
         let folder = tempfile::tempdir().unwrap();
-        let manifests = Manifests::of(folder.path(), &"pg".parse().unwrap(), None);
+        let manifests = Manifests::of(&folder.path().join("all"), &"pg".parse().unwrap(), None);
         let (old, new) = (sum::of(b"old").sha256, sum::of(b"new").sha256);
         assert!(!manifests.holds(&old).unwrap());
+        fs::remove_dir_all(folder.path().join("all")).unwrap_or_default();
         for (sha256, text) in [(&old, "old"), (&new, "new")] {
             let scratch = folder.path().join("scratch");
             fs::write(&scratch, text).unwrap();

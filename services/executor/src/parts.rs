@@ -3,7 +3,7 @@
 use crate::census::{BESIDE_A_DUMP, Counting, Moment};
 use crate::child::{Input, Plan};
 use crate::core::along::{Along, Held};
-use crate::core::census::{Contents, Counted, Seen, of_archive};
+use crate::core::census::{Contents, Counted, Seen, Table, of_archive};
 use crate::core::findings::Findings;
 use crate::core::mongodb;
 use crate::core::sum::{Sum, Summed};
@@ -311,7 +311,7 @@ async fn run_counted(
         let end = Instant::now() + BESIDE_A_DUMP;
         let looked = match moment.look(end).await {
             Ok(seen) if by_dump => Looked::Seen(seen),
-            Ok(seen) => Looked::Counted(moment.count(seen, taken, end).await),
+            Ok(seen) => Looked::Counted(moment.count(seen, |_| None, taken, end).await),
             Err(e) => Looked::Not(e),
         };
         (looked, moment)
@@ -331,9 +331,11 @@ async fn run_counted(
     };
     let counted = match (looked, std::mem::take(&mut produced.held)) {
         (Looked::Counted(counted), _) => counted,
-        (Looked::Seen(seen), Held::Tables(rows)) => seen.with_rows(|table| rows.of(table), taken),
-        // It was in a form that nobody here knows.
-        (Looked::Seen(seen), _) => moment.count(seen, taken, Instant::now() + BESIDE_A_DUMP).await,
+        // Names in other encodings are not known again, and nothing is in a form that nobody here knows: so the server counts.
+        (Looked::Seen(seen), held) => {
+            let rows = |table: &Table| if let Held::Tables(rows) = &held { rows.of(table) } else { None };
+            moment.count(seen, rows, taken, Instant::now() + BESIDE_A_DUMP).await
+        }
         (Looked::Not(e), _) => return Ok(Produced { uncounted: Some(e.to_string()), ..produced }),
     };
     Ok(Produced { counted: Some(counted), ..produced })

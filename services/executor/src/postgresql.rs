@@ -28,6 +28,8 @@ const QUERY_WITHIN: &str = "set statement_timeout = '300s'";
 
 /// Where servers put their sockets when nothing else is said (Debian and others; PostgreSQL's own).
 const SOCKETS: [&str; 2] = ["/var/run/postgresql", "/tmp"];
+/// In which encoding its programs speak.
+pub const ENCODING: &str = "PGCLIENTENCODING";
 /// Of which package the programs are.
 const PACKAGE: &str = "postgresql-client";
 
@@ -316,7 +318,7 @@ impl<'a> Client<'a> {
         set("PGSSLMODE", tls.to_string().into());
         set("PGCONNECT_TIMEOUT", CONNECT_TIMEOUT_S.into());
         set("PGAPPNAME", "strongroom".into());
-        set("PGCLIENTENCODING", "UTF8".into());
+        set(ENCODING, "UTF8".into());
         Plan {
             program: place.program().to_owned(),
             arguments: arguments.iter().map(|&word| word.to_owned()).collect(),

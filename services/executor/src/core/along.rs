@@ -3,7 +3,7 @@
 //! The accident that this file prevents is P1: a program that ends well, and half of what it printed. Its own exit status
 //! says nothing about what a pipe, or an engine that runs it in a container, has lost of its words.
 
-use super::ending::Ending;
+use super::ending::{Ending, Writer};
 use super::mongodb;
 use super::postgresql;
 use strongroom_domain::{Failure, FailureCode};
@@ -15,8 +15,8 @@ pub enum Along {
     Mongodb(mongodb::archive::Archive),
     /// What pg_dump prints in its custom format.
     Postgresql(postgresql::archive::Archive),
-    /// SQL, and the last words that it must have.
-    Sql(Ending, &'static [&'static str]),
+    /// SQL, and whose last words it must have.
+    Sql(Ending, Writer),
 }
 
 /// What was in it.
@@ -56,9 +56,9 @@ impl Along {
         Self::Postgresql(postgresql::archive::Archive::default())
     }
 
-    /// Of what ends with one of these.
-    pub fn sql(last_words: &'static [&'static str]) -> Self {
-        Self::Sql(Ending::default(), last_words)
+    /// Of SQL that this program writes.
+    pub fn sql(writer: Writer) -> Self {
+        Self::Sql(Ending::default(), writer)
     }
 
     /// Some more of it.
@@ -78,7 +78,7 @@ impl Along {
             Self::Postgresql(archive) => {
                 std::mem::take(archive).finish()?.map_or(Held::Unknown, Held::Tables)
             }
-            Self::Sql(ending, last_words) if ending.has(last_words) => Held::Unknown,
+            Self::Sql(ending, writer) if ending.is_whole(*writer) => Held::Unknown,
             Self::Sql(..) => return Err(Wrong::CutOff),
         })
     }
@@ -98,14 +98,13 @@ impl Along {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
-    use crate::core::ending;
 
     #[test]
     fn sql_without_its_last_words_is_cut_off() {
-        let mut along = Along::sql(ending::MYSQL_WITHOUT_COMMENTS);
+        let mut along = Along::sql(Writer::Mysql);
         along.take(b"INSERT INTO t VALUES (1);\n").unwrap();
         assert_eq!(along.finish().unwrap_err(), Wrong::CutOff);
-        let mut along = Along::sql(ending::MYSQL_WITHOUT_COMMENTS);
+        let mut along = Along::sql(Writer::Mysql);
         along.take(b"INSERT INTO t VALUES (1);\n/*!40111 SET SQL_NOTES=@OLD_SQL_NOTES */;\n").unwrap();
         assert!(matches!(along.finish().unwrap(), Held::Unknown));
     }

@@ -4,7 +4,7 @@
 //! drops and fills the one of that name, whatever one was asked for. Such words are left out where they stand at the
 //! head of a dump, and anywhere else they end the restore: they could be a part of somebody's text.
 
-use super::ending::{self, Ending as End};
+use super::ending::Ending as End;
 use super::recognise::Form;
 
 /// How much of a line is looked at.
@@ -110,8 +110,7 @@ impl Filter {
         if self.copying {
             return Err(self.refused("the file ends in the middle of a table"));
         }
-        let is_whole = self.end.has(ending::POSTGRESQL) || self.end.has(ending::MYSQL);
-        Ok(match (is_whole, self.signed) {
+        Ok(match (self.end.says_so(), self.signed) {
             (true, _) => Ending::Whole,
             (false, true) => Ending::CutOff,
             (false, false) => Ending::Unsigned,

@@ -5,7 +5,7 @@ pub mod physical;
 use crate::child::Input;
 use crate::control::NoOutcome;
 use crate::core::along::Along;
-use crate::core::ending;
+use crate::core::ending::Writer;
 use crate::core::file_name::file_name;
 use crate::core::findings::Findings;
 use crate::core::mysql::option_file::{Include, includes};
@@ -81,7 +81,7 @@ pub async fn prepare(bench: &Bench<'_>, source: &Mysql, streams: &Streams) -> Re
                 may_vanish: source.databases.is_empty(),
                 from: From::Heard(
                     Box::new(Program { plan, cause, words, counting, told: None }),
-                    Box::new(Along::sql(ending::MYSQL_WITHOUT_COMMENTS)),
+                    Box::new(Along::sql(Writer::Mysql)),
                 ),
             });
         }

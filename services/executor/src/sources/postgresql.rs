@@ -5,13 +5,13 @@ pub mod physical;
 use crate::child::Input;
 use crate::control::NoOutcome;
 use crate::core::along::Along;
-use crate::core::ending;
+use crate::core::ending::Writer;
 use crate::core::file_name::file_name;
 use crate::core::findings::Findings;
 use crate::core::postgresql::{Survey, cause, literal, words};
 use crate::jobs::Bench;
 use crate::parts::{From, Part, Program};
-use crate::postgresql::Client;
+use crate::postgresql::{Client, ENCODING};
 use crate::sources::Prepared;
 use crate::streams::Streams;
 use base64::Engine;
@@ -68,7 +68,7 @@ pub async fn prepare(
             may_vanish: false,
             from: From::Heard(
                 Box::new(Program { plan, cause, words, counting: None, told: None }),
-                Box::new(Along::sql(ending::POSTGRESQL)),
+                Box::new(Along::sql(Writer::Postgresql)),
             ),
         });
     }
@@ -77,11 +77,13 @@ pub async fn prepare(
     for database in &chosen {
         let (format, suffix, along) = match source.format {
             Format::Custom => ("--format=custom", "dump", Along::postgresql()),
-            Format::Plain => ("--format=plain", "sql", Along::sql(ending::POSTGRESQL)),
+            Format::Plain => ("--format=plain", "sql", Along::sql(Writer::Postgresql)),
         };
         // Compressed by borg, after it has found what is there already.
         let arguments = [format, "--compress=0", "--no-password"];
-        let plan = client.plan(&dump.place, &arguments, Some(&database.name), Input::Nothing);
+        let mut plan = client.plan(&dump.place, &arguments, Some(&database.name), Input::Nothing);
+        // As it is in the database, which is what pg_dump does by itself: not everything there is has another form.
+        plan.environment.retain(|(name, _)| *name != ENCODING);
         parts.push(Part {
             path: format!("postgresql/databases/{}.{suffix}", file_name(&database.name)),
             kind: "database",

@@ -21,6 +21,7 @@ mod dump_store_copies;
 mod dump_store_databases;
 mod dump_store_elsewhere;
 mod dump_store_files;
+mod encodings;
 mod failures;
 mod findings;
 mod foreign;

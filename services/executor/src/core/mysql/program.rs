@@ -43,10 +43,12 @@ pub fn version_of(said: &str) -> Option<(Flavour, (u32, u32, u32))> {
     Some((Flavour::of(said), version))
 }
 
-/// Which of several is the right one for a server: the newest of its own kind, or else the newest of the other.
+/// Which of several is the right one for a server: the newest of its own kind, or else the newest of the other; of equal
+/// ones the first.
 pub fn best(found: &[(Flavour, (u32, u32, u32))], server: Flavour) -> Option<usize> {
     let all = found.iter().enumerate();
-    all.max_by_key(|(_, (flavour, version))| (*flavour == server, *version)).map(|(n, _)| n)
+    all.max_by_key(|(n, (flavour, version))| (*flavour == server, *version, std::cmp::Reverse(*n)))
+        .map(|(n, _)| n)
 }
 
 /// What of a database is dumped.

@@ -19,10 +19,12 @@ const WITH_ACCESS_METHOD: (u8, u8) = (1, 14);
 const WITH_COMPRESSION: (u8, u8) = (1, 15);
 /// Since then it is said what kind of relation it is. And the newest that is known, of pg_dump 17 and 18.
 const WITH_KIND: (u8, u8) = (1, 16);
-/// How much that has data is told apart; a database with more is not counted here.
-const OWNERS: usize = 100_000;
-/// The longest name that is kept, and far more than the server allows.
-const NAME_BYTES: u64 = 16 << 10;
+/// How much that has data is known by name; the rest is only known to be there.
+const NAMED: usize = 100_000;
+/// How much that has data is told apart at all.
+const OWNERS: usize = 10_000_000;
+/// How much is kept of a name, which is far more than a table's can have. That of a function names its arguments as well.
+const NAME_BYTES: usize = 1 << 10;
 /// What ends the rows of a table.
 const LAST: &[u8] = b"\\.\n\n\n";
 /// How many ends of lines are in that.
@@ -111,9 +113,8 @@ struct Listed {
 /// Something that has a block.
 #[derive(Debug)]
 struct Owner {
-    schema: String,
-    name: String,
-    is_table: bool,
+    /// Schema and name, of a table.
+    table: Option<Box<(String, String)>>,
     /// The rows come as text.
     is_copied: bool,
     /// Its block was seen to its end, with so many rows.
@@ -191,7 +192,8 @@ impl Archive {
                 if self.in_piece {
                     self.piece(now);
                 } else if self.text == Some(Text::Keep) {
-                    self.kept.extend_from_slice(now);
+                    let room = NAME_BYTES.saturating_sub(self.kept.len()).min(now.len());
+                    self.kept.extend_from_slice(now.get(..room).unwrap_or_default());
                 }
                 if self.left == 0 {
                     self.passed()?;
@@ -327,9 +329,6 @@ impl Archive {
     /// A text of this length comes; below zero it is none.
     fn text(&mut self, length: Number, text: Text) -> Result<(), Wrong> {
         self.left = length.0.max(0).unsigned_abs();
-        if text == Text::Keep && self.left > NAME_BYTES {
-            return Err(Wrong::Unreadable("a name has an impossible length"));
-        }
         self.text = Some(text);
         if self.left == 0 { self.passed() } else { Ok(()) }
     }
@@ -358,8 +357,8 @@ impl Archive {
     fn listed(&mut self) -> Result<(), Wrong> {
         let Listed { id, has_data, tag, what, is_copied, schema } = std::mem::take(&mut self.listed);
         if has_data {
-            let is_table = what == "TABLE DATA";
-            self.owners.insert(id, Owner { schema, name: tag, is_table, is_copied, seen: None });
+            let table = (what == "TABLE DATA" && self.owners.len() < NAMED).then(|| Box::new((schema, tag)));
+            self.owners.insert(id, Owner { table, is_copied, seen: None });
             self.unknown = self.owners.len() > OWNERS;
         }
         self.to_list -= 1;
@@ -393,7 +392,7 @@ impl Archive {
             Some([before]) => *before == b'\n',
             _ => false,
         };
-        let is_counted = owner.is_table && owner.is_copied && is_ended;
+        let is_counted = owner.table.is_some() && owner.is_copied && is_ended;
         owner.seen = Some(is_counted.then(|| self.lines.saturating_sub(LAST_LINES)));
         Ok(())
     }
@@ -407,12 +406,14 @@ impl Archive {
             return Err(Wrong::CutOff);
         }
         let mut rows = Rows::default();
-        for Owner { schema, name, is_table, seen, .. } in self.owners.into_values() {
-            let Some(seen) = seen else {
-                return Err(Wrong::Missing(format!("{schema}.{name}")));
-            };
-            if is_table {
-                rows.0.insert((schema, name), seen);
+        for (id, Owner { table, seen, .. }) in self.owners {
+            match (table, seen) {
+                (Some(table), Some(seen)) => {
+                    rows.0.insert(*table, seen);
+                }
+                (Some(table), None) => return Err(Wrong::Missing(format!("{}.{}", table.0, table.1))),
+                (None, None) => return Err(Wrong::Missing(format!("its entry {id}"))),
+                (None, Some(_)) => {}
             }
         }
         Ok(Some(rows))

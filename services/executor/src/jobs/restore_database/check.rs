@@ -92,7 +92,7 @@ pub async fn run(
         let mut moment = counting.begin(false).await?;
         let end = Instant::now() + AFTER_A_RESTORE;
         let seen = moment.look(end).await?;
-        std::io::Result::Ok(moment.count(seen, Taken::InSnapshot, end).await)
+        std::io::Result::Ok(moment.count(seen, |_| None, Taken::InSnapshot, end).await)
     };
     let now = bench.control.clone().unless_stopped(counting).await?;
     let now = match now {

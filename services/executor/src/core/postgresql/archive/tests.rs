@@ -172,6 +172,15 @@ fn of_what_is_in_another_form_nothing_is_said() {
 }
 
 #[test]
+fn a_name_of_any_length_is_no_reason_to_refuse_a_dump() {
+    // That of a function has all of its arguments in it.
+    let function = format!("f({})", "x".repeat(100_000));
+    let items = [Item::View(function), Item::Table("t".into(), vec!["1".into()])];
+    let rows = read(&Writer::write((1, 16), 4, &items, 10), 64).unwrap().unwrap();
+    assert_eq!(rows.of(&table("t")), Some(1));
+}
+
+#[test]
 fn a_table_without_its_last_line_is_not_counted() {
     let mut bytes = Writer::write((1, 14), 4, &[Item::Table("t".into(), vec!["1".into()])], 100);
     let at = bytes.len() - 5 - LAST.len();
