@@ -4,6 +4,7 @@
 //! repository that opens (moves are allowed to it, because places change), so without a passphrase backups would go on
 //! into another one while everybody believes that the old archives are there.
 
+use crate::core::hex::is_of_32_bytes;
 use std::io::Read;
 use std::path::Path;
 use strongroom_domain::{Failure, FailureCode};
@@ -37,7 +38,7 @@ pub fn id_at(location: &Path) -> Option<String> {
     // A line that begins with a space goes on with the value before it, which may be a key.
     let (_, id) = values.find(|(name, _)| name.trim_end() == "id")?;
     let id = id.trim();
-    (id.len() == 64 && id.bytes().all(|b| b.is_ascii_hexdigit())).then(|| id.to_owned())
+    is_of_32_bytes(id).then(|| id.to_owned())
 }
 
 #[cfg(test)]

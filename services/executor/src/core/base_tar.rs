@@ -3,10 +3,9 @@
 //! The accident that this file prevents: an archive of changes on a list that is not that of its base. What the tar itself
 //! says of its base is compared, and the list is taken out of the very bytes that are kept.
 
+use super::members::{BLOCK, TarHeader, tar_header};
 use strongroom_domain::chain::Lsn;
 
-/// The unit of a tar.
-const BLOCK: usize = 512;
 /// Where the server says what the backup is.
 const LABEL: &str = "backup_label";
 /// What it says is a few lines.
@@ -109,10 +108,10 @@ impl BaseTar {
             self.ended = true;
             return Ok(());
         }
-        let (name, size) = entry(head).ok_or(Wrong::NoTar)?;
-        self.of = match name {
-            name if name == LABEL.as_bytes() => Member::Label,
-            name if name == MANIFEST.as_bytes() => Member::Manifest,
+        let TarHeader { name, size, .. } = entry(head).ok_or(Wrong::NoTar)?;
+        self.of = match name.as_str() {
+            LABEL => Member::Label,
+            MANIFEST => Member::Manifest,
             _ => Member::Any,
         };
         self.lists += u32::from(self.of == Member::Manifest);
@@ -126,31 +125,12 @@ fn split(piece: &[u8], at: u64) -> (&[u8], &[u8]) {
     piece.split_at(usize::try_from(at).unwrap_or(usize::MAX).min(piece.len()))
 }
 
-/// Name and size in a block with which a file begins (`man 5 tar`, "POSIX ustar Archives"; sizes past 8 GiB are binary).
-fn entry(head: &[u8]) -> Option<(&[u8], u64)> {
-    let (name, size, sum) = (head.get(..100)?, head.get(124..136)?, head.get(148..156)?);
-    if head.get(257..262)? != b"ustar" {
-        return None;
-    }
-    let summed = |(n, byte): (usize, &u8)| u64::from(if (148..156).contains(&n) { b' ' } else { *byte });
-    if octal(sum)? != head.iter().enumerate().map(summed).sum::<u64>() {
-        return None;
-    }
-    let size = match size.split_first()? {
-        (128, rest) => {
-            let (high, low) = rest.split_at_checked(3)?;
-            (high == [0, 0, 0]).then(|| low.try_into().ok().map(u64::from_be_bytes))??
-        }
-        _ => octal(size)?,
-    };
-    // The size would have no whole last block.
-    (size <= u64::MAX - BLOCK as u64).then_some(())?;
-    Some((name.split(|byte| *byte == 0).next()?, size))
-}
-
-fn octal(digits: &[u8]) -> Option<u64> {
-    let digits = std::str::from_utf8(digits).ok()?.trim_matches(['\0', ' ']);
-    u64::from_str_radix(digits, 8).ok()
+/// What begins with this block. What has no size, or one that has no whole last block, is none.
+fn entry(head: &[u8]) -> Option<TarHeader> {
+    let says_size = head.get(124..136)?.iter().any(|byte| !matches!(byte, 0 | b' '));
+    let is_ustar = head.get(257..262)? == b"ustar";
+    let file = tar_header(head).filter(|file| file.size <= u64::MAX - BLOCK as u64)?;
+    (says_size && is_ustar).then_some(file)
 }
 
 fn label(text: &str) -> Option<Label> {

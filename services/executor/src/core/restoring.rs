@@ -199,11 +199,16 @@ fn settings(all: Option<&Value>) -> Vec<String> {
 }
 
 /// Ends whoever is connected to a database.
-pub fn send_away(database: &str) -> String {
+fn send_away(database: &str) -> String {
     format!(
         "select pg_terminate_backend(pid) from pg_stat_activity where datname = {} and pid <> pg_backend_pid();",
         literal(database)
     )
+}
+
+/// Removes a database, if it is there, whoever is connected to it.
+pub fn drop_database(database: &str) -> String {
+    format!("{}\ndrop database if exists {};", send_away(database), identifier(database))
 }
 
 /// What can be done about what the restore program said.

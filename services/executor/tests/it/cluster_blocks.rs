@@ -80,20 +80,7 @@ async fn given_writes_when_blocks_are_taken_then_each_archive_is_the_server_as_i
          create table ledger (id int primary key);
          create table filler as select n, repeat(md5(n::text), 20) as text from generate_series(1, 30000) n",
     )?;
-    let script = all.stage.path("moves.sql");
-    std::fs::write(
-        &script,
-        "\\set a random(1, 1000)\n\\set b random(1001, 2000)\nbegin; update accounts set balance = balance - 1 where id = :a; update accounts set balance = balance + 1 where id = :b; insert into ledger select coalesce(max(id), 0) + 1 from ledger; commit;\n",
-    )?;
-    let mut load = all
-        .server
-        .tool("pgbench")
-        .args(["-n", "-c", "1", "-T", "300", "-f"])
-        .arg(&script)
-        .env("PGDATABASE", "shop")
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()?;
+    let mut load = all.moves()?;
     let making = async {
         all.add(1, 1000)?;
         let full = all.archive("incremental", None).await?;

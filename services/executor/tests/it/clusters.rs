@@ -101,6 +101,24 @@ impl Clusters {
         Ok((cluster, Postgresql::on(&self.target()).await?))
     }
 
+    /// Moves money from account to account until it is killed, and notes each time in the ledger.
+    pub fn moves(&self) -> Result<std::process::Child> {
+        let script = self.stage.path("moves.sql");
+        std::fs::write(
+            &script,
+            "\\set a random(1, 1000)\n\\set b random(1001, 2000)\nbegin; update accounts set balance = balance - 1 where id = :a; update accounts set balance = balance + 1 where id = :b; insert into ledger select coalesce(max(id), 0) + 1 from ledger; commit;\n",
+        )?;
+        Ok(self
+            .server
+            .tool("pgbench")
+            .args(["-n", "-c", "1", "-T", "300", "-f"])
+            .arg(&script)
+            .env("PGDATABASE", "shop")
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()?)
+    }
+
     pub fn add(&self, from: u32, to: u32) -> Result<()> {
         let sql = format!("insert into orders select n, 'order ' || n from generate_series({from}, {to}) n");
         self.server.sql("shop", &sql).map(|_| ())
@@ -135,20 +153,7 @@ async fn a_full_archive_and_changes_under_load_become_the_same_server() -> Resul
          alter table accounts add primary key (id);
          create table ledger (id int primary key)",
     )?;
-    let script = all.stage.path("moves.sql");
-    std::fs::write(
-        &script,
-        "\\set a random(1, 1000)\n\\set b random(1001, 2000)\nbegin; update accounts set balance = balance - 1 where id = :a; update accounts set balance = balance + 1 where id = :b; insert into ledger select coalesce(max(id), 0) + 1 from ledger; commit;\n",
-    )?;
-    let mut load = all
-        .server
-        .tool("pgbench")
-        .args(["-n", "-c", "1", "-T", "300", "-f"])
-        .arg(&script)
-        .env("PGDATABASE", "shop")
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()?;
+    let mut load = all.moves()?;
     let making = async {
         all.add(1, 1000)?;
         let full = all.archive("incremental", None).await?;

@@ -60,9 +60,10 @@ impl Rows {
 }
 
 /// What comes next.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 enum At {
     /// The magic word, three bytes of version, the size of numbers and of places, and the form.
+    #[default]
     Head,
     /// How it is compressed, as a number or a byte, and when it was made.
     Compression(u8),
@@ -129,7 +130,7 @@ enum Text {
 }
 
 /// A reader of an archive.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Archive {
     at: At,
     /// What of the present number, or text, was seen.
@@ -153,31 +154,6 @@ pub struct Archive {
     end: Vec<u8>,
     /// It is in no form that is known here.
     unknown: bool,
-}
-
-impl Default for Archive {
-    fn default() -> Self {
-        Self {
-            at: At::Head,
-            kept: Vec::new(),
-            left: 0,
-            text: None,
-            in_piece: false,
-            version: (0, 0),
-            number_bytes: 0,
-            place_bytes: 0,
-            fields: Vec::new(),
-            to_list: 0,
-            listed: Listed::default(),
-            owners: HashMap::new(),
-            owner: None,
-            is_of_objects: false,
-            lines: 0,
-            bytes: 0,
-            end: Vec::new(),
-            unknown: false,
-        }
-    }
 }
 
 impl Archive {

@@ -5,7 +5,6 @@
 
 use crate::control::{NoOutcome, Stop};
 use crate::core::mysql::placing;
-use crate::core::postgresql::identifier;
 use crate::core::restoring::{self, scratch_name};
 use crate::jobs::Bench;
 use crate::mysql::{self, CLIENT};
@@ -66,9 +65,7 @@ async fn of_postgresql(
     if client.ask_anyway(asked, &restoring::look(scratch)).await?.is_empty() {
         return Ok(None);
     }
-    let away = restoring::send_away(scratch);
-    let drop = format!("{away}\ndrop database if exists {};", identifier(scratch));
-    Ok(match client.ask_anyway(asked, &drop).await {
+    Ok(match client.ask_anyway(asked, &restoring::drop_database(scratch)).await {
         Ok(_) => None,
         Err(_) => Some(format!(
             "an earlier attempt has left the half restored database '{scratch}', which could not be dropped: drop it"

@@ -189,13 +189,14 @@ impl Restore<'_> {
             let failure = self.client.failure("the restore", tail);
             Failure { message: format!("{}{}", failure.message, restoring::hint(tail)), ..failure }
         };
+        let mut custom = vec!["--exit-on-error", "--no-password", dbname.as_str()];
+        if self.manner.no_owner {
+            custom.extend(["--no-owner", "--no-privileges"]);
+        }
         if let Some(landed) = landed {
             let jobs = format!("--jobs={}", self.manner.parallel_jobs);
-            let mut arguments = vec!["--exit-on-error", "--no-password", jobs.as_str(), dbname.as_str()];
-            if self.manner.no_owner {
-                arguments.extend(["--no-owner", "--no-privileges"]);
-            }
-            let mut plan = self.client.plan(tool, &arguments, None, Input::Nothing);
+            custom.push(&jobs);
+            let mut plan = self.client.plan(tool, &custom, None, Input::Nothing);
             if let Some(path) = &landed.path {
                 plan.arguments.push(path.to_string_lossy().into_owned());
                 plan.inside = plan.inside.map(|inside| Box::new(inside.and_seeing(path.clone())));
@@ -211,10 +212,6 @@ impl Restore<'_> {
         }
         let plain =
             ["-X", "-q", "-w", "-v", "ON_ERROR_STOP=1", "-o", "/dev/null", "-f", "-", dbname.as_str()];
-        let mut custom = vec!["--exit-on-error", "--no-password", dbname.as_str()];
-        if self.manner.no_owner {
-            custom.extend(["--no-owner", "--no-privileges"]);
-        }
         let is_plain = self.dumped.part.format.as_deref() == Some("plain");
         let arguments = if is_plain { plain.as_slice() } else { custom.as_slice() };
         let plan = self.client.plan(tool, arguments, None, Input::Stream);
@@ -299,8 +296,7 @@ impl Restore<'_> {
 
     /// Also when the restore was cancelled: its programs were killed, and their sessions may not have noticed.
     async fn drop_scratch(&self) -> Result<(), NoOutcome> {
-        let away = restoring::send_away(&self.scratch);
-        let sql = format!("{away}\ndrop database if exists {};", identifier(&self.scratch));
+        let sql = restoring::drop_database(&self.scratch);
         let mut tries = 1;
         while let Err(e) = self.client.ask_anyway(self.asked, &sql).await {
             if tries == SWAPS {

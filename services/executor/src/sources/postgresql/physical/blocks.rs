@@ -9,6 +9,7 @@ use crate::control::NoOutcome;
 use crate::core::along::Held;
 use crate::core::base_tar::{BaseTar, Label, MANIFEST};
 use crate::core::blocks::{cannot_be_followed, cause, goes_on_from, words};
+use crate::core::hex::is_of_32_bytes;
 use crate::core::sum::Sum;
 use crate::dump_store::Opened;
 use crate::jobs::Bench;
@@ -121,7 +122,7 @@ async fn list_of(
         Failure::new(FailureCode::ChainBroken, message)
     };
     // It becomes the name of a file.
-    if sha256.len() != 64 || !sha256.bytes().all(|b| b.is_ascii_hexdigit()) {
+    if !is_of_32_bytes(sha256) {
         return Err(broken("the digest of the list of its files is none").into());
     }
     let (there, of) = (manifests.clone(), sha256.to_owned());
