@@ -98,7 +98,7 @@ impl Hear for Along {
     }
 
     fn counts_rows(&self) -> bool {
-        matches!(self, Self::Postgresql(_))
+        matches!(self, Self::Postgresql(_) | Self::Mysql(..))
     }
 }
 
@@ -243,7 +243,7 @@ async fn run(
         let mut produced = run_alone(&program, to).await?;
         return match std::mem::take(&mut produced.held) {
             Held::Collections(held) => of_collections(held, produced, database),
-            Held::Tables(_) | Held::Unknown => Ok(produced),
+            Held::Tables(_) | Held::MysqlTables(_) | Held::Unknown => Ok(produced),
         };
     };
     let shared = counting.system.shares();
@@ -332,10 +332,12 @@ async fn run_counted(
     let counted = match (looked, std::mem::take(&mut produced.held)) {
         (Looked::Counted(counted), _) => counted,
         // Names in other encodings are not known again, and nothing is in a form that nobody here knows: so the server counts.
-        (Looked::Seen(seen), held) => {
-            let rows = |table: &Table| if let Held::Tables(rows) = &held { rows.of(table) } else { None };
+        (Looked::Seen(seen), held) if taken == Taken::InSnapshot => {
+            let rows = |table: &Table| held.rows(table);
             moment.count(seen, rows, taken, Instant::now() + BESIDE_A_DUMP).await
         }
+        // What the server counts now would be of another moment than what was dumped.
+        (Looked::Seen(seen), held) => seen.with_rows(|table| held.rows(table), Taken::InSnapshot),
         (Looked::Not(e), _) => return Ok(Produced { uncounted: Some(e.to_string()), ..produced }),
     };
     Ok(Produced { counted: Some(counted), ..produced })

@@ -5,7 +5,9 @@
 
 use super::ending::{Ending, Writer};
 use super::mongodb;
+use super::mysql;
 use super::postgresql;
+use crate::core::census::Table;
 use strongroom_domain::{Failure, FailureCode};
 
 /// Who reads along.
@@ -15,6 +17,8 @@ pub enum Along {
     Mongodb(mongodb::archive::Archive),
     /// What pg_dump prints in its custom format.
     Postgresql(postgresql::archive::Archive),
+    /// What mysqldump or mariadb-dump prints of a database.
+    Mysql(Ending, mysql::rows::Counter),
     /// SQL, and whose last words it must have.
     Sql(Ending, Writer),
 }
@@ -24,11 +28,24 @@ pub enum Along {
 pub enum Held {
     /// Collections.
     Collections(mongodb::archive::Held),
-    /// Tables, each with its rows.
+    /// Tables of PostgreSQL, each with its rows.
     Tables(postgresql::archive::Rows),
+    /// Tables of MySQL, each with its rows.
+    MysqlTables(mysql::rows::Rows),
     /// It was not counted.
     #[default]
     Unknown,
+}
+
+impl Held {
+    /// How many rows of a table are in it, when it was read along and they were counted.
+    pub fn rows(&self, table: &Table) -> Option<u64> {
+        match self {
+            Self::Tables(rows) => rows.of(table),
+            Self::MysqlTables(rows) => rows.of(table),
+            Self::Collections(_) | Self::Unknown => None,
+        }
+    }
 }
 
 /// Why it is no whole dump.
@@ -56,6 +73,11 @@ impl Along {
         Self::Postgresql(postgresql::archive::Archive::default())
     }
 
+    /// Of mysqldump or mariadb-dump, of a database.
+    pub fn mysql() -> Self {
+        Self::Mysql(Ending::default(), mysql::rows::Counter::default())
+    }
+
     /// Of SQL that this program writes.
     pub fn sql(writer: Writer) -> Self {
         Self::Sql(Ending::default(), writer)
@@ -66,6 +88,10 @@ impl Along {
         match self {
             Self::Mongodb(archive) => archive.take(bytes)?,
             Self::Postgresql(archive) => archive.take(bytes)?,
+            Self::Mysql(ending, counter) => {
+                ending.take(bytes);
+                counter.take(bytes);
+            }
             Self::Sql(ending, _) => ending.take(bytes),
         }
         Ok(())
@@ -78,8 +104,11 @@ impl Along {
             Self::Postgresql(archive) => {
                 std::mem::take(archive).finish()?.map_or(Held::Unknown, Held::Tables)
             }
+            Self::Mysql(ending, counter) if ending.is_whole(Writer::Mysql) => {
+                Held::MysqlTables(std::mem::take(counter).finish())
+            }
             Self::Sql(ending, writer) if ending.is_whole(*writer) => Held::Unknown,
-            Self::Sql(..) => return Err(Wrong::CutOff),
+            Self::Mysql(..) | Self::Sql(..) => return Err(Wrong::CutOff),
         })
     }
 
@@ -88,7 +117,7 @@ impl Along {
         let program = match self {
             Self::Mongodb(_) => "mongodump",
             Self::Postgresql(_) => "pg_dump",
-            Self::Sql(..) => "the dump program",
+            Self::Mysql(..) | Self::Sql(..) => "the dump program",
         };
         Failure::new(FailureCode::DumpFailed, format!("what {program} printed is no whole dump: {wrong}"))
     }
@@ -101,9 +130,10 @@ mod tests {
 
     #[test]
     fn sql_without_its_last_words_is_cut_off() {
-        let mut along = Along::sql(Writer::Mysql);
-        along.take(b"INSERT INTO t VALUES (1);\n").unwrap();
-        assert_eq!(along.finish().unwrap_err(), Wrong::CutOff);
+        for mut along in [Along::sql(Writer::Mysql), Along::mysql()] {
+            along.take(b"INSERT INTO t VALUES (1);\n").unwrap();
+            assert_eq!(along.finish().unwrap_err(), Wrong::CutOff);
+        }
         let mut along = Along::sql(Writer::Mysql);
         along.take(b"INSERT INTO t VALUES (1);\n/*!40111 SET SQL_NOTES=@OLD_SQL_NOTES */;\n").unwrap();
         assert!(matches!(along.finish().unwrap(), Held::Unknown));

@@ -5,6 +5,7 @@ pub mod option_file;
 pub mod physical;
 pub mod placing;
 pub mod program;
+pub mod rows;
 
 use super::postgresql::SCRATCH;
 use grants::Grants;

@@ -81,7 +81,7 @@ pub async fn prepare(bench: &Bench<'_>, source: &Mysql, streams: &Streams) -> Re
                 may_vanish: source.databases.is_empty(),
                 from: From::Heard(
                     Box::new(Program { plan, cause, words, counting, told: None }),
-                    Box::new(Along::sql(Writer::Mysql)),
+                    Box::new(if kind == "database" { Along::mysql() } else { Along::sql(Writer::Mysql) }),
                 ),
             });
         }
