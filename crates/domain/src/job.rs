@@ -14,7 +14,8 @@ pub use decide::{DEFAULT_DEADLINE_S, Refusal, Report, seconds_between};
 pub use result::{Cluster, Completeness, FINDINGS_KEPT, JobResult, Outcome};
 pub use spec::{
     BackupSpec, Conflict, CopySpec, DatabaseTarget, DownloadForm, DownloadSpec, JobSpec, PARALLEL_JOBS,
-    Requested, RestoreClusterSpec, RestoreDatabaseSpec, RestoreDumpSpec, RestoreSpec, RestoreTarget, Trigger,
+    PRUNED_AT_ONCE, PruneSpec, Requested, RestoreClusterSpec, RestoreDatabaseSpec, RestoreDumpSpec,
+    RestoreSpec, RestoreTarget, Spared, Trigger,
 };
 
 use crate::{Event, Failure, NodeId};

@@ -17,6 +17,7 @@ pub mod file_name;
 pub mod finding;
 pub mod findings;
 pub mod foreign_sql;
+pub mod freed;
 pub mod gpg;
 pub mod health;
 pub mod hex;

@@ -1,6 +1,7 @@
 //! The kinds of work: one file each, and one line in [`run`].
 
 mod backup;
+mod compact;
 mod delete;
 mod download;
 mod dump;
@@ -12,6 +13,7 @@ mod index;
 mod init;
 mod placing;
 mod preview;
+mod prune;
 mod quiesce;
 mod renames;
 mod restore;
@@ -125,6 +127,7 @@ async fn work(bench: &Bench<'_>, spec: &JobSpec) -> Result<Finished, NoOutcome> 
         JobSpec::RestoreDump(spec) => Box::pin(restore_database::run_file(bench, spec)).await,
         JobSpec::RestoreCluster(spec) => Box::pin(restore_cluster::run(bench, spec, None)).await,
         JobSpec::DeleteArchive { access, archive, .. } => delete::run(bench, access, archive).await,
+        JobSpec::Prune(spec) => prune::run(bench, spec).await,
         JobSpec::ScanRepository { access } => scan::run(bench, access).await,
         JobSpec::IndexArchive { access, archive, sample } => {
             index::run(bench, access, archive, *sample).await

@@ -1,5 +1,6 @@
 //! What came of a job that was done.
 
+use crate::ArchiveId;
 use crate::archive::Facts;
 use crate::census::RestoreCheck;
 use crate::chain::Lsn;
@@ -185,6 +186,14 @@ pub enum JobResult {
         /// It was gone before.
         #[serde(default)]
         was_gone: bool,
+    },
+    /// The archives that were to go are gone from the repository.
+    Prune {
+        /// Those that are gone, also when they were gone before.
+        deleted: Vec<ArchiveId>,
+        /// About how many bytes the repository has become smaller by, where that can be told.
+        #[serde(default)]
+        freed_bytes: Option<u64>,
     },
     /// What is there was read.
     ScanRepository {

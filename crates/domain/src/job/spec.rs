@@ -1,9 +1,11 @@
 //! What a job is asked to do. A request carries everything that is needed, so a node looks nothing up.
 
 mod download;
+mod prune;
 mod restores;
 
 pub use download::{DownloadForm, DownloadSpec};
+pub use prune::{PRUNED_AT_ONCE, PruneSpec, Spared};
 pub use restores::{
     Conflict, DatabaseTarget, PARALLEL_JOBS, RestoreClusterSpec, RestoreDatabaseSpec, RestoreDumpSpec,
     RestoreSpec, RestoreTarget,
@@ -17,7 +19,7 @@ use crate::plan::{Compression, Limits};
 use crate::quiesce::Quiesce;
 use crate::repository::Access;
 use crate::source::Source;
-use crate::{JobId, NodeId, PlanId, RepositoryId, SecretRef, ServerId};
+use crate::{ArchiveId, JobId, NodeId, PlanId, RepositoryId, SecretRef, ServerId};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -87,6 +89,8 @@ pub enum JobSpec {
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         needed_by: Vec<String>,
     },
+    /// Removes the archives that a plan's retention keeps no longer: `borg delete`, then `borg compact`, or their objects.
+    Prune(PruneSpec),
     /// What is really there (`borg list`); archives that the catalog does not know are adopted, lost ones are told.
     ScanRepository {
         /// Which repository.
@@ -132,6 +136,7 @@ impl JobSpec {
             Self::RestoreDump(_) => "restore-dump",
             Self::RestoreCluster(_) => "restore-cluster",
             Self::DeleteArchive { .. } => "delete-archive",
+            Self::Prune(_) => "prune",
             Self::ScanRepository { .. } => "scan-repository",
             Self::IndexArchive { .. } => "index-archive",
             Self::CopyArchive(_) => "copy-archive",
@@ -150,6 +155,7 @@ impl JobSpec {
             Self::RestoreCluster(spec) => Some(&spec.access),
             Self::CopyArchive(spec) => Some(&spec.access),
             Self::Download(spec) => Some(&spec.access),
+            Self::Prune(spec) => Some(&spec.access),
             Self::InitRepository { access }
             | Self::DeleteArchive { access, .. }
             | Self::ScanRepository { access }
@@ -167,6 +173,7 @@ impl JobSpec {
             Self::RestoreCluster(spec) => Some(&mut spec.access),
             Self::CopyArchive(spec) => Some(&mut spec.access),
             Self::Download(spec) => Some(&mut spec.access),
+            Self::Prune(spec) => Some(&mut spec.access),
             Self::InitRepository { access }
             | Self::DeleteArchive { access, .. }
             | Self::ScanRepository { access }
@@ -183,6 +190,15 @@ impl JobSpec {
     /// Whether it only looks whether something would work, for who asked.
     pub fn is_test(&self) -> bool {
         matches!(self, Self::TestSource { .. } | Self::TestDestination { .. }) || self.is_preview()
+    }
+
+    /// Whether it removes this archive.
+    pub fn removes(&self, archive: ArchiveId) -> bool {
+        match self {
+            Self::DeleteArchive { archive: target, .. } => target.id == archive,
+            Self::Prune(spec) => spec.to_remove().any(|target| target.id == archive),
+            _ => false,
+        }
     }
 
     /// Whether who asked waits for its answer, and nobody else needs to hear of it.
@@ -228,7 +244,11 @@ impl JobSpec {
     pub fn writes(&self) -> bool {
         matches!(
             self,
-            Self::InitRepository { .. } | Self::Backup(_) | Self::DeleteArchive { .. } | Self::CopyArchive(_)
+            Self::InitRepository { .. }
+                | Self::Backup(_)
+                | Self::DeleteArchive { .. }
+                | Self::Prune(_)
+                | Self::CopyArchive(_)
         )
     }
 
@@ -240,7 +260,7 @@ impl JobSpec {
             Self::Restore(_) | Self::RestoreDatabase(_) | Self::RestoreDump(_) | Self::RestoreCluster(_) => 3,
             Self::InitRepository { .. } => 2,
             Self::Backup(_) | Self::DeleteArchive { .. } | Self::CopyArchive(_) => 1,
-            Self::ScanRepository { .. } | Self::IndexArchive { .. } => 0,
+            Self::ScanRepository { .. } | Self::IndexArchive { .. } | Self::Prune(_) => 0,
         }
     }
 }

@@ -174,6 +174,20 @@ pub fn delete(access: &Access, name: &str) -> Vec<String> {
     line
 }
 
+/// `borg delete` of several archives, which writes the list of what is left once. Names that could be taken for something
+/// else are not given to it so: [`is_plain`].
+pub fn delete_all(access: &Access, names: &[&str]) -> Vec<String> {
+    let mut line = call("delete", LOCK_WAIT_S);
+    line.push(access.location.clone());
+    line.extend(names.iter().map(|name| (*name).to_owned()));
+    line
+}
+
+/// Whether a name is neither an option nor a pattern of borg's.
+pub fn is_plain(name: &str) -> bool {
+    !name.starts_with('-') && !name.contains(['{', '}', '*', '?', '[', ':'])
+}
+
 /// `borg delete` of the checkpoints that killed attempts at an archive have left.
 pub fn delete_checkpoints(access: &Access, name: &str) -> Vec<String> {
     let mut line = call("delete", LOCK_WAIT_S);
@@ -185,6 +199,8 @@ pub fn delete_checkpoints(access: &Access, name: &str) -> Vec<String> {
 /// `borg compact`.
 pub fn compact(access: &Access) -> Vec<String> {
     let mut line = call("compact", LOCK_WAIT_S);
+    // Without it, it does not say how much it has freed.
+    line.insert(0, "--info".into());
     line.push(access.location.clone());
     line
 }

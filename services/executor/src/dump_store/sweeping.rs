@@ -9,23 +9,26 @@ use crate::core::chunks::{self, CHUNKS, Chunk};
 use crate::core::dump_store as forms;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use strongroom_domain::Failure;
 
 /// How many objects are deleted at once.
 const DELETES: usize = 8;
 
 impl Opened<'_> {
-    /// Removes the chunks that no archive needs, and what was never whole. Nothing, in a store that has no chunks.
-    pub async fn sweep(&self) -> Result<(), Failure> {
+    /// Removes the chunks that no archive needs, and what was never whole, and says how many bytes these chunks had.
+    /// Nothing, in a store that has no chunks.
+    pub async fn sweep(&self) -> Result<u64, Failure> {
         if self.naming.is_none() {
-            return Ok(());
+            return Ok(0);
         }
         self.store.clear_partial(CHUNKS).await?;
         let there = self.store.list(CHUNKS).await?;
         let needed = self.needed_chunks().await?;
         let unneeded = chunks::unneeded(there.iter().map(|object| object.name.as_str()), &needed);
         let (removed, kept) = (unneeded.len(), there.len() - unneeded.len());
+        let sizes: HashMap<&str, u64> = there.iter().map(|o| (o.name.as_str(), o.size_bytes)).collect();
+        let freed_bytes = unneeded.iter().filter_map(|name| sizes.get(*name)).sum();
         let mut deleting = FuturesUnordered::new();
         for name in unneeded {
             if deleting.len() >= DELETES {
@@ -35,7 +38,7 @@ impl Opened<'_> {
         }
         while deleting.next().await.transpose()?.is_some() {}
         tracing::info!(repository = %self.access.repository, removed, kept, "chunks that no archive needs were removed");
-        Ok(())
+        Ok(freed_bytes)
     }
 
     /// The chunks that are in a list of an archive.

@@ -3,14 +3,13 @@
 //! The accident that this file prevents: a deletion that was cancelled, or whose borg was killed, after the archive was
 //! gone, and a catalog that goes on promising it.
 
-use super::{Bench, Finished, finished, index};
+use super::{Bench, Finished, compact, finished, index};
 use crate::borg::NotDone;
 use crate::control::{NoOutcome, Stop};
 use crate::core::findings::Findings;
 use crate::core::{archive, command};
 use strongroom_domain::FailureCode;
 use strongroom_domain::archive::Target;
-use strongroom_domain::failure::{Finding, Severity};
 use strongroom_domain::job::JobResult;
 use strongroom_domain::repository::Access;
 
@@ -35,17 +34,7 @@ pub async fn run(bench: &Bench<'_>, access: &Access, target: &Target) -> Result<
         }
         Err(e) => return Err(e),
     };
-    bench.step("compact");
-    match bench.borg_past_cancel(command::compact(access)).await {
-        Ok(done) => tail.extend(done.tail),
-        Err(NotDone::Stopped(why)) => return Err(NoOutcome::Stopped(why)),
-        // The archive is gone; its space is freed by the next compact.
-        Err(NotDone::Failed(failure, _)) => {
-            findings.benign_total += 1;
-            let message = format!("space was not freed yet: {}", failure.message);
-            findings.kept.push(Finding { severity: Severity::Benign, path: None, message });
-        }
-    }
+    compact::run(bench, access, &mut findings, &mut tail).await?;
     Ok(finished(JobResult::DeleteArchive { was_gone }, findings, tail))
 }
 

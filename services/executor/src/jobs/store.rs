@@ -7,6 +7,7 @@ mod copy;
 pub mod files;
 mod making;
 pub mod members;
+mod removing;
 mod storing;
 
 use super::{Bench, Finished, download, finished, restore, restore_cluster, restore_database};
@@ -48,7 +49,8 @@ pub async fn run(
         JobSpec::Backup(spec) => backup::run(bench, spec, &opened, &streams).await,
         JobSpec::CopyArchive(spec) => copy::run(bench, spec, &opened, &streams).await,
         JobSpec::Download(spec) => Box::pin(download::run(bench, spec, Some(&opened))).await,
-        JobSpec::DeleteArchive { archive, .. } => contents::delete(bench, &opened, archive).await,
+        JobSpec::DeleteArchive { archive, .. } => removing::delete(bench, &opened, archive).await,
+        JobSpec::Prune(spec) => removing::prune(bench, &opened, spec).await,
         JobSpec::ScanRepository { .. } => contents::scan(bench, &opened).await,
         JobSpec::IndexArchive { archive, .. } => contents::index(bench, &opened, archive).await,
         JobSpec::Restore(spec) => restore::run(bench, spec, Some(&opened)).await,

@@ -1,4 +1,4 @@
-//! What is in a dump store: told, indexed, and removed.
+//! What is in a dump store: told, and indexed.
 
 use crate::control::NoOutcome;
 use crate::core::chunks::Index;
@@ -7,10 +7,9 @@ use crate::core::findings::Findings;
 use crate::core::index::Indexer;
 use crate::dump_store::{Archive, Opened, missing_in};
 use crate::jobs::index::{store, unusable};
-use crate::jobs::store::{making, stoppable};
+use crate::jobs::store::stoppable;
 use crate::jobs::{Bench, Finished, finished, scan};
 use crate::stores::Object;
-use crate::unfinished::{self, Unfinished};
 use strongroom_domain::archive::Target;
 use strongroom_domain::failure::{Finding, Severity};
 use strongroom_domain::job::JobResult;
@@ -92,52 +91,4 @@ pub async fn index(bench: &Bench<'_>, opened: &Opened<'_>, target: &Target) -> R
         n += 1;
     }
     Ok(finished(JobResult::IndexArchive { index: facts }, Findings::default(), Vec::new()))
-}
-
-/// Removes an archive: first what makes it one, then its parts, then the chunks that no other one needs, and with them those of
-/// backups that came to nothing. What is left over
-/// from a removal that was killed is removed by its next attempt, for which the archive is gone already.
-pub async fn delete(bench: &Bench<'_>, opened: &Opened<'_>, target: &Target) -> Result<Finished, NoOutcome> {
-    bench.step("delete");
-    let notes = bench.state.unfinished();
-    if opened.naming().is_some() {
-        // Who makes the next archive knows by it that something may be left.
-        let note = Unfinished { repository: opened.access.repository.clone(), archive: target.name.clone() };
-        unfinished::keep(&notes, bench.job, &note);
-    }
-    let was_gone = match opened.archive(&target.name).await {
-        Ok(Some(there)) if there.facts.borg_id == target.borg_id => {
-            opened.store.delete(&forms::manifest_of(&target.name)).await?;
-            false
-        }
-        // Another one has its name, which nobody asked to remove.
-        Ok(Some(_)) => {
-            unfinished::forget(&notes, bench.job);
-            let result = JobResult::DeleteArchive { was_gone: true };
-            return Ok(finished(result, Findings::default(), Vec::new()));
-        }
-        Ok(None) => true,
-        Err(failure) => return Err(failure.into()),
-    };
-    let mut findings = Findings::default();
-    // Backups that came to nothing may have left something as well. None runs: a repository has one writer at a time.
-    let left = Box::pin(making::clear_unfinished(bench, opened, &target.name)).await;
-    // The archive is gone from here on, whoever wants to stop.
-    let freed = match opened.store.clear(&forms::folder(&target.name)).await {
-        Ok(()) => Box::pin(opened.sweep()).await,
-        Err(failure) => Err(failure),
-    };
-    match freed {
-        Ok(()) => {
-            for note in left {
-                let _ = std::fs::remove_file(note);
-            }
-            unfinished::forget(&notes, bench.job);
-        }
-        Err(failure) => {
-            let message = format!("its space was not freed: {}", failure.message);
-            findings.add(Finding { severity: Severity::Benign, path: None, message });
-        }
-    }
-    Ok(finished(JobResult::DeleteArchive { was_gone }, findings, Vec::new()))
 }

@@ -167,7 +167,7 @@ async fn sweep(bench: &Bench<'_>, opened: &Opened<'_>, control: Control) -> bool
     // Somebody who has cancelled waits for this, and nobody else stops it.
     let control = if control.why() == Some(Stop::Cancel) { control.past_cancel() } else { control };
     match control.unless_stopped(opened.sweep()).await {
-        Ok(Ok(())) => true,
+        Ok(Ok(_)) => true,
         Ok(Err(failure)) => {
             tracing::warn!(job = %bench.job, problem = failure.message, "chunks that nobody needs were not removed");
             false
