@@ -1,8 +1,8 @@
 """What borg's own `prune --dry-run --list` says of histories that no repository holds.
 
 Reads a JSON object a line and answers each with one. A history has `zone`, `now_us`, `policy` (borg's names and counts,
-`within` as text) and `archives` (name and microseconds of its time, UTC, in the order of the manifest); the answer has
-`kept` (name to rule and number) and `pruned`. A text `interval` is answered with its hours, or with null.
+`within` as text) and `archives` (name and microseconds of its time, UTC); the answer has `kept` (name to rule and
+number) and `pruned`. A text `interval` is answered with its hours, or with null.
 
 Borg 1.2 knows no quarters. There they are put into its table as borg 1.4 defines them; all else is borg's.
 """
@@ -83,7 +83,8 @@ def prune(history, output):
     time.tzset()
     Clock.fixed = EPOCH + dates.timedelta(microseconds=history["now_us"])
     archives = Archives()
-    for number, (name, at_us) in enumerate(history["archives"]):
+    # A manifest that is read has its archives in the order of their names, and that parts those of the same moment.
+    for number, (name, at_us) in enumerate(sorted(history["archives"])):
         at = EPOCH + dates.timedelta(microseconds=at_us)
         archives[name] = (number.to_bytes(32, "big"), at)
     policy = dict(history["policy"])
