@@ -1,7 +1,7 @@
 //! Decide: rules propose, guards object, and of both comes a verdict for each archive.
 //!
 //! Guards that no policy turns off: a held archive stays; the newest archive stays, and the newest good one; so do the
-//! `minimum` newest good ones, and the newest that a drill has proved; and whatever any archive that stays was made on. An
+//! `minimum` newest good ones, and the newest that a drill has proved, both of the good ones and of all; and whatever any archive that stays was made on. An
 //! archive that is not good (incomplete, or refuted by a drill) takes no good one's place: the rules are applied to the good
 //! ones as if there were no others, and then to all, and what either keeps is kept. So a plan whose archives are all
 //! incomplete has a history too, and one bad night pushes nothing out.
@@ -129,9 +129,12 @@ impl<'a> Desk<'a> {
         }
         self.guard(present.first(), |guards| guards.newest = true);
         self.guard(good.first(), |guards| guards.newest_good = true);
+        // Of the good ones, and of all: what is incomplete takes no good one's place here either.
         let is_proved = |i: &&usize| self.candidates.get(**i).is_some_and(|c| c.proof.is_proved(known_at));
-        let last_proved = present.iter().find(is_proved);
-        self.guard(last_proved, |guards| guards.last_proved = true);
+        let proved = [good.iter().find(is_proved), present.iter().find(is_proved)];
+        for i in proved {
+            self.guard(i, |guards| guards.last_proved = true);
+        }
         // Where there are not enough good ones, others are better than nothing.
         let minimum = self.rules.policy.minimum.max(1);
         let newest: Vec<_> = good.iter().chain(&others).take(minimum as usize).collect();
