@@ -32,6 +32,7 @@ pub mod queue;
 pub mod quiesce;
 pub mod rejection;
 pub mod repository;
+pub mod retention;
 pub mod schedule;
 pub mod secret;
 pub mod server;
