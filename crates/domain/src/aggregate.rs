@@ -35,6 +35,7 @@ pub enum Kind {
     Settings,
     Job,
     Schedule,
+    Retention,
     Queue,
     Archive,
     Node,

@@ -282,3 +282,22 @@ pub struct Found {
     /// Where it lies.
     pub repository: RepositoryId,
 }
+
+/// Somebody says that an archive must not be removed, for a reason and perhaps until a day. A second one of the same name
+/// takes the place of the first.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Held {
+    /// Where it lies.
+    pub repository: RepositoryId,
+    /// The hold, by whose name it is released.
+    pub hold: crate::retention::Hold,
+}
+
+/// A hold was released.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Released {
+    /// Where the archive lies.
+    pub repository: RepositoryId,
+    /// Which hold.
+    pub name: String,
+}

@@ -118,6 +118,25 @@ impl Schedule {
         None
     }
 
+    /// The latest nominal time in `(after, until]`.
+    pub fn latest(&self, after: Timestamp, until: Timestamp) -> Option<Timestamp> {
+        // From ever longer before the end, so that a schedule that was not looked at for long is not walked through.
+        let mut back = SignedDuration::from_hours(1);
+        loop {
+            let from = until.checked_sub(back).map_or(after, |from| from.max(after));
+            let mut latest = None;
+            let mut at = from;
+            while let Some(next) = self.next(at).filter(|next| *next <= until) {
+                latest = Some(next);
+                at = next;
+            }
+            if latest.is_some() || from == after {
+                return latest;
+            }
+            back = back.saturating_mul(4);
+        }
+    }
+
     /// The nominal times in `(after, until]`, oldest first, at most `limit`.
     pub fn between(&self, after: Timestamp, until: Timestamp, limit: usize) -> Vec<Timestamp> {
         let mut times = Vec::new();

@@ -17,7 +17,8 @@ pub use upcast::{UPCASTERS, Upcaster};
 use crate::aggregate::Kind;
 use crate::definition::Retired;
 use crate::{
-    archive, channel, destination, job, node, notification, plan, queue, repository, schedule, server, token,
+    archive, channel, destination, job, node, notification, plan, queue, repository, retention, schedule,
+    server, token,
 };
 
 macro_rules! events {
@@ -125,6 +126,12 @@ events! {
     ArchiveMissing(archive::Missing) = Archive "strongroom.archive.missing.v1",
     /// A missing archive is there again.
     ArchiveFound(archive::Found) = Archive "strongroom.archive.found.v1",
+    /// An archive must not be removed.
+    ArchiveHeld(archive::Held) = Archive "strongroom.archive.held.v1",
+    /// A hold of an archive was released.
+    ArchiveReleased(archive::Released) = Archive "strongroom.archive.released.v1",
+    /// It was decided which archives of a plan are kept no longer.
+    RetentionDecided(retention::Decided) = Retention "strongroom.retention.decided.v1",
     /// An executor came up.
     NodeJoined(node::Joined) = Node "strongroom.node.joined.v1",
     /// A delivery was tried without success and will be tried again.

@@ -6,6 +6,7 @@ use crate::cron::ScheduleSpec;
 use crate::definition::{Validate, check_text, within};
 pub use crate::hook::Hooks;
 pub use crate::quiesce::Quiesce;
+use crate::retention::Policy;
 pub use crate::source::{Files, Source};
 use crate::{FieldError, RepositoryId, ServerId, quiesce, repository};
 use serde::{Deserialize, Serialize};
@@ -34,6 +35,12 @@ pub struct Spec {
     /// When it runs by itself; never, when absent.
     #[serde(default)]
     pub schedule: Option<ScheduleSpec>,
+    /// Which archives are kept; all of them, when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retention: Option<Policy>,
+    /// When it is looked at which are kept no longer; after each backup, when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retention_schedule: Option<ScheduleSpec>,
     /// What a run may use.
     #[serde(default)]
     pub limits: Limits,
@@ -197,6 +204,16 @@ impl Validate for Spec {
         problems.extend(quiesce::problems(&self.quiesce));
         if let Some(schedule) = &self.schedule {
             problems.extend(within("schedule", schedule.problems()));
+        }
+        if let Some(policy) = &self.retention {
+            problems.extend(within("retention", policy.problems()));
+        }
+        if let Some(schedule) = &self.retention_schedule {
+            problems.extend(within("retention_schedule", schedule.problems()));
+            if self.retention.is_none() {
+                let message = "is for a plan with a retention: say which archives are kept";
+                problems.push(FieldError::new("retention_schedule", message));
+            }
         }
         if self.limits.upload_rate_kib_per_s == Some(0) {
             problems.push(FieldError::new(

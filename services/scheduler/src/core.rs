@@ -7,7 +7,9 @@ pub mod copying;
 pub mod fold;
 pub mod indexing;
 pub mod inventory;
+pub mod keeping;
 pub mod reports;
+pub mod retention;
 pub mod scans;
 #[cfg(test)]
 mod tests;

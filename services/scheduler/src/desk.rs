@@ -2,6 +2,7 @@
 
 use crate::Config;
 use crate::core::World;
+use crate::core::retention::Looked;
 use crate::core::scans::Scans;
 use crate::core::upkeep::Hearing;
 use jiff::Timestamp;
@@ -36,6 +37,7 @@ pub struct Desk {
     world: RwLock<World>,
     hearing: Mutex<Hearing>,
     scans: Mutex<Scans>,
+    looked: Mutex<Looked>,
 }
 
 impl Desk {
@@ -49,6 +51,7 @@ impl Desk {
             world: RwLock::default(),
             hearing: Mutex::new(Hearing::new(clock::now())),
             scans: Mutex::default(),
+            looked: Mutex::default(),
         }
     }
 
@@ -85,6 +88,11 @@ impl Desk {
     /// Scans that run.
     pub fn scans(&self) -> MutexGuard<'_, Scans> {
         self.scans.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// When it was last looked at what is kept of each plan.
+    pub fn looked(&self) -> MutexGuard<'_, Looked> {
+        self.looked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits until the fold has reached a sequence; `false` when it did not in time.

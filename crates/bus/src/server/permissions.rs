@@ -59,7 +59,15 @@ pub const SERVICES: &[Service] = &[
     },
     Service {
         user: "scheduler",
-        writes: &[Kind::Job, Kind::Schedule, Kind::Queue, Kind::Archive, Kind::Node, Kind::Server],
+        writes: &[
+            Kind::Job,
+            Kind::Schedule,
+            Kind::Retention,
+            Kind::Queue,
+            Kind::Archive,
+            Kind::Node,
+            Kind::Server,
+        ],
         publishes: &[
             "strongroom.work.*",
             "$JS.API.STREAM.INFO.STRONGROOM_WORK",

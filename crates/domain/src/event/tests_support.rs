@@ -1,7 +1,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 //! One sample of every event, filled in, for fixtures and tests.
 
-use crate::archive::{Adopted, Deleted, Facts, Found, IndexFacts, Missing, Stats};
+use crate::archive::{Adopted, Deleted, Facts, Found, IndexFacts, Missing, Stats, Target};
 use crate::cron::{CatchUp, Overlap, ScheduleSpec};
 use crate::definition::Retired;
 use crate::failure::{FailureCode, Finding, Severity};
@@ -10,7 +10,8 @@ use crate::plan::{Compression, Files, Hooks, Limits, Source};
 use crate::repository::{Access, Encryption};
 use crate::{ArchiveId, Event, EventId, Failure, JobId, SecretRef};
 use crate::{
-    archive, channel, destination, job, node, notification, plan, queue, repository, schedule, server, token,
+    archive, channel, destination, job, node, notification, plan, queue, repository, retention, schedule,
+    server, token,
 };
 use jiff::Timestamp;
 use uuid::Uuid;
@@ -96,6 +97,42 @@ fn facts() -> Facts {
     }
 }
 
+fn hold() -> retention::Hold {
+    retention::Hold {
+        name: "audit".into(),
+        by: "token:t".into(),
+        reason: "asked for by the auditors".into(),
+        until: Some(at()),
+    }
+}
+
+fn decided() -> retention::Decided {
+    let archive = Target { id: facts().id, name: facts().name, borg_id: facts().borg_id };
+    let why = retention::Gone::NoRule;
+    retention::Decided {
+        policy: retention::Policy::of_days(30),
+        nominal_at: Some(at()),
+        repositories: vec![
+            retention::OfRepository {
+                repository: "web".parse().unwrap(),
+                archives: 7,
+                gate: None,
+                going: 1,
+                removes: vec![retention::Removal { archive, made_at: at(), why }],
+                job: Some(job_id()),
+            },
+            retention::OfRepository {
+                repository: "copy".parse().unwrap(),
+                archives: 7,
+                gate: Some(retention::Gate::RunsFail { failures_in_a_row: 2 }),
+                going: 1,
+                removes: Vec::new(),
+                job: None,
+            },
+        ],
+    }
+}
+
 /// One of each.
 pub(crate) fn samples() -> Vec<Event> {
     let retired = || Retired { reason: Some("gone".into()) };
@@ -149,6 +186,8 @@ pub(crate) fn samples() -> Vec<Event> {
             quiesce: Vec::new(),
             variant: Default::default(),
             full_every: Default::default(),
+            retention: None,
+            retention_schedule: None,
             description: "d".into(),
         }),
         Event::PlanRetired(retired()),
@@ -203,6 +242,12 @@ pub(crate) fn samples() -> Vec<Event> {
         Event::ArchiveDeleted(Deleted { job: job_id(), repository: "web".parse().unwrap() }),
         Event::ArchiveMissing(Missing { job: job_id(), repository: "web".parse().unwrap() }),
         Event::ArchiveFound(Found { job: job_id(), repository: "web".parse().unwrap() }),
+        Event::ArchiveHeld(archive::Held { repository: "web".parse().unwrap(), hold: hold() }),
+        Event::ArchiveReleased(archive::Released {
+            repository: "web".parse().unwrap(),
+            name: "audit".into(),
+        }),
+        Event::RetentionDecided(decided()),
         Event::NodeJoined(node::Joined {
             boot: "b".into(),
             age_recipient: "age1".into(),

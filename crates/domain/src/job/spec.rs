@@ -192,12 +192,12 @@ impl JobSpec {
         matches!(self, Self::TestSource { .. } | Self::TestDestination { .. }) || self.is_preview()
     }
 
-    /// Whether it removes this archive.
-    pub fn removes(&self, archive: ArchiveId) -> bool {
+    /// The archives that it removes.
+    pub fn removed(&self) -> Vec<ArchiveId> {
         match self {
-            Self::DeleteArchive { archive: target, .. } => target.id == archive,
-            Self::Prune(spec) => spec.to_remove().any(|target| target.id == archive),
-            _ => false,
+            Self::DeleteArchive { archive, .. } => vec![archive.id],
+            Self::Prune(spec) => spec.to_remove().map(|target| target.id).collect(),
+            _ => Vec::new(),
         }
     }
 

@@ -137,6 +137,8 @@ impl Stage {
             repository: "web".parse().unwrap(),
             source: source(),
             compression: Compression::default(),
+            retention: None,
+            retention_schedule: None,
             schedule: None,
             limits: Limits::default(),
             hooks: Hooks::default(),

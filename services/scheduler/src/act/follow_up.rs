@@ -3,7 +3,7 @@
 use crate::core::cause::Cause;
 use crate::core::triggers::due;
 use crate::core::upkeep::upkeep as upkeep_of;
-use crate::core::{copying, indexing, inventory};
+use crate::core::{copying, indexing, inventory, retention};
 use crate::desk::Desk;
 use strongroom_bus::{AppendError, Context, Head, NewEvent};
 use strongroom_domain::archive::Deleted;
@@ -105,18 +105,19 @@ async fn ask_for(desk: &Desk, due: impl Iterator<Item = (JobId, Requested, Cause
 pub async fn deletions(desk: &Desk) -> bool {
     let deletions: Vec<_> = {
         let world = desk.world();
-        let deletions = world.deletions.iter().filter(|(_, d)| !world.is_halted(Kind::Archive, d.archive));
-        deletions.map(|(job, d)| (*job, d.clone())).collect()
+        let deletions = world.deletions.iter().filter(|(id, _)| !world.is_halted(Kind::Archive, id));
+        deletions.map(|(archive, d)| (*archive, d.clone())).collect()
     };
     let mut wrote = false;
-    for (job, deletion) in deletions {
-        if let Err(fault) = desk.bus.purge_index(&deletion.archive.to_string()).await {
-            tracing::warn!(archive = %deletion.archive, error = %fault, "its index was not dropped; it is tried again");
+    for (archive, deletion) in deletions {
+        let job = deletion.job;
+        if let Err(fault) = desk.bus.purge_index(&archive.to_string()).await {
+            tracing::warn!(%archive, error = %fault, "its index was not dropped; it is tried again");
             continue;
         }
-        let id = EventId::of_command(&format!("deleted/{job}"), 0);
+        let id = EventId::of_command(&format!("deleted/{job}/{archive}"), 0);
         let event = Event::ArchiveDeleted(Deleted { job, repository: deletion.repository.clone() });
-        let aggregate = Aggregate::new(Kind::Archive, deletion.archive);
+        let aggregate = Aggregate::new(Kind::Archive, archive);
         let context = deletion.cause.context(ACTOR.to_owned(), None);
         let new = NewEvent { id, at: clock::now(), event };
         let decided = desk
@@ -131,6 +132,28 @@ pub async fn deletions(desk: &Desk) -> bool {
         }
     }
     wrote
+}
+
+/// Writes down what is kept no longer, and asks for its removal.
+pub async fn retention(desk: &Desk) -> bool {
+    let now = clock::now();
+    let facts = {
+        let world = desk.world();
+        retention::due(&world, &mut desk.looked(), now)
+    };
+    let mut wrote = false;
+    for fact in facts {
+        let aggregate = Aggregate::new(Kind::Retention, &fact.plan);
+        let new = NewEvent { id: fact.id, at: now, event: fact.event };
+        let written = append(desk, &aggregate, &fact.head, &new, &Context::service("scheduler")).await;
+        if !written {
+            // It was looked at in vain.
+            desk.looked().remove(&fact.plan);
+        }
+        wrote |= written;
+    }
+    let due = retention::prunes(&desk.world());
+    wrote | ask_for(desk, due.into_iter()).await
 }
 
 /// Writes what state and clock say about open jobs.

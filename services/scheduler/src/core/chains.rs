@@ -5,6 +5,7 @@
 //! has room for one writer, and what was made before is known by then.
 
 use super::World;
+use super::retention;
 use jiff::Timestamp;
 use strongroom_domain::archive::Facts;
 use strongroom_domain::chain::{Choice, Link, Wanted};
@@ -44,6 +45,7 @@ pub fn as_given(world: &World, spec: &JobSpec, now: Timestamp) -> JobSpec {
             *needed_by = needs.map(|d| d.name.clone()).collect();
             needed_by.sort();
         }
+        JobSpec::Prune(prune) => retention::as_given(world, prune, now),
         _ => {}
     }
     spec

@@ -8,6 +8,7 @@ mod fold;
 mod indexing;
 mod inventory;
 mod reports;
+mod retention;
 mod scans;
 mod triggers;
 mod upkeep;

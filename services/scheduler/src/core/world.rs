@@ -3,24 +3,24 @@
 //! Any number of schedulers fold the same log into the same world, so all of them decide alike; where they do not see
 //! equally far, the guard of the append lets one of them win.
 
+mod jobs;
+
 use super::cause::Cause;
 use super::chains::Dependent;
-use super::copying::{Uncopied, is_incomplete, target_of};
+use super::copying::Uncopied;
 use super::indexing::Unindexed;
+use super::keeping::Keeping;
+use super::retention::{self, Unpruned};
 use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use strongroom_bus::{Head, Recorded};
-use strongroom_domain::archive::Facts;
 use strongroom_domain::chain::Chain;
-use strongroom_domain::job::{self, JobResult, JobSpec, Phase, Requested, Trigger};
+use strongroom_domain::job::{self, JobSpec, Phase, Requested, Trigger};
 use strongroom_domain::repository::Access;
 use strongroom_domain::{
     Aggregate, ArchiveId, DestinationId, Event, JobId, Kind, NodeId, PlanId, RepositoryId, ServerId,
     destination, plan, repository, server,
 };
-
-/// How many scans that were done are remembered, for pages of theirs that come late.
-const SCANS_KEPT: usize = 64;
 
 /// All of it.
 #[derive(Debug, Clone, Default)]
@@ -53,8 +53,12 @@ pub struct World {
     pub chains: BTreeMap<PlanId, Chain>,
     /// Archives that need another one.
     pub dependents: BTreeMap<ArchiveId, Dependent>,
-    /// Archives whose deletion was reported and stands in no fact of their own yet, by the job.
-    pub deletions: BTreeMap<JobId, Deletion>,
+    /// What retention knows.
+    pub keeping: Keeping,
+    /// Removals that were decided and not asked for yet, by their jobs.
+    pub unpruned: BTreeMap<JobId, Unpruned>,
+    /// Archives whose deletion was reported and stands in no fact of their own yet.
+    pub deletions: BTreeMap<ArchiveId, Deletion>,
     /// Archives that a backup made and that nobody was asked to index yet.
     pub unindexed: BTreeMap<ArchiveId, Unindexed>,
     /// Copies of archives that are to be made and were not asked for so far, by their jobs.
@@ -80,6 +84,8 @@ pub struct Plan {
     pub resumed_at: Option<Timestamp>,
     /// Since when its schedule is what it is: earlier times are not its times.
     pub schedule_since: Timestamp,
+    /// The same of the schedule of its retention.
+    pub retention_since: Timestamp,
 }
 
 /// What has become of a plan's nominal times.
@@ -142,8 +148,8 @@ pub struct KnownArchive {
 /// A deletion that was reported.
 #[derive(Debug, Clone)]
 pub struct Deletion {
-    /// Which archive.
-    pub archive: ArchiveId,
+    /// The job that has removed it.
+    pub job: JobId,
     /// Where it lay.
     pub repository: RepositoryId,
     /// The report.
@@ -178,6 +184,7 @@ impl World {
     /// The world after one more event.
     pub fn apply(&mut self, recorded: &Recorded) {
         self.sequence = recorded.sequence;
+        self.keeping.event(recorded);
         let id = recorded.aggregate.id.as_str();
         match &recorded.event {
             Event::ServerDefined(spec) => insert(&mut self.servers, id, spec),
@@ -191,7 +198,7 @@ impl World {
             Event::RepositoryRetired(_) => {
                 let _ = id.parse().map(|id: RepositoryId| self.looked_into.remove(&id));
             }
-            Event::PlanDefined(spec) => self.plan_defined(id, spec, recorded.at),
+            Event::PlanDefined(spec) => self.plan_defined(id, spec, recorded),
             Event::PlanRetired(_) => {
                 let _ = id.parse().map(|id: PlanId| self.plans.remove(&id));
             }
@@ -229,9 +236,15 @@ impl World {
                 self.known(&adopted.repository, adopted.facts.id, recorded.sequence, false);
                 self.depends(&adopted.facts);
             }
+            Event::RetentionDecided(decided) => {
+                let asked = |job: &JobId| self.jobs.contains_key(job);
+                let unpruned = retention::unpruned(recorded, decided).into_iter();
+                let unpruned: Vec<_> = unpruned.filter(|(job, _)| !asked(job)).collect();
+                self.unpruned.extend(unpruned);
+            }
             Event::ArchiveDeleted(deleted) => {
-                self.deletions.remove(&deleted.job);
                 if let Ok(id) = id.parse::<ArchiveId>() {
+                    self.deletions.remove(&id);
                     self.unindexed.remove(&id);
                     self.uncopied.retain(|_, copy| copy.archive.id != id);
                     self.dependents.remove(&id);
@@ -254,18 +267,25 @@ impl World {
         self.halted.extend(aggregate);
     }
 
-    fn plan_defined(&mut self, id: &str, spec: &plan::Spec, at: Timestamp) {
+    fn plan_defined(&mut self, id: &str, spec: &plan::Spec, recorded: &Recorded) {
         let Ok(id) = id.parse::<PlanId>() else { return };
+        let at = recorded.at;
+        self.keeping.defined(&id, recorded.sequence);
         match self.plans.get_mut(&id) {
             Some(plan) => {
                 if plan.spec.schedule != spec.schedule {
                     plan.schedule_since = at;
                 }
+                if plan.spec.retention_schedule != spec.retention_schedule {
+                    plan.retention_since = at;
+                }
                 plan.spec = spec.clone();
             }
             None => {
                 let spec = spec.clone();
-                self.plans.insert(id, Plan { spec, paused: None, resumed_at: None, schedule_since: at });
+                let (paused, resumed_at) = (None, None);
+                self.plans
+                    .insert(id, Plan { spec, paused, resumed_at, schedule_since: at, retention_since: at });
             }
         }
     }
@@ -282,124 +302,6 @@ impl World {
         schedule.last_nominal_at =
             Some(schedule.last_nominal_at.map_or(nominal_at, |last| last.max(nominal_at)));
         schedule.head = recorded.head();
-    }
-
-    fn job_event(&mut self, recorded: &Recorded) {
-        let Ok(id) = recorded.aggregate.id.parse::<JobId>() else { return };
-        if let Event::JobRequested(requested) = &recorded.event {
-            match &requested.spec {
-                JobSpec::ScanRepository { access } => {
-                    if let Some(last) = self.looked_into.get_mut(&access.repository) {
-                        *last = recorded.at;
-                    }
-                }
-                JobSpec::IndexArchive { archive, .. } => {
-                    self.unindexed.remove(&archive.id);
-                }
-                JobSpec::DeleteArchive { archive, .. } => {
-                    self.unindexed.remove(&archive.id);
-                    self.uncopied.retain(|_, copy| copy.archive.id != archive.id);
-                }
-                JobSpec::CopyArchive(_) => {
-                    self.uncopied.remove(&id);
-                }
-                _ => {}
-            }
-        }
-        if let Some(state) = job::State::begin(&recorded.event, recorded.at) {
-            self.fired.remove(&id);
-            let job = OpenJob {
-                state,
-                head: recorded.head(),
-                admission: None,
-                admissions: 0,
-                started_sequence: 0,
-                cause: Cause::of(recorded),
-            };
-            self.jobs.insert(id, job);
-            return;
-        }
-        let Some(job) = self.jobs.get_mut(&id) else { return };
-        job.state.evolve(&recorded.event, recorded.at);
-        job.head = recorded.head();
-        match &recorded.event {
-            Event::JobStarted(_) => job.started_sequence = recorded.sequence,
-            Event::JobFailed(failed) => {
-                let plan = job.state.requested.spec.plan().cloned();
-                self.chain_failed(plan, failed.failure.code);
-            }
-            Event::JobInterrupted(_) | Event::JobLeaseExpired(_) => job.admission = None,
-            Event::JobSucceeded(done) => {
-                let requested = job.state.requested.clone();
-                self.job_succeeded(id, &requested, &done.outcome.result, recorded);
-            }
-            _ => {}
-        }
-        if recorded.event.ends_job() {
-            self.jobs.remove(&id);
-        }
-    }
-
-    fn job_succeeded(&mut self, id: JobId, requested: &Requested, result: &JobResult, recorded: &Recorded) {
-        match (&requested.spec, result) {
-            (JobSpec::InitRepository { access }, JobResult::InitRepository { borg_repository_id, .. }) => {
-                self.borg_ids.insert(access.repository.clone(), borg_repository_id.clone());
-            }
-            (JobSpec::Backup(spec), JobResult::Backup { archive, .. }) => {
-                if let Some(bytes) = archive.original_bytes() {
-                    self.sizes.insert(spec.plan.clone(), bytes);
-                }
-                let repository = spec.access.repository.clone();
-                self.known(&repository, archive.id, recorded.sequence, false);
-                for to in &spec.copies {
-                    let copy = Uncopied {
-                        archive: target_of(archive),
-                        from: repository.clone(),
-                        to: to.clone(),
-                        server: requested.server.clone(),
-                        plan: spec.plan.clone(),
-                        incomplete: is_incomplete(&recorded.event),
-                        cause: Cause::of(recorded),
-                    };
-                    self.uncopied.insert(copy.job(), copy);
-                }
-                self.chained(&spec.plan, archive, &repository, is_incomplete(&recorded.event));
-                self.without_index(archive, repository, requested, recorded);
-            }
-            (JobSpec::CopyArchive(spec), JobResult::CopyArchive { archive, .. }) => {
-                let repository = spec.access.repository.clone();
-                self.known(&repository, archive.id, recorded.sequence, false);
-                self.without_index(archive, repository, requested, recorded);
-            }
-            (JobSpec::DeleteArchive { access, archive, .. }, JobResult::DeleteArchive { .. }) => {
-                let (archive, repository) = (archive.id, access.repository.clone());
-                // The fact of its own comes a moment later, and a backup may be given away before that.
-                self.dependents.remove(&archive);
-                self.set_gone(archive, true);
-                self.deletions.insert(id, Deletion { archive, repository, cause: Cause::of(recorded) });
-            }
-            (JobSpec::ScanRepository { .. }, JobResult::ScanRepository { .. }) => {
-                self.scanned.extend(self.open_scan(id));
-                if self.scanned.len() > SCANS_KEPT {
-                    self.scanned.pop_front();
-                }
-            }
-            _ => {}
-        }
-    }
-
-    fn without_index(
-        &mut self,
-        archive: &Facts,
-        repository: RepositoryId,
-        requested: &Requested,
-        recorded: &Recorded,
-    ) {
-        if archive.index.is_none() {
-            let (server, cause) = (requested.server.clone(), Cause::of(recorded));
-            let unindexed = Unindexed { archive: target_of(archive), repository, server, cause };
-            self.unindexed.insert(archive.id, unindexed);
-        }
     }
 
     fn known(&mut self, repository: &RepositoryId, archive: ArchiveId, since: u64, missing: bool) {
@@ -460,14 +362,12 @@ impl World {
 
     /// Archives of a repository that a job is about to delete, or has deleted.
     pub fn being_deleted(&self, repository: &RepositoryId) -> HashSet<ArchiveId> {
-        let asked = self.jobs.values().filter_map(|j| match &j.state.requested.spec {
-            JobSpec::DeleteArchive { access, archive, .. } if access.repository == *repository => {
-                Some(archive.id)
-            }
-            _ => None,
-        });
-        let done = self.deletions.values().filter(|d| d.repository == *repository).map(|d| d.archive);
-        asked.chain(done).collect()
+        let specs = self.jobs.values().map(|job| &job.state.requested.spec);
+        let asked = specs.filter(|spec| spec.repository() == Some(repository)).flat_map(JobSpec::removed);
+        let decided = self.unpruned.values().filter(|unpruned| unpruned.repository == *repository);
+        let decided = decided.flat_map(|unpruned| unpruned.archives.iter().map(|target| target.id));
+        let done = self.deletions.iter().filter(|(_, d)| d.repository == *repository).map(|(id, _)| *id);
+        asked.chain(decided).chain(done).collect()
     }
 
     /// Whether nothing is decided about this, because a message of it cannot be read.

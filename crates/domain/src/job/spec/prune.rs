@@ -5,6 +5,7 @@
 
 use crate::archive::Target;
 use crate::repository::Access;
+use crate::retention::Policy;
 use crate::{ArchiveId, PlanId};
 use serde::{Deserialize, Serialize};
 
@@ -18,6 +19,11 @@ pub struct PruneSpec {
     pub plan: PlanId,
     /// Where they lie.
     pub access: Access,
+    /// By which rules they go.
+    pub policy: Policy,
+    /// Whether a person asked for it, by rules that are not the plan's own.
+    #[serde(default)]
+    pub by_hand: bool,
     /// Exactly these, those that need another one before that.
     pub archives: Vec<Target>,
     /// Those among them that stay all the same, and why. The scheduler adds them when it gives the work away: what was

@@ -191,6 +191,8 @@ pub fn plan_defined(n: u8) -> Event {
         repository: "web".parse().unwrap(),
         source: source(),
         compression: Compression::default(),
+        retention: None,
+        retention_schedule: None,
         schedule: None,
         limits: Limits::default(),
         hooks: Hooks::default(),

@@ -1,0 +1,269 @@
+use super::*;
+use crate::core::chains::as_given;
+use crate::core::retention::{Due, Looked, due, prunes};
+use strongroom_domain::archive::{Adopted, Deleted, Held, Released};
+use strongroom_domain::job::PruneSpec;
+use strongroom_domain::retention::{Decided, Gate};
+use strongroom_domain::{Failure, FailureCode};
+
+const DAY: i64 = 24 * 3600;
+
+/// A plan that keeps so much.
+fn keeps(given: &mut Given, retention: serde_json::Value) {
+    let mut spec =
+        json!({ "server": "s", "repository": "r0", "source": { "type": "files", "paths": ["/x"] } });
+    spec.as_object_mut().unwrap().extend(retention.as_object().unwrap().clone());
+    given.event("plan.p", Event::PlanDefined(read(spec)));
+}
+
+fn keeps_last(n: u32) -> Given {
+    let mut given = Given::a_fleet();
+    keeps(&mut given, json!({ "retention": { "keep_last": n } }));
+    given
+}
+
+/// A backup of plan `p`, a day after the one before.
+fn backs_up(given: &mut Given, n: u128) -> Facts {
+    given.after(DAY);
+    given.backup(n, 0);
+    let epoch = given.admitted(n, 1);
+    given.started(n, epoch);
+    let made = Facts { started_at: given.now, ..facts(0, &format!("b{n}"), &format!("p-{n}")) };
+    given.backed_up(n, epoch, made.clone());
+    made
+}
+
+fn fails(given: &mut Given, n: u128) {
+    given.after(DAY);
+    given.backup(n, 0);
+    let epoch = given.admitted(n, 1);
+    given.started(n, epoch);
+    let failure = Failure::new(FailureCode::NoSpace, "full");
+    given.event(&format!("job.{}", job(n)), Event::JobFailed(job::Failed { epoch, failure }));
+}
+
+fn looks(given: &Given) -> Vec<Due> {
+    due(&given.world, &mut Looked::new(), given.now)
+}
+
+/// What is decided, which is written down.
+fn decides(given: &mut Given) -> Decided {
+    let all = looks(given);
+    assert_eq!(all.len(), 1, "{all:?}");
+    let event = all[0].event.clone();
+    given.event("retention.p", event.clone());
+    let Event::RetentionDecided(decided) = event else { panic!("{event:?}") };
+    decided
+}
+
+fn removes(decided: &Decided) -> Vec<String> {
+    decided.repositories.iter().flat_map(|of| &of.removes).map(|r| r.archive.name.clone()).collect()
+}
+
+/// The removal that was decided is asked for; its spec as it is given to the node.
+fn asks(given: &mut Given) -> (JobId, PruneSpec) {
+    let (job, requested, _) = prunes(&given.world).remove(0);
+    given.event(&format!("job.{job}"), Event::JobRequested(requested));
+    (job, is_given(given, job))
+}
+
+fn is_given(given: &Given, job: JobId) -> PruneSpec {
+    let spec = &given.world.jobs[&job].state.requested.spec;
+    let JobSpec::Prune(spec) = as_given(&given.world, spec, given.now) else { panic!("{spec:?}") };
+    spec
+}
+
+fn is_done(given: &mut Given, id: JobId, deleted: Vec<ArchiveId>) {
+    let result = JobResult::Prune { deleted: deleted.clone(), freed_bytes: Some(7) };
+    let epoch =
+        given.event("queue.main", Event::QueueAdmitted(Admitted { job: id, node: node("n"), attempt: 1 }));
+    given.event(
+        &format!("job.{id}"),
+        Event::JobStarted(job::Started { attempt: 1, node: node("n"), epoch, boot: "boot1".into() }),
+    );
+    let done = job::Succeeded { epoch, outcome: Outcome::new(result, Vec::new()), log_tail: Vec::new() };
+    given.event(&format!("job.{id}"), Event::JobSucceeded(done));
+    assert_eq!(given.world.deletions.len(), deleted.len());
+    for archive in deleted {
+        let event = Event::ArchiveDeleted(Deleted { job: id, repository: repository(0) });
+        given.event(&format!("archive.{archive}"), event);
+    }
+}
+
+#[test]
+fn what_a_backup_pushes_out_is_written_down_and_then_removed_and_nothing_else() {
+    let mut given = keeps_last(2);
+    let first = backs_up(&mut given, 1);
+    backs_up(&mut given, 2);
+    assert_eq!(looks(&given), [], "there are no more than are kept");
+    backs_up(&mut given, 3);
+    let decided = decides(&mut given);
+    assert_eq!(removes(&decided), ["p-1"]);
+    assert_eq!((decided.repositories[0].archives, decided.repositories[0].going), (3, 1));
+    // It was decided, and until it is done nothing is decided on top of it, whatever else comes.
+    let (id, spec) = asks(&mut given);
+    assert_eq!(Some(id), decided.repositories[0].job);
+    assert_eq!(spec.to_remove().map(|t| t.name.as_str()).collect::<Vec<_>>(), ["p-1"]);
+    backs_up(&mut given, 4);
+    assert_eq!(looks(&given), []);
+    assert!(given.world.unpruned.is_empty());
+    is_done(&mut given, id, vec![first.id]);
+    assert_eq!(removes(&decides(&mut given)), ["p-2"]);
+    assert!(given.world.deletions.is_empty());
+}
+
+#[test]
+fn all_schedulers_decide_the_same_and_one_that_has_looked_looks_again_when_there_is_a_reason() {
+    let mut given = keeps_last(1);
+    backs_up(&mut given, 1);
+    backs_up(&mut given, 2);
+    assert_eq!(looks(&given), looks(&given));
+    let mut looked = Looked::new();
+    assert_eq!(due(&given.world, &mut looked, given.now).len(), 1);
+    assert_eq!(due(&given.world, &mut looked, given.now).len(), 0, "it has just looked");
+    given.after(3601);
+    assert_eq!(due(&given.world, &mut looked, given.now).len(), 1, "archives grow old");
+    backs_up(&mut given, 3);
+    assert_eq!(due(&given.world, &mut looked, given.now).len(), 1, "there is a new one");
+}
+
+#[test]
+fn nothing_goes_while_the_newest_runs_fail_and_that_is_told_when_it_begins_and_when_it_ends() {
+    let mut given = keeps_last(1);
+    backs_up(&mut given, 1);
+    backs_up(&mut given, 2);
+    fails(&mut given, 3);
+    let decided = decides(&mut given);
+    assert_eq!(decided.repositories[0].gate, Some(Gate::RunsFail { failures_in_a_row: 1 }));
+    assert_eq!((removes(&decided).len(), decided.repositories[0].going), (0, 1));
+    assert!(prunes(&given.world).is_empty());
+    fails(&mut given, 4);
+    assert_eq!(looks(&given), [], "one more is told by that run");
+    backs_up(&mut given, 5);
+    let decided = decides(&mut given);
+    assert_eq!(removes(&decided), ["p-2", "p-1"], "the newest goes first");
+    assert_eq!(decided.repositories[0].gate, None);
+}
+
+#[test]
+fn a_run_that_fails_between_the_decision_and_the_removal_stops_it() {
+    let mut given = keeps_last(1);
+    backs_up(&mut given, 1);
+    backs_up(&mut given, 2);
+    decides(&mut given);
+    let (id, spec) = asks(&mut given);
+    assert_eq!(spec.to_remove().count(), 1);
+    fails(&mut given, 3);
+    let spec = is_given(&given, id);
+    assert_eq!(spec.to_remove().count(), 0);
+    assert!(spec.spared[0].why.contains("the newest run failed"), "{spec:?}");
+}
+
+#[test]
+fn what_is_held_stays_also_when_that_comes_after_the_decision() {
+    let mut given = keeps_last(1);
+    let first = backs_up(&mut given, 1);
+    backs_up(&mut given, 2);
+    backs_up(&mut given, 3);
+    assert_eq!(removes(&decides(&mut given)), ["p-2", "p-1"]);
+    let (id, _) = asks(&mut given);
+    let hold = json!({ "name": "audit", "by": "token:t", "reason": "asked for", "until": given.now + SignedDuration::from_hours(48) });
+    let held = Held { repository: repository(0), hold: read(hold) };
+    given.event(&format!("archive.{}", first.id), Event::ArchiveHeld(held));
+    let spec = is_given(&given, id);
+    assert_eq!(spec.to_remove().map(|t| t.name.as_str()).collect::<Vec<_>>(), ["p-2"]);
+    assert!(spec.spared[0].why.contains("audit") || spec.spared[0].why.contains("asked for"), "{spec:?}");
+    // A day passes, and the hold is over by itself; or somebody releases it.
+    let mut later = Given {
+        events: given.events.clone(),
+        world: given.world.clone(),
+        versions: given.versions.clone(),
+        now: given.now,
+    };
+    later.after(3 * DAY);
+    assert_eq!(is_given(&later, id).to_remove().count(), 2);
+    let released = Released { repository: repository(0), name: "audit".into() };
+    given.event(&format!("archive.{}", first.id), Event::ArchiveReleased(released));
+    assert_eq!(is_given(&given, id).to_remove().count(), 2);
+}
+
+#[test]
+fn archives_of_others_are_none_of_a_plans_business() {
+    let mut given = keeps_last(1);
+    backs_up(&mut given, 1);
+    for (n, plan) in [(7, None), (8, Some("other"))] {
+        let adopted = Adopted {
+            repository: repository(0),
+            server: "s".parse().unwrap(),
+            plan: plan.map(|p: &str| p.parse().unwrap()),
+            facts: facts(0, &format!("b{n}"), "p-7"),
+            job: job(99),
+        };
+        let id = adopted.facts.id;
+        given.event(&format!("archive.{id}"), Event::ArchiveAdopted(adopted));
+    }
+    assert_eq!(looks(&given), []);
+    backs_up(&mut given, 2);
+    assert_eq!(removes(&decides(&mut given)), ["p-1"]);
+}
+
+#[test]
+fn another_policy_spares_what_the_old_one_has_condemned() {
+    let mut given = keeps_last(1);
+    backs_up(&mut given, 1);
+    backs_up(&mut given, 2);
+    decides(&mut given);
+    let (id, _) = asks(&mut given);
+    keeps(&mut given, json!({ "retention": { "keep_last": 5 } }));
+    let spec = is_given(&given, id);
+    assert_eq!(spec.to_remove().count(), 0);
+    assert!(spec.spared[0].why.contains("has changed"), "{spec:?}");
+    keeps(&mut given, json!({}));
+    assert_eq!(is_given(&given, id).to_remove().count(), 0, "it keeps all now");
+}
+
+#[test]
+fn an_archive_that_is_gone_is_not_counted_with() {
+    let mut given = keeps_last(2);
+    backs_up(&mut given, 1);
+    let second = backs_up(&mut given, 2);
+    let third = backs_up(&mut given, 3);
+    // One is missing, one is about to be deleted by a person: the first may be all that there is.
+    let missing = strongroom_domain::archive::Missing { job: job(50), repository: repository(0) };
+    given.event(&format!("archive.{}", third.id), Event::ArchiveMissing(missing));
+    let target = json!({ "id": second.id, "name": second.name, "borg_id": second.borg_id });
+    given.requested(60, read(json!({ "kind": "delete-archive", "access": access(0), "archive": target })));
+    assert_eq!(looks(&given), []);
+}
+
+#[test]
+fn a_plan_with_a_schedule_for_it_is_looked_at_then_and_says_so_each_time() {
+    let mut given = Given::a_fleet();
+    let schedule = json!({ "cron": "0 6 * * 1" });
+    keeps(&mut given, json!({ "retention": { "keep_last": 1 }, "retention_schedule": schedule }));
+    backs_up(&mut given, 1);
+    // 2 March 2026 is a Monday, and it is midnight.
+    assert_eq!(looks(&given), []);
+    given.after(7 * 3600);
+    let decided = decides(&mut given);
+    assert_eq!(decided.nominal_at.map(|t| t.to_string()).as_deref(), Some("2026-03-02T06:00:00Z"));
+    assert!(removes(&decided).is_empty());
+    backs_up(&mut given, 2);
+    assert_eq!(looks(&given), [], "not before the next Monday");
+    given.after(7 * DAY);
+    assert_eq!(removes(&decides(&mut given)), ["p-1"]);
+}
+
+#[test]
+fn a_message_that_cannot_be_read_may_be_a_hold() {
+    let mut given = keeps_last(1);
+    let first = backs_up(&mut given, 1);
+    backs_up(&mut given, 2);
+    backs_up(&mut given, 3);
+    let halted = Aggregate::new(Kind::Archive, first.id);
+    given.world.poison(1000, Some(halted));
+    assert_eq!(removes(&decides(&mut given)), ["p-2"]);
+    given.world.poison(1001, Some(Aggregate::new(Kind::Retention, "p")));
+    backs_up(&mut given, 4);
+    assert_eq!(looks(&given), []);
+}
