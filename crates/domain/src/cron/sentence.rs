@@ -40,6 +40,13 @@ enum Unit {
     Minute,
 }
 
+/// What larger ones are named in which something happens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Within {
+    Minutes,
+    Hours,
+}
+
 /// The phrases of a language, all in lower case: the sentence begins with a capital by itself.
 trait Words {
     /// `parts` is never empty.
@@ -52,8 +59,7 @@ trait Words {
     fn every_hours(&self, n: usize, first: &str) -> String;
     fn hourly(&self) -> String;
     fn from_to(&self, first: &str, last: &str) -> String;
-    fn in_minutes(&self, numbers: &str) -> String;
-    fn in_hours(&self, numbers: &str) -> String;
+    fn within(&self, unit: Within, numbers: &str, several: bool) -> String;
     fn range(&self, first: u16, last: u16) -> String;
     fn every_day(&self) -> String;
     fn days(&self, days: &Days) -> String;
@@ -128,14 +134,14 @@ fn time(words: &dyn Words, seconds: &[u16], minutes: &[u16], hours: &[u16]) -> S
     } else {
         let mut said = counted(words, Unit::Second, seconds);
         if minutes.len() < 60 {
-            said = format!("{said}, {}", words.in_minutes(&numbers(words, minutes)));
+            said = format!("{said}, {}", within(words, Within::Minutes, minutes));
         }
         said
     };
     if !all_day && on_the_minute && consecutive(hours) {
         said = format!("{said} {}", words.from_to(&first, &last));
     } else if !all_day {
-        said = format!("{said}, {}", words.in_hours(&numbers(words, hours)));
+        said = format!("{said}, {}", within(words, Within::Hours, hours));
     }
     said
 }
@@ -152,6 +158,10 @@ fn counted(words: &dyn Words, unit: Unit, values: &[u16]) -> String {
     }
 }
 
+fn within(words: &dyn Words, unit: Within, values: &[u16]) -> String {
+    words.within(unit, &numbers(words, values), values.len() > 1)
+}
+
 /// How many hours apart, when they are evenly spread over the day.
 fn even_hours(hours: &[u16]) -> Option<usize> {
     let n = 24_usize.checked_div(hours.len()).filter(|n| *n >= 2 && n * hours.len() == 24)?;
@@ -166,6 +176,9 @@ fn years_said(words: &dyn Words, years: &[u16]) -> String {
     {
         let first = years.iter().copied().find(|year| *year >= 1970).unwrap_or(*a);
         return words.every_years(b - a, first);
+    }
+    if years.len() > 2 && consecutive(years) {
+        return words.from_to(&first(years).to_string(), &last(years).to_string());
     }
     words.years(&numbers(words, years))
 }

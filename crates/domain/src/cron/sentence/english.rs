@@ -1,7 +1,7 @@
 //! The phrases of English.
 
 use super::days::{Days, OfMonth, OfWeek};
-use super::{Unit, Words, consecutive, groups};
+use super::{Unit, Within, Words, consecutive, groups};
 use crate::cron::Day;
 
 pub(super) struct English;
@@ -61,12 +61,12 @@ impl Words for English {
         format!("from {first} to {last}")
     }
 
-    fn in_minutes(&self, numbers: &str) -> String {
-        format!("during minutes {numbers}")
-    }
-
-    fn in_hours(&self, numbers: &str) -> String {
-        format!("during hours {numbers}")
+    fn within(&self, unit: Within, numbers: &str, several: bool) -> String {
+        let one = match unit {
+            Within::Minutes => "minute",
+            Within::Hours => "hour",
+        };
+        format!("during {one}{} {numbers}", if several { "s" } else { "" })
     }
 
     fn range(&self, first: u16, last: u16) -> String {

@@ -1,7 +1,7 @@
 //! The phrases of French.
 
 use super::days::{Days, OfMonth, OfWeek};
-use super::{Unit, Words, consecutive, groups};
+use super::{Unit, Within, Words, consecutive, groups};
 use crate::cron::Day;
 
 pub(super) struct French;
@@ -99,12 +99,12 @@ impl Words for French {
         format!("de {first} à {last}")
     }
 
-    fn in_minutes(&self, numbers: &str) -> String {
-        format!("pendant les minutes {numbers}")
-    }
-
-    fn in_hours(&self, numbers: &str) -> String {
-        format!("pendant les heures {numbers}")
+    fn within(&self, unit: Within, numbers: &str, several: bool) -> String {
+        let (one, many) = match unit {
+            Within::Minutes => ("la minute", "les minutes"),
+            Within::Hours => ("l'heure", "les heures"),
+        };
+        format!("pendant {} {numbers}", if several { many } else { one })
     }
 
     fn range(&self, first: u16, last: u16) -> String {
