@@ -37,7 +37,8 @@ const MAX_CRON_CHARS: usize = 200;
 
 /// When a plan runs by itself.
 ///
-/// People write `cron` or a `preset`; what is kept is `cron` alone, so that there is one truth about when a plan runs.
+/// People write `cron` or a `preset`; what is kept is `cron` alone, so that there is one truth about when a plan runs. Every
+/// field is written out, also an absent one as null: what is read back without a field is told to people as unknown.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 // Derives plain functions beside the traits, so that what is read can be put into its one form: see `canonical`.
 #[serde(remote = "Self")]
@@ -47,7 +48,7 @@ pub struct ScheduleSpec {
     pub cron: String,
     /// What people may write instead of `cron`. It stays here only when it is wrong or stands beside a `cron`, for
     /// [`problems`](Self::problems) to say so: a schedule that was accepted never holds one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub preset: Option<Preset>,
     /// IANA time zone, `UTC` when absent.
     #[serde(default = "utc")]
@@ -56,7 +57,7 @@ pub struct ScheduleSpec {
     #[serde(default)]
     pub catch_up: CatchUp,
     /// How many missed times `catch_up: all` makes up for: 1 to 1000, 100 when absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub catch_up_limit: Option<u32>,
     /// What becomes of a time that comes while the run before has not ended.
     #[serde(default)]
@@ -65,13 +66,13 @@ pub struct ScheduleSpec {
     #[serde(default)]
     pub jitter_s: u32,
     /// When nothing is to run: a nominal time in a window is skipped.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default)]
     pub blackout: Vec<Window>,
     /// 0 to 9, 5 when absent: which of two waiting plans goes first. Restores go before all of them: see [`rank`].
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub priority: Option<u8>,
     /// A job that was not let in this many seconds after its nominal time is not run any more; for ever, when absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub start_within_s: Option<u64>,
 }
 

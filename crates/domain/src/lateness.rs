@@ -26,11 +26,11 @@ const INTERVALS: usize = 60;
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Objective {
     /// The newest good archive is never older than this many seconds, on any day. From the schedule, when absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub rpo_s: Option<u64>,
     /// How many seconds later than that it is late. When absent: none beside an `rpo_s`, and by the schedule a tenth of the
     /// time up to the next run, at least an hour and at most a day.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub grace_s: Option<u64>,
 }
 

@@ -23,14 +23,14 @@ pub enum Window {
     /// Hours of every week, by the clock on the wall: an hour that comes twice is covered both times.
     Weekly {
         /// The days on which it begins; every day, when there is none.
-        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        #[serde(default)]
         days: Vec<Day>,
         /// `HH:MM`.
         from: String,
         /// `HH:MM`, up to `24:00`. Not later than `from` means on the next day.
         to: String,
         /// Why, in the words of the person.
-        #[serde(default, skip_serializing_if = "String::is_empty")]
+        #[serde(default)]
         reason: String,
     },
     /// A stretch of the calendar.
@@ -135,7 +135,7 @@ fn weekly_end(days: &[Day], from_s: i32, to_s: i32, wall: DateTime) -> Option<Da
     // It began today, or yesterday and goes past midnight.
     [0, 1].into_iter().find_map(|days_ago| {
         let begun_on = wall.date().checked_sub(Span::new().days(days_ago)).ok()?;
-        let into_s = of_day_s + i32::try_from(days_ago).ok()? * DAY_S - from_s;
+        let into_s = of_day_s + days_ago * DAY_S - from_s;
         let on = days.is_empty() || days.contains(&Day::from(begun_on.weekday()));
         if !on || !(0..length_s).contains(&into_s) {
             return None;

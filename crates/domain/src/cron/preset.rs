@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 /// A schedule as people say it: `{"every":"week","on":["monday","friday"],"at":"02:30"}`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "every", rename_all = "snake_case")]
+#[serde(tag = "every", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Preset {
     /// Every hour.
     Hour {

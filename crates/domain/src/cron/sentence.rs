@@ -58,7 +58,7 @@ trait Words {
     fn every_hour(&self, minute: u16) -> String;
     fn every_hours(&self, n: usize, first: &str) -> String;
     fn hourly(&self) -> String;
-    fn from_to(&self, first: &str, last: &str) -> String;
+    fn between(&self, first: &str, last: &str) -> String;
     fn within(&self, unit: Within, numbers: &str, several: bool) -> String;
     fn range(&self, first: u16, last: u16) -> String;
     fn every_day(&self) -> String;
@@ -126,7 +126,7 @@ fn time(words: &dyn Words, seconds: &[u16], minutes: &[u16], hours: &[u16]) -> S
             return words.every_hours(n, &first);
         }
         if consecutive(hours) {
-            return format!("{} {}", words.hourly(), words.from_to(&first, &last));
+            return format!("{} {}", words.hourly(), words.between(&first, &last));
         }
     }
     let mut said = if on_the_minute {
@@ -139,7 +139,7 @@ fn time(words: &dyn Words, seconds: &[u16], minutes: &[u16], hours: &[u16]) -> S
         said
     };
     if !all_day && on_the_minute && consecutive(hours) {
-        said = format!("{said} {}", words.from_to(&first, &last));
+        said = format!("{said} {}", words.between(&first, &last));
     } else if !all_day {
         said = format!("{said}, {}", within(words, Within::Hours, hours));
     }
@@ -178,7 +178,7 @@ fn years_said(words: &dyn Words, years: &[u16]) -> String {
         return words.every_years(b - a, first);
     }
     if years.len() > 2 && consecutive(years) {
-        return words.from_to(&first(years).to_string(), &last(years).to_string());
+        return words.between(&first(years).to_string(), &last(years).to_string());
     }
     words.years(&numbers(words, years))
 }

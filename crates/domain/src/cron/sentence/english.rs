@@ -57,7 +57,7 @@ impl Words for English {
         "every hour".into()
     }
 
-    fn from_to(&self, first: &str, last: &str) -> String {
+    fn between(&self, first: &str, last: &str) -> String {
         format!("from {first} to {last}")
     }
 

@@ -95,7 +95,7 @@ impl Words for French {
         "toutes les heures".into()
     }
 
-    fn from_to(&self, first: &str, last: &str) -> String {
+    fn between(&self, first: &str, last: &str) -> String {
         format!("de {first} à {last}")
     }
 
