@@ -91,6 +91,15 @@ fn the_next_open_time_is_behind_the_window() {
     assert_eq!(schedule.next(at("2026-05-08T20:00:00Z")), Some(at("2026-05-08T21:00:00Z")));
 }
 
+/// At the end of the first pass the wall goes back to before the beginning of the window.
+#[test]
+fn a_time_of_the_second_pass_before_the_window_is_open() {
+    let mut spec = spec("3,30 * * * *", "Europe/Paris");
+    spec.blackout = vec![weekly(&[], "02:05", "04:00")];
+    let next = spec.parse().unwrap().next_open(at("2026-10-25T00:10:00Z"));
+    assert_eq!(next, Some(at("2026-10-25T01:03:00Z")));
+}
+
 #[test]
 fn windows_that_are_wrong_say_where() {
     let wrong = |windows: serde_json::Value| {
