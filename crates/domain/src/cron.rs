@@ -1,33 +1,91 @@
 //! When a schedule's nominal times are: cron in the plan's own time zone.
 //!
-//! The accident that this prevents is P6: jobs that ran twice in autumn or not at all in spring. A time in the
-//! spring gap runs once right after it, a time in the autumn fold runs once, and times strictly increase. Nominal
-//! times are instants in UTC, so that nothing downstream knows about zones.
+//! The accident that this prevents is P6: jobs that ran twice in autumn or not at all in spring. Nominal times are
+//! instants in UTC, so that nothing downstream knows about zones. How clock changes are met is promised in [`Schedule`]
+//! and held by a year of every zone in the tests.
+
+mod blackout;
+mod day;
+mod preset;
+mod sentence;
+mod start;
+#[cfg(test)]
+mod tests;
+mod times;
+mod upcoming;
+
+pub use blackout::Window;
+pub use day::Day;
+pub use preset::{DayOfMonth, Preset};
+pub use sentence::Language;
+pub use start::{MAX_PRIORITY, USUAL_PRIORITY, rank};
+pub use times::Schedule;
+pub use upcoming::{ClockChange, Upcoming};
 
 use crate::FieldError;
-use croner::Cron;
 use croner::parser::{CronParser, Seconds};
+use jiff::SignedDuration;
 use jiff::tz::TimeZone;
-use jiff::{SignedDuration, Timestamp};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// How many missed times `all` makes up for when a plan does not say.
+const USUAL_CATCH_UP_LIMIT: u32 = 100;
+/// How many it may make up for at most: each is a job in the log.
+const MAX_CATCH_UP_LIMIT: u32 = 1000;
+/// A longer expression is no expression but a mistake.
+const MAX_CRON_CHARS: usize = 200;
 
 /// When a plan runs by itself.
+///
+/// People write `cron` or a `preset`; what is kept is `cron` alone, so that there is one truth about when a plan runs. Every
+/// field is written out, also an absent one as null: what is read back without a field is told to people as unknown.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+// Derives plain functions beside the traits, so that what is read can be put into its one form: see `canonical`.
+#[serde(remote = "Self")]
 pub struct ScheduleSpec {
     /// Five fields (minute hour day month weekday), six with seconds first, or `@hourly`, `@daily`, `@weekly`, ...
+    #[serde(default)]
     pub cron: String,
+    /// What people may write instead of `cron`. It stays here only when it is wrong or stands beside a `cron`, for
+    /// [`problems`](Self::problems) to say so: a schedule that was accepted never holds one.
+    #[serde(default)]
+    pub preset: Option<Preset>,
     /// IANA time zone, `UTC` when absent.
     #[serde(default = "utc")]
     pub time_zone: String,
     /// What becomes of times that passed while no scheduler ran.
     #[serde(default)]
     pub catch_up: CatchUp,
+    /// How many missed times `catch_up: all` makes up for: 1 to 1000, 100 when absent.
+    #[serde(default)]
+    pub catch_up_limit: Option<u32>,
     /// What becomes of a time that comes while the run before has not ended.
     #[serde(default)]
     pub overlap: Overlap,
     /// Spread: the job is asked for up to this many seconds after its nominal time, always the same for a plan.
     #[serde(default)]
     pub jitter_s: u32,
+    /// When nothing is to run: a nominal time in a window is skipped.
+    #[serde(default)]
+    pub blackout: Vec<Window>,
+    /// 0 to 9, 5 when absent: which of two waiting plans goes first. Restores go before all of them: see [`rank`].
+    #[serde(default)]
+    pub priority: Option<u8>,
+    /// A job that was not let in this many seconds after its nominal time is not run any more; for ever, when absent.
+    #[serde(default)]
+    pub start_within_s: Option<u64>,
+}
+
+impl Serialize for ScheduleSpec {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        Self::serialize(self, serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for ScheduleSpec {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Self::deserialize(deserializer).map(Self::canonical)
+    }
 }
 
 fn utc() -> String {
@@ -43,7 +101,7 @@ pub enum CatchUp {
     /// The latest one is run, the others are skipped.
     #[default]
     Latest,
-    /// All are run, the latest ones first to count, up to a limit of 100.
+    /// All are run, the latest ones first to count, up to [`ScheduleSpec::catch_up_limit`].
     All,
 }
 
@@ -58,14 +116,34 @@ pub enum Overlap {
     Queue,
 }
 
-/// A schedule that was understood.
-#[derive(Debug, Clone)]
-pub struct Schedule {
-    cron: Cron,
-    zone: TimeZone,
-}
-
 impl ScheduleSpec {
+    /// A schedule with everything else as usual.
+    pub fn new(cron: impl Into<String>, time_zone: impl Into<String>) -> Self {
+        Self {
+            cron: cron.into(),
+            preset: None,
+            time_zone: time_zone.into(),
+            catch_up: CatchUp::default(),
+            catch_up_limit: None,
+            overlap: Overlap::default(),
+            jitter_s: 0,
+            blackout: Vec::new(),
+            priority: None,
+            start_within_s: None,
+        }
+    }
+
+    /// The same with its preset said in cron. A preset that cannot be is left for [`problems`](Self::problems).
+    fn canonical(mut self) -> Self {
+        if self.cron.is_empty()
+            && let Some(Ok(cron)) = self.preset.as_ref().map(Preset::cron)
+        {
+            self.cron = cron;
+            self.preset = None;
+        }
+        self
+    }
+
     /// Understands the schedule, or says which field is wrong.
     pub fn parse(&self) -> Result<Schedule, FieldError> {
         let zone = TimeZone::get(&self.time_zone).map_err(|_| {
@@ -74,20 +152,63 @@ impl ScheduleSpec {
                 format!("'{}' is no IANA time zone such as Europe/Paris", self.time_zone),
             )
         })?;
+        if self.cron.is_empty() {
+            return Err(FieldError::new(
+                "cron",
+                "is missing: give it, or a preset such as {\"every\":\"day\",\"at\":\"02:30\"}",
+            ));
+        }
+        if self.cron.chars().count() > MAX_CRON_CHARS {
+            return Err(FieldError::new("cron", format!("must be at most {MAX_CRON_CHARS} characters")));
+        }
         let cron =
             CronParser::builder().seconds(Seconds::Optional).build().parse(&self.cron).map_err(|e| {
                 FieldError::new("cron", format!("'{}' is no cron expression: {e}", self.cron))
             })?;
-        Ok(Schedule { cron, zone })
+        Ok(Schedule::new(cron, zone, self.time_zone.clone(), self.blackout.clone()))
     }
 
     /// All that is wrong with it.
     pub fn problems(&self) -> Vec<FieldError> {
-        let mut problems: Vec<_> = self.parse().err().into_iter().collect();
+        let mut problems = self.problems_of_times();
         if self.jitter_s > 24 * 3600 {
             problems.push(FieldError::new("jitter_s", "must be at most 86400 (a day)"));
         }
+        if let Some(limit) = self.catch_up_limit {
+            if self.catch_up != CatchUp::All {
+                problems.push(FieldError::new("catch_up_limit", "is for catch_up 'all': leave it out"));
+            } else if limit == 0 || limit > MAX_CATCH_UP_LIMIT {
+                let message = format!("must be 1 to {MAX_CATCH_UP_LIMIT}");
+                problems.push(FieldError::new("catch_up_limit", message));
+            }
+        }
+        problems.extend(self.problems_of_start());
         problems
+    }
+
+    /// What is wrong with when it runs: the expression or preset, the zone, the windows, and all of them together.
+    fn problems_of_times(&self) -> Vec<FieldError> {
+        if let Some(preset) = &self.preset {
+            // A preset that is right stands here only beside a cron expression.
+            return match preset.cron() {
+                Err(problems) => problems,
+                Ok(_) => vec![FieldError::new("preset", "stands beside 'cron': give one of them")],
+            };
+        }
+        let schedule = match self.parse() {
+            Ok(schedule) => schedule,
+            Err(problem) => return vec![problem],
+        };
+        let problems = blackout::problems(&self.blackout);
+        if !problems.is_empty() {
+            return problems;
+        }
+        schedule.problem().into_iter().collect()
+    }
+
+    /// How many missed times `catch_up: all` makes up for.
+    pub fn catch_up_limit(&self) -> u32 {
+        self.catch_up_limit.unwrap_or(USUAL_CATCH_UP_LIMIT)
     }
 
     /// How long after its nominal time this plan's job is asked for: the same for every run of the plan.
@@ -100,131 +221,5 @@ impl ScheduleSpec {
             .bytes()
             .fold(0xcbf2_9ce4_8422_2325_u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x100_0000_01b3));
         SignedDuration::from_secs(i64::try_from(hash % (u64::from(self.jitter_s) + 1)).unwrap_or(0))
-    }
-}
-
-impl Schedule {
-    /// The first nominal time after `after`; `None` when there is none (the 30th of February).
-    pub fn next(&self, after: Timestamp) -> Option<Timestamp> {
-        let mut from = after.to_zoned(self.zone.clone());
-        // In the repeated hour of autumn a wall-clock search can come out at or before its start: look further then.
-        for _ in 0..4 {
-            let found = self.cron.find_next_occurrence(&from, false).ok()?;
-            if found.timestamp() > after {
-                return Some(found.timestamp());
-            }
-            from = from.checked_add(SignedDuration::from_mins(30)).ok()?;
-        }
-        None
-    }
-
-    /// The latest nominal time in `(after, until]`.
-    pub fn latest(&self, after: Timestamp, until: Timestamp) -> Option<Timestamp> {
-        // From ever longer before the end, so that a schedule that was not looked at for long is not walked through.
-        let mut back = SignedDuration::from_hours(1);
-        loop {
-            let from = until.checked_sub(back).map_or(after, |from| from.max(after));
-            let mut latest = None;
-            let mut at = from;
-            while let Some(next) = self.next(at).filter(|next| *next <= until) {
-                latest = Some(next);
-                at = next;
-            }
-            if latest.is_some() || from == after {
-                return latest;
-            }
-            back = back.saturating_mul(4);
-        }
-    }
-
-    /// The nominal times in `(after, until]`, oldest first, at most `limit`.
-    pub fn between(&self, after: Timestamp, until: Timestamp, limit: usize) -> Vec<Timestamp> {
-        let mut times = Vec::new();
-        let mut at = after;
-        while times.len() < limit {
-            match self.next(at) {
-                Some(next) if next <= until => {
-                    times.push(next);
-                    at = next;
-                }
-                _ => break,
-            }
-        }
-        times
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used, reason = "tests")]
-    use super::*;
-    use proptest::prelude::*;
-
-    fn times(cron: &str, zone: &str, from: &str, n: usize) -> Vec<String> {
-        let spec = ScheduleSpec {
-            cron: cron.into(),
-            time_zone: zone.into(),
-            catch_up: CatchUp::Latest,
-            overlap: Overlap::Skip,
-            jitter_s: 0,
-        };
-        let mut at: Timestamp = from.parse().unwrap();
-        let schedule = spec.parse().unwrap();
-        (0..n)
-            .map(|_| {
-                at = schedule.next(at).unwrap();
-                at.to_string()
-            })
-            .collect()
-    }
-
-    #[test]
-    fn a_time_in_the_spring_gap_runs_once_right_after_it() {
-        // Berlin, 2026-03-29: 02:00 to 03:00 do not exist.
-        assert_eq!(
-            times("30 2 * * *", "Europe/Berlin", "2026-03-27T12:00:00Z", 3),
-            ["2026-03-28T01:30:00Z", "2026-03-29T01:00:00Z", "2026-03-30T00:30:00Z"]
-        );
-    }
-
-    #[test]
-    fn a_time_in_the_autumn_fold_runs_once() {
-        // Berlin, 2026-10-25: 02:00 to 03:00 come twice.
-        assert_eq!(
-            times("30 2 * * *", "Europe/Berlin", "2026-10-24T12:00:00Z", 2),
-            ["2026-10-25T00:30:00Z", "2026-10-26T01:30:00Z"]
-        );
-    }
-
-    #[test]
-    fn errors_name_the_field() {
-        let spec = |cron: &str, zone: &str| ScheduleSpec {
-            cron: cron.into(),
-            time_zone: zone.into(),
-            catch_up: CatchUp::Skip,
-            overlap: Overlap::Skip,
-            jitter_s: 0,
-        };
-        assert_eq!(spec("61 * * * *", "UTC").problems()[0].field, "cron");
-        assert_eq!(spec("hourly", "UTC").problems()[0].field, "cron");
-        assert_eq!(spec("* * * * *", "Mars/Olympus").problems()[0].field, "time_zone");
-    }
-
-    proptest! {
-        #[test]
-        fn times_strictly_increase(minute in 0u8..60, hour in 0u8..24, start in 1_767_225_600_i64..1_798_761_600) {
-            for zone in ["Europe/Berlin", "America/New_York", "Australia/Lord_Howe"] {
-                for cron in [format!("{minute} {hour} * * *"), format!("*/{} * * * *", minute.max(1))] {
-                    let spec = ScheduleSpec { cron, time_zone: zone.into(), catch_up: CatchUp::Skip, overlap: Overlap::Skip, jitter_s: 0 };
-                    let schedule = spec.parse().unwrap();
-                    let mut at = Timestamp::from_second(start).unwrap();
-                    for _ in 0..5 {
-                        let next = schedule.next(at).unwrap();
-                        prop_assert!(next > at);
-                        at = next;
-                    }
-                }
-            }
-        }
     }
 }

@@ -36,10 +36,10 @@ pub struct Spec {
     #[serde(default)]
     pub schedule: Option<ScheduleSpec>,
     /// Which archives are kept; all of them, when absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub retention: Option<Policy>,
     /// When it is looked at which are kept no longer; after each backup, when absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub retention_schedule: Option<ScheduleSpec>,
     /// What a run may use.
     #[serde(default)]

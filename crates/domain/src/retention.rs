@@ -18,6 +18,7 @@ mod decided;
 mod decision;
 mod gate;
 mod period;
+mod question;
 mod reason;
 mod replay;
 mod rules;
@@ -30,6 +31,7 @@ pub use decided::{Decided, OfRepository, Removal};
 pub use decision::{Decision, Objection, Outcome, Verdict};
 pub use gate::Gate;
 pub use period::Rule;
+pub use question::{Question, Replayed, Review, Simulated};
 pub use reason::{Gone, Reason};
 pub use replay::{ClockChange, Gap, Remains, Replay, replay};
 pub use rules::{Kept, Rules, rules_keep};
@@ -41,38 +43,30 @@ use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 
 /// How many archives of a plan are kept, in the words of `borg prune`. An archive that one rule keeps does not count in
-/// the rules after it; they are applied in the order of the fields here.
+/// the rules after it; they are applied in the order of the fields here. Every field is written out, also an absent one:
+/// what is read back without a field is told to people as unknown.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Policy {
     /// All that are younger than this: a number and `H`, `d`, `w`, `m` (31 days) or `y` (365 days), such as `30d`.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub keep_within: Option<String>,
     /// So many of the newest. As with borg's `--keep-last`, archives made in the same second count as one, the newest.
-    #[serde(skip_serializing_if = "Count::is_none")]
     pub keep_last: Count,
     /// The newest of so many hours in which there is an archive.
-    #[serde(skip_serializing_if = "Count::is_none")]
     pub keep_hourly: Count,
     /// Of so many days.
-    #[serde(skip_serializing_if = "Count::is_none")]
     pub keep_daily: Count,
     /// Of so many weeks, as ISO 8601 has them: from Monday to Sunday, across the end of a year too.
-    #[serde(skip_serializing_if = "Count::is_none")]
     pub keep_weekly: Count,
     /// Of so many months.
-    #[serde(skip_serializing_if = "Count::is_none")]
     pub keep_monthly: Count,
     /// Of so many quarters of the calendar (`--keep-3monthly` of borg 1.4).
-    #[serde(skip_serializing_if = "Count::is_none")]
     pub keep_quarterly: Count,
     /// Of so many years.
-    #[serde(skip_serializing_if = "Count::is_none")]
     pub keep_yearly: Count,
     /// So many of the newest good archives are kept whatever the rules say; at least 1.
     pub minimum: u32,
     /// Whose hours, days and weeks: an IANA time zone, `UTC` when absent.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub time_zone: Option<String>,
     /// Whether nothing goes while the newest archive was not proved by a drill.
     pub require_verified: bool,

@@ -33,6 +33,10 @@ pub enum SkipReason {
     Missed,
     /// The plan was paused.
     Paused,
+    /// The time lies in a blackout window of the schedule.
+    Blackout,
+    /// The time was dealt with only after the deadline to start that the schedule gives.
+    Expired,
 }
 
 /// What the schedule of one plan has come to.

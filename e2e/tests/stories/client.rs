@@ -110,7 +110,8 @@ async fn whatever_can_be_defined_can_be_changed_and_taken_away_with_the_client()
     let plan = show(&["plans", "show", "web"])?;
     assert_eq!(
         plan["schedule"],
-        json!({ "cron": "@daily", "time_zone": "Europe/Berlin", "overlap": "queue", "catch_up": "all", "jitter_s": 60 })
+        json!({ "cron": "@daily", "preset": null, "time_zone": "Europe/Berlin", "overlap": "queue", "catch_up": "all",
+            "catch_up_limit": null, "jitter_s": 60, "blackout": [], "priority": null, "start_within_s": null })
     );
     let limits = json!({ "upload_rate_kib_per_s": 100, "max_duration_s": 3600, "lock_wait_s": 0 });
     assert_eq!((&plan["limits"], &plan["source"]["excludes"]), (&limits, &json!(["*.o"])));

@@ -15,6 +15,7 @@ pub mod scans;
 mod tests;
 pub mod triggers;
 pub mod upkeep;
+pub mod what_if;
 pub mod world;
 
 pub use world::World;

@@ -2,12 +2,13 @@
 
 use crate::act::silent_nodes;
 use crate::core::admission::decide;
+use crate::core::what_if::{WhatIf, reviews};
 use crate::desk::Desk;
 use std::time::Duration;
 use strongroom_bus::{Answer, DecideError, Position, Question};
 use strongroom_domain::job::Phase;
 use strongroom_domain::view::Health;
-use strongroom_domain::{Aggregate, Rejection};
+use strongroom_domain::{Aggregate, Rejection, retention};
 use strongroom_service::clock;
 
 /// Questions that are answered at the same time.
@@ -43,6 +44,12 @@ async fn answer(desk: &Desk, view: String, question: Question) -> Answer {
             let (_, waiting) = decide(&world, desk.config.limits, &silent);
             Answer::ok(desk.bus.position(world.sequence), &waiting)
         }
+        "retention" | "retention-replay" | "retention-simulation" => {
+            match retention(desk, &view, &question).await {
+                Ok(answer) => answer,
+                Err(rejection) => Answer::Rejected { rejection },
+            }
+        }
         "health" => Answer::ok(position(desk), &health(desk)),
         "redrive" => match redrive(desk, &question).await {
             Ok(()) => Answer::ok(position(desk), &()),
@@ -50,6 +57,24 @@ async fn answer(desk: &Desk, view: String, question: Question) -> Answer {
         },
         _ => Answer::Rejected { rejection: Rejection::NotFound { kind: "question".into(), id: view } },
     }
+}
+
+/// What rules would keep. What may take a while is counted where nothing else waits for it.
+async fn retention(desk: &Desk, view: &str, question: &Question) -> Result<Answer, Rejection> {
+    let asked: retention::Question = question.read()?;
+    let (at, now) = (position(desk), clock::now());
+    if view == "retention" {
+        return Ok(Answer::ok(at, &reviews(&desk.world(), &asked, now)?));
+    }
+    let what_if = WhatIf::of(&desk.world(), &asked, now)?;
+    let replays = view == "retention-replay";
+    let counted = tokio::task::spawn_blocking(move || {
+        if replays {
+            return Ok(Answer::ok(at, &what_if.replayed()));
+        }
+        what_if.simulated().map(|simulated| Answer::ok(at, &simulated))
+    });
+    counted.await.unwrap_or_else(|e| Err(Rejection::conflict("unavailable", e.to_string())))
 }
 
 fn position(desk: &Desk) -> Position {

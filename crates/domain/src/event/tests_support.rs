@@ -180,6 +180,7 @@ pub(crate) fn samples() -> Vec<Event> {
                 catch_up: CatchUp::All,
                 overlap: Overlap::Queue,
                 jitter_s: 60,
+                ..ScheduleSpec::new("", "")
             }),
             limits: Limits::default(),
             hooks: Hooks::default(),

@@ -7,19 +7,23 @@
 
 use super::World;
 use jiff::Timestamp;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use strongroom_bus::{Head, Recorded};
 use strongroom_domain::archive::{Adopted, Facts, Target};
 use strongroom_domain::job::{JobResult, JobSpec, Requested};
-use strongroom_domain::plan;
 use strongroom_domain::retention::{Candidate, Decided, Gate, Hold};
 use strongroom_domain::{ArchiveId, Event, PlanId, RepositoryId};
+
+/// How many archives of a plan that are gone are remembered, for a replay of its history.
+const PAST_KEPT: usize = 10_000;
 
 /// What is known of the archives of a plan.
 #[derive(Debug, Clone, Default)]
 pub struct Kept {
     /// Those that it has, by repository.
     pub archives: BTreeMap<RepositoryId, BTreeMap<ArchiveId, Made>>,
+    /// Those that it had, the oldest first.
+    pub past: VecDeque<(RepositoryId, Candidate)>,
     /// How many of its runs have failed since one succeeded.
     pub failures_in_a_row: u32,
     /// Where the newest message stands that may change what is kept.
@@ -117,9 +121,12 @@ impl Keeping {
         self.holds.remove(&id);
         let Some(kept) = self.whose.remove(&id).and_then(|plan| self.plans.get_mut(&plan)) else { return };
         kept.changed = at;
-        kept.archives.values_mut().for_each(|all| {
-            all.remove(&id);
-        });
+        for (repository, all) in &mut kept.archives {
+            kept.past.extend(all.remove(&id).map(|made| (repository.clone(), made.candidate)));
+        }
+        if kept.past.len() > PAST_KEPT {
+            kept.past.pop_front();
+        }
         kept.archives.retain(|_, all| !all.is_empty());
     }
 
@@ -177,11 +184,6 @@ impl Keeping {
             _ => {}
         }
     }
-
-    /// Who says that an archive must not go, at that moment.
-    pub fn held(&self, archive: ArchiveId, now: Timestamp) -> impl Iterator<Item = &Hold> {
-        self.holds.get(&archive).into_iter().flatten().filter(move |hold| hold.holds(now))
-    }
 }
 
 impl World {
@@ -209,8 +211,14 @@ impl World {
             .collect()
     }
 
-    /// Whether two definitions of a plan keep the same archives at the same times.
-    pub fn keeps_alike(old: &plan::Spec, new: &plan::Spec) -> bool {
-        old.retention == new.retention && old.retention_schedule == new.retention_schedule
+    /// All archives that a plan has and had in a repository, as far as they are remembered.
+    pub fn history(&self, plan: &PlanId, repository: &RepositoryId) -> Vec<Candidate> {
+        let past = self.keeping.plans.get(plan).into_iter().flat_map(|kept| &kept.past);
+        let past = past.filter(|(there, _)| there == repository).map(|(_, candidate)| candidate.clone());
+        self.candidates(plan, repository, &[])
+            .into_iter()
+            .map(|(candidate, _)| candidate)
+            .chain(past)
+            .collect()
     }
 }

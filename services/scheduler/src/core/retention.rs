@@ -15,7 +15,7 @@ use strongroom_bus::{Head, Recorded};
 use strongroom_domain::archive::Target;
 use strongroom_domain::job::{JobSpec, PRUNED_AT_ONCE, PruneSpec, Requested, Spared, Trigger};
 use strongroom_domain::retention::{
-    Candidate, Decided, Decision, Facts, Hold, OfRepository, Outcome, Policy, Removal, Rules, decide,
+    Candidate, Decided, Decision, Facts, Hold, OfRepository, Outcome, Policy, Removal, Review, Rules, decide,
 };
 use strongroom_domain::{Event, EventId, JobId, Kind, PlanId, RepositoryId};
 
@@ -36,17 +36,6 @@ pub struct Due {
     pub event: Event,
     /// Its id: the same from every scheduler that has seen as much.
     pub id: EventId,
-}
-
-/// What would become of the archives of a plan in a repository.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Review {
-    /// Which one.
-    pub repository: RepositoryId,
-    /// What the rules and the guards say.
-    pub decision: Decision,
-    /// What goes, as a job names it, the newest first.
-    pub going: Vec<Target>,
 }
 
 /// A removal that was decided and not asked for yet.

@@ -28,7 +28,10 @@ fn what_a_policy_does_not_say_has_a_safe_meaning() {
     assert_eq!(policy, keep_daily(7));
     assert_eq!(
         serde_json::to_value(&policy).unwrap(),
-        json!({"keep_daily": 7, "minimum": 1, "require_verified": false})
+        json!({
+            "keep_within": null, "keep_last": 0, "keep_hourly": 0, "keep_daily": 7, "keep_weekly": 0, "keep_monthly": 0,
+            "keep_quarterly": 0, "keep_yearly": 0, "minimum": 1, "time_zone": null, "require_verified": false,
+        })
     );
     for wrong in [json!({"keep_daily": -1}), json!({"keep_daily": "many"}), json!({"keep_daily": 5e9})] {
         serde_json::from_value::<Policy>(wrong).unwrap_err();
