@@ -116,6 +116,10 @@ events! {
     ScheduleFired(schedule::Fired) = Schedule "strongroom.schedule.fired.v1",
     /// A nominal time came and nothing was run.
     ScheduleSkipped(schedule::Skipped) = Schedule "strongroom.schedule.skipped.v1",
+    /// A plan's newest good archive is older than the plan promises.
+    ScheduleOverdue(schedule::Overdue) = Schedule "strongroom.schedule.overdue.v1",
+    /// It is not any more.
+    ScheduleInTime(schedule::InTime) = Schedule "strongroom.schedule.in-time.v1",
     /// A job may run.
     QueueAdmitted(queue::Admitted) = Queue "strongroom.queue.admitted.v1",
     /// An archive that was found in a repository was taken into the catalog.

@@ -5,6 +5,7 @@ pub use crate::chain::{FullEvery, Variant};
 use crate::cron::ScheduleSpec;
 use crate::definition::{Validate, check_text, within};
 pub use crate::hook::Hooks;
+use crate::lateness::Objective;
 pub use crate::quiesce::Quiesce;
 use crate::retention::Policy;
 pub use crate::source::{Files, Source};
@@ -35,6 +36,9 @@ pub struct Spec {
     /// When it runs by itself; never, when absent.
     #[serde(default)]
     pub schedule: Option<ScheduleSpec>,
+    /// How old its newest good archive may become; by its schedule, when nothing is said.
+    #[serde(default)]
+    pub objective: Objective,
     /// Which archives are kept; all of them, when absent.
     #[serde(default)]
     pub retention: Option<Policy>,
@@ -205,6 +209,7 @@ impl Validate for Spec {
         if let Some(schedule) = &self.schedule {
             problems.extend(within("schedule", schedule.problems()));
         }
+        problems.extend(within("objective", self.objective.problems()));
         if let Some(policy) = &self.retention {
             problems.extend(within("retention", policy.problems()));
         }

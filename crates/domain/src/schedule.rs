@@ -1,6 +1,7 @@
 //! Schedule: what became of each nominal time of a plan. Every nominal time ends in exactly one fact here.
 
 use crate::JobId;
+use crate::lateness::Exemption;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -37,6 +38,32 @@ pub enum SkipReason {
     Blackout,
     /// The time was dealt with only after the deadline to start that the schedule gives.
     Expired,
+}
+
+/// A plan is late: its newest good archive is older than the plan promises, whatever the cause.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Overdue {
+    /// Since when, which was known before.
+    pub since: Timestamp,
+    /// When its newest good archive was begun, if it has one.
+    #[serde(default)]
+    pub last_good_at: Option<Timestamp>,
+    /// How many of its runs have failed since one succeeded. None: then they did not even begin.
+    #[serde(default)]
+    pub failures_in_a_row: u32,
+}
+
+/// A plan that was late is so no longer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InTime {
+    /// Since when it was late.
+    pub overdue_since: Timestamp,
+    /// When the good archive was begun that it has now.
+    #[serde(default)]
+    pub last_good_at: Option<Timestamp>,
+    /// Why it cannot be late any more, when no archive has come: it was paused, or promises less now.
+    #[serde(default)]
+    pub exempt: Option<Exemption>,
 }
 
 /// What the schedule of one plan has come to.

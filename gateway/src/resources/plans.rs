@@ -236,6 +236,7 @@ pub async fn request_run(app: &App, id: &str, trigger: Trigger, full: bool) -> R
     let server = referred::<Servers>(app, "server", spec.server.as_str()).await?;
     let plan::Spec { server: for_server, source, compression, limits, copies, hooks, quiesce, .. } = spec;
     let (variant, full_every) = (spec.variant, spec.full_every);
+    let priority = spec.schedule.as_ref().and_then(|schedule| schedule.priority);
     let backup = BackupSpec {
         plan,
         access,
@@ -247,6 +248,8 @@ pub async fn request_run(app: &App, id: &str, trigger: Trigger, full: bool) -> R
         quiesce,
         variant,
         full_every,
+        priority,
+        start_by: None,
         full,
         base: None,
     };

@@ -50,6 +50,7 @@ async fn act(desk: &Desk, wakes: &mut wake::Wakes, reconciles: bool) -> bool {
     wrote |= follow_up::copies(desk).await;
     wrote |= follow_up::indexes(desk).await;
     wrote |= follow_up::deletions(desk).await;
+    wrote |= follow_up::lateness(desk).await;
     wrote |= follow_up::retention(desk).await;
     wrote |= follow_up::upkeep(desk).await;
     wrote |= follow_up::triggers(desk).await;

@@ -8,6 +8,7 @@ pub mod fold;
 pub mod indexing;
 pub mod inventory;
 pub mod keeping;
+pub mod lateness;
 pub mod reports;
 pub mod retention;
 pub mod scans;

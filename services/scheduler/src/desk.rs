@@ -2,6 +2,7 @@
 
 use crate::Config;
 use crate::core::World;
+use crate::core::lateness::Standings;
 use crate::core::retention::Looked;
 use crate::core::scans::Scans;
 use crate::core::upkeep::Hearing;
@@ -38,6 +39,7 @@ pub struct Desk {
     hearing: Mutex<Hearing>,
     scans: Mutex<Scans>,
     looked: Mutex<Looked>,
+    standings: Mutex<Standings>,
 }
 
 impl Desk {
@@ -52,6 +54,7 @@ impl Desk {
             hearing: Mutex::new(Hearing::new(clock::now())),
             scans: Mutex::default(),
             looked: Mutex::default(),
+            standings: Mutex::default(),
         }
     }
 
@@ -93,6 +96,11 @@ impl Desk {
     /// When it was last looked at what is kept of each plan.
     pub fn looked(&self) -> MutexGuard<'_, Looked> {
         self.looked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How each plan stood when it was last looked at.
+    pub fn standings(&self) -> MutexGuard<'_, Standings> {
+        self.standings.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits until the fold has reached a sequence; `false` when it did not in time.

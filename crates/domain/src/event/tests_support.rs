@@ -65,6 +65,8 @@ pub(crate) fn requested() -> Requested {
             variant: Default::default(),
             full_every: Default::default(),
             full: false,
+            priority: None,
+            start_by: None,
             base: None,
         }),
         server: "www1".parse().unwrap(),
@@ -187,6 +189,7 @@ pub(crate) fn samples() -> Vec<Event> {
             quiesce: Vec::new(),
             variant: Default::default(),
             full_every: Default::default(),
+            objective: Default::default(),
             retention: None,
             retention_schedule: None,
             description: "d".into(),
@@ -232,6 +235,16 @@ pub(crate) fn samples() -> Vec<Event> {
         Event::JobAbandoned(job::Abandoned { reason: "r".into() }),
         Event::ScheduleFired(schedule::Fired { nominal_at: at(), job: job_id() }),
         Event::ScheduleSkipped(schedule::Skipped { nominal_at: at(), reason: schedule::SkipReason::Missed }),
+        Event::ScheduleOverdue(schedule::Overdue {
+            since: at(),
+            last_good_at: Some(at()),
+            failures_in_a_row: 2,
+        }),
+        Event::ScheduleInTime(schedule::InTime {
+            overdue_since: at(),
+            last_good_at: Some(at()),
+            exempt: Some(crate::lateness::Exemption::Paused),
+        }),
         Event::QueueAdmitted(queue::Admitted { job: job_id(), node: "local".parse().unwrap(), attempt: 1 }),
         Event::ArchiveAdopted(Adopted {
             repository: "web".parse().unwrap(),

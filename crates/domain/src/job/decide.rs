@@ -1,8 +1,8 @@
 //! Which fact follows from a request or a report about a job, or why none does.
 
 use super::{
-    Abandoned, CancelRequested, Cancelled, Failed, Interrupted, LeaseExpired, Outcome, Phase, Started, State,
-    Succeeded,
+    Abandoned, CancelRequested, Cancelled, Failed, Interrupted, JobSpec, LeaseExpired, Outcome, Phase,
+    Started, State, Succeeded,
 };
 use crate::{Event, Failure, NodeId, Rejection};
 use jiff::Timestamp;
@@ -139,6 +139,20 @@ impl State {
         let silent_s = seconds_between(heard_at.max(running.started_at), now);
         (silent_s > lease_s)
             .then_some(Event::JobLeaseExpired(LeaseExpired { epoch: running.epoch, silent_s }))
+    }
+
+    /// The job was not let in until the moment up to which its schedule wants it to begin. One that has begun once goes on.
+    pub fn too_late_to_start(&self, now: Timestamp) -> Option<Event> {
+        let JobSpec::Backup(spec) = &self.requested.spec else { return None };
+        let start_by = spec.start_by.filter(|by| now > *by)?;
+        let waits = self.phase == Phase::Waiting && self.attempts == 0;
+        waits.then(|| {
+            Event::JobAbandoned(Abandoned {
+                reason: format!(
+                    "it could not begin until {start_by}, as its schedule says (start_within_s); look at what ran or waited before it"
+                ),
+            })
+        })
     }
 
     /// The job has waited past its deadline without a node that does it.

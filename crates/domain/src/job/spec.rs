@@ -13,6 +13,7 @@ pub use restores::{
 
 use crate::archive::Target;
 use crate::chain::{Base, FullEvery, Variant};
+use crate::cron::rank;
 use crate::destination::Location;
 use crate::hook::Hooks;
 use crate::plan::{Compression, Limits};
@@ -252,8 +253,13 @@ impl JobSpec {
         )
     }
 
-    /// Higher goes first: who waits for a restore has lost something.
+    /// Higher goes first: who waits for a restore has lost something. Among backups the priority of the plan counts.
     pub fn priority(&self) -> u8 {
+        let of_plan = if let Self::Backup(spec) = self { spec.priority } else { None };
+        rank(self.class(), of_plan)
+    }
+
+    fn class(&self) -> u8 {
         match self {
             awaited if awaited.is_awaited() => 4,
             Self::TestSource { .. } | Self::TestDestination { .. } | Self::Download(_) => 4,
@@ -294,6 +300,12 @@ pub struct BackupSpec {
     /// When a full one is due.
     #[serde(default, skip_serializing_if = "FullEvery::is_absent")]
     pub full_every: FullEvery,
+    /// Which of two waiting plans goes first: [`rank`](crate::cron::rank).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub priority: Option<u8>,
+    /// When it was not let in until then, it is not run any more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start_by: Option<Timestamp>,
     /// A full one was asked for, whatever the plan says.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub full: bool,

@@ -21,6 +21,12 @@ pub struct Facts {
     /// How many runs of the plan have failed since the last one that succeeded.
     #[serde(default)]
     pub failures_in_a_row: u32,
+    /// Since when the plan is late, if it is.
+    #[serde(default)]
+    pub overdue_since: Option<Timestamp>,
+    /// Whether the plan is paused.
+    #[serde(default)]
+    pub paused: bool,
 }
 
 /// What becomes of each archive at `now`.

@@ -24,6 +24,13 @@ pub enum Gate {
         /// How many, since the last one that succeeded.
         failures_in_a_row: u32,
     },
+    /// The plan is late: no new archive comes, and what is there may be all that there will be.
+    Overdue {
+        /// Since when.
+        since: Timestamp,
+    },
+    /// The plan is paused: no new archive comes, and whoever has paused it did not ask for the old ones to go.
+    Paused,
     /// A drill has refuted the newest archive: the next ones may be no better.
     NewestRefuted {
         /// The archive.
@@ -55,6 +62,10 @@ impl fmt::Display for Gate {
             Self::RunsFail { failures_in_a_row } => {
                 write!(f, "the newest {failures_in_a_row} runs failed: nothing goes until one succeeds")
             }
+            Self::Overdue { since } => {
+                write!(f, "the plan is late since {since}: nothing goes until there is a new archive")
+            }
+            Self::Paused => f.write_str("the plan is paused: nothing goes until it is resumed"),
             Self::NewestRefuted { name, .. } => {
                 write!(
                     f,
@@ -84,6 +95,12 @@ pub(super) fn gate(
     }
     if facts.failures_in_a_row > 0 {
         return Some(Gate::RunsFail { failures_in_a_row: facts.failures_in_a_row });
+    }
+    if facts.paused {
+        return Some(Gate::Paused);
+    }
+    if let Some(since) = facts.overdue_since {
+        return Some(Gate::Overdue { since });
     }
     match newest.proof.known(known_at) {
         Proof::Proved { .. } => None,

@@ -137,6 +137,7 @@ impl Stage {
             repository: "web".parse().unwrap(),
             source: source(),
             compression: Compression::default(),
+            objective: Default::default(),
             retention: None,
             retention_schedule: None,
             schedule: None,
@@ -213,6 +214,8 @@ pub fn requested(plan: &str) -> Event {
         variant: Default::default(),
         full_every: Default::default(),
         full: false,
+        priority: None,
+        start_by: None,
         base: None,
     };
     Event::JobRequested(Requested {

@@ -178,6 +178,8 @@ pub fn backup() -> Requested {
             variant: Default::default(),
             full_every: Default::default(),
             full: false,
+            priority: None,
+            start_by: None,
             base: None,
         }),
         server: "www1".parse().unwrap(),

@@ -3,7 +3,7 @@
 use crate::core::cause::Cause;
 use crate::core::triggers::due;
 use crate::core::upkeep::upkeep as upkeep_of;
-use crate::core::{copying, indexing, inventory, retention};
+use crate::core::{copying, indexing, inventory, lateness, retention};
 use crate::desk::Desk;
 use strongroom_bus::{AppendError, Context, Head, NewEvent};
 use strongroom_domain::archive::Deleted;
@@ -130,6 +130,23 @@ pub async fn deletions(desk: &Desk) -> bool {
                 tracing::warn!(%aggregate, error = %e, "a deletion could not be written; it is tried again")
             }
         }
+    }
+    wrote
+}
+
+/// Writes down which plans are late, and which are so no longer.
+pub async fn lateness(desk: &Desk) -> bool {
+    let now = clock::now();
+    let facts = {
+        let world = desk.world();
+        lateness::due(&world, &mut desk.standings(), now)
+    };
+    let mut wrote = false;
+    for fact in facts {
+        tracing::info!(plan = %fact.plan, what = fact.event.type_name(), "the archives of a plan and the clock say so");
+        let aggregate = Aggregate::new(Kind::Schedule, &fact.plan);
+        let new = NewEvent { id: fact.id, at: now, event: fact.event };
+        wrote |= append(desk, &aggregate, &fact.head, &new, &Context::service("scheduler")).await;
     }
     wrote
 }

@@ -24,6 +24,8 @@ pub struct Kept {
     pub archives: BTreeMap<RepositoryId, BTreeMap<ArchiveId, Made>>,
     /// Those that it had, the oldest first.
     pub past: VecDeque<(RepositoryId, Candidate)>,
+    /// When its newest good archive was begun, of those that it has.
+    pub last_good_at: Option<Timestamp>,
     /// How many of its runs have failed since one succeeded.
     pub failures_in_a_row: u32,
     /// Where the newest message stands that may change what is kept.
@@ -72,6 +74,15 @@ impl Made {
     }
 }
 
+impl Kept {
+    /// Something has changed about its archives.
+    fn changed(&mut self, at: u64) {
+        self.changed = at;
+        let there = self.archives.values().flat_map(BTreeMap::values).filter(|made| !made.missing);
+        self.last_good_at = there.filter(|m| m.candidate.complete).map(|m| m.candidate.made_at).max();
+    }
+}
+
 /// All that retention knows.
 #[derive(Debug, Clone, Default)]
 pub struct Keeping {
@@ -87,8 +98,12 @@ impl Keeping {
     /// A backup or a copy has made an archive.
     pub fn made(&mut self, plan: &PlanId, repository: &RepositoryId, facts: &Facts, complete: bool, at: u64) {
         let kept = self.plans.entry(plan.clone()).or_default();
-        kept.changed = at;
         let made = Made::of(facts, complete);
+        // All of them need not be looked through for that: there is one more.
+        if complete {
+            kept.last_good_at = kept.last_good_at.max(Some(facts.started_at));
+        }
+        kept.changed = at;
         kept.archives.entry(repository.clone()).or_default().insert(facts.id, made);
         self.whose.insert(facts.id, plan.clone());
     }
@@ -111,16 +126,15 @@ impl Keeping {
     /// Something has changed about an archive.
     fn change(&mut self, id: ArchiveId, at: u64, change: impl FnOnce(&mut Made)) {
         let Some(kept) = self.whose.get(&id).and_then(|plan| self.plans.get_mut(plan)) else { return };
-        kept.changed = at;
         if let Some(made) = kept.archives.values_mut().find_map(|all| all.get_mut(&id)) {
             change(made);
         }
+        kept.changed(at);
     }
 
     fn gone(&mut self, id: ArchiveId, at: u64) {
         self.holds.remove(&id);
         let Some(kept) = self.whose.remove(&id).and_then(|plan| self.plans.get_mut(&plan)) else { return };
-        kept.changed = at;
         for (repository, all) in &mut kept.archives {
             kept.past.extend(all.remove(&id).map(|made| (repository.clone(), made.candidate)));
         }
@@ -128,9 +142,10 @@ impl Keeping {
             kept.past.pop_front();
         }
         kept.archives.retain(|_, all| !all.is_empty());
+        kept.changed(at);
     }
 
-    /// A plan was defined: it may be by other rules now.
+    /// A plan was defined, paused, resumed, or became late: what is kept may be another now.
     pub fn defined(&mut self, id: &PlanId, at: u64) {
         self.plans.entry(id.clone()).or_default().changed = at;
     }

@@ -54,12 +54,12 @@ pub struct Unpruned {
 }
 
 /// What would become of all archives of a plan by these rules.
-pub fn review(world: &World, plan: &PlanId, rules: &Rules, now: Timestamp) -> Vec<Review> {
+pub fn review(world: &World, plan: &PlanId, rules: &Rules, by_hand: bool, now: Timestamp) -> Vec<Review> {
     let Some(kept) = world.keeping.plans.get(plan) else { return Vec::new() };
     let repositories = kept.archives.keys().filter(|id| !world.is_halted(Kind::Repository, id));
     repositories
         .filter_map(|repository| {
-            let decision = look(world, plan, kept, repository, rules, &[], now);
+            let decision = look(world, plan, kept, repository, rules, (by_hand, &[]), now);
             (!decision.1.verdicts.is_empty()).then(|| {
                 let (targets, decision) = decision;
                 let going = decision.going().filter_map(|v| targets.get(&v.archive).cloned()).collect();
@@ -77,15 +77,24 @@ fn look(
     kept: &Kept,
     repository: &RepositoryId,
     rules: &Rules,
-    besides: &[Target],
+    (by_hand, besides): (bool, &[Target]),
     now: Timestamp,
 ) -> (Targets, Decision) {
     let (candidates, targets): (Vec<Candidate>, Vec<Target>) =
         world.candidates(plan, repository, besides).into_iter().unzip();
     let candidates: Vec<Candidate> = candidates.into_iter().map(|c| unreadable_is_held(world, c)).collect();
-    let facts = Facts { failures_in_a_row: kept.failures_in_a_row };
+    let facts = if by_hand { Facts::default() } else { facts(world, plan, kept) };
     let decision = decide(rules, &candidates, &facts, now);
     (targets.into_iter().map(|target| (target.id, target)).collect(), decision)
+}
+
+/// What speaks against any removal beside the archives.
+fn facts(world: &World, plan: &PlanId, kept: &Kept) -> Facts {
+    Facts {
+        failures_in_a_row: kept.failures_in_a_row,
+        overdue_since: world.schedules.get(plan).and_then(|schedule| schedule.overdue_since),
+        paused: world.plans.get(plan).is_some_and(|plan| plan.paused.is_some()),
+    }
 }
 
 /// Who knows what the message says that cannot be read: it may be a hold.
@@ -134,7 +143,7 @@ fn due_of(world: &World, looked: &mut Looked, id: &PlanId, plan: &Plan, now: Tim
     }
     looked.insert(id.clone(), (kept.changed, now));
     let rules = policy.parse().ok()?;
-    let reviews = review(world, id, &rules, now);
+    let reviews = review(world, id, &rules, false, now);
     let decision_id = EventId::of_command(&format!("retention/{id}/{}", kept.head.sequence), 0);
     let repositories: Vec<OfRepository> =
         reviews.into_iter().map(|review| of_repository(review, &decision_id)).collect();
@@ -256,7 +265,8 @@ pub fn as_given(world: &World, spec: &mut PruneSpec, now: Timestamp) {
         spec.spared = spare_all("the plan is not known any more".into());
         return;
     };
-    let (_, decision) = look(world, &spec.plan, kept, &spec.access.repository, &rules, &spec.archives, now);
+    let (_, decision) =
+        look(world, &spec.plan, kept, &spec.access.repository, &rules, (spec.by_hand, &spec.archives), now);
     if let Some(gate) = &decision.gated {
         spec.spared = spare_all(gate.to_string());
         return;

@@ -7,6 +7,7 @@ mod copying;
 mod fold;
 mod indexing;
 mod inventory;
+mod lateness;
 mod reports;
 mod retention;
 mod scans;

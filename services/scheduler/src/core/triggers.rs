@@ -13,9 +13,6 @@ use strongroom_domain::{Event, EventId, JobId, Kind, PlanId};
 
 /// A time that comes this much too late was missed; less is a busy machine.
 pub const GRACE: SignedDuration = SignedDuration::from_secs(60);
-/// How many missed times `all` makes up for.
-const ALL_LIMIT: usize = 100;
-
 /// A fact that is due.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Due {
@@ -75,15 +72,21 @@ fn skip_reason(
     if plan.paused.is_some() || plan.resumed_at.is_some_and(|resumed| nominal_at <= resumed) {
         return Some(SkipReason::Paused);
     }
+    if schedule.swallowed_by(nominal_at).is_some() {
+        return Some(SkipReason::Blackout);
+    }
     let late = until.duration_since(nominal_at) > GRACE;
     let newer = |n: usize| schedule.between(nominal_at, until, n).len() >= n;
     let missed = match spec.catch_up {
         CatchUp::Skip => late,
         CatchUp::Latest => late && newer(1),
-        CatchUp::All => late && newer(ALL_LIMIT),
+        CatchUp::All => late && newer(usize::try_from(spec.catch_up_limit()).unwrap_or(usize::MAX)),
     };
     if missed {
         return Some(SkipReason::Missed);
+    }
+    if spec.expired(nominal_at, until) {
+        return Some(SkipReason::Expired);
     }
     (spec.overlap == Overlap::Skip && world.has_open_run(id)).then_some(SkipReason::Overlap)
 }

@@ -113,6 +113,12 @@ fn one(
     if let Some(event) = job.state.cancel_waiting() {
         return Some((event, "cancelled"));
     }
+    // What was given away begins in a moment.
+    if job.admission.is_none()
+        && let Some(event) = job.state.too_late_to_start(now)
+    {
+        return Some((event, "too-late"));
+    }
     if let Some(event) = job.state.past_deadline(now) {
         return Some((event, "abandoned"));
     }

@@ -28,13 +28,14 @@ pub struct WhatIf {
 
 /// What would become of the archives now.
 pub fn reviews(world: &World, question: &Question, now: Timestamp) -> Result<Vec<Review>, Rejection> {
-    Ok(review(world, &question.plan, &rules(world, question)?, now))
+    Ok(review(world, &question.plan, &rules(world, question)?, question.by_hand, now))
 }
 
 fn rules(world: &World, question: &Question) -> Result<Rules, Rejection> {
     let plan = world.plans.get(&question.plan);
     let of_plan = plan.and_then(|plan| plan.spec.retention.clone());
-    if plan.is_none() {
+    let is_known = plan.is_some() || question.by_hand && world.keeping.plans.contains_key(&question.plan);
+    if !is_known {
         return Err(Rejection::NotFound { kind: "plan".into(), id: question.plan.to_string() });
     }
     let policy = question.policy.clone().or(of_plan).ok_or_else(|| {

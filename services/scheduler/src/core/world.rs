@@ -86,6 +86,16 @@ pub struct Plan {
     pub schedule_since: Timestamp,
     /// The same of the schedule of its retention.
     pub retention_since: Timestamp,
+    /// And of its objective.
+    pub objective_since: Timestamp,
+}
+
+impl Plan {
+    /// Since when it promises archives as it does now.
+    pub fn promises_since(&self) -> Timestamp {
+        let defined = self.schedule_since.max(self.objective_since);
+        self.resumed_at.map_or(defined, |resumed| resumed.max(defined))
+    }
 }
 
 /// What has become of a plan's nominal times.
@@ -93,6 +103,8 @@ pub struct Plan {
 pub struct Schedule {
     /// The newest one that was dealt with.
     pub last_nominal_at: Option<Timestamp>,
+    /// Since when the plan is late, when it was found to be.
+    pub overdue_since: Option<Timestamp>,
     /// The end of the aggregate.
     pub head: Head,
 }
@@ -202,8 +214,10 @@ impl World {
             Event::PlanRetired(_) => {
                 let _ = id.parse().map(|id: PlanId| self.plans.remove(&id));
             }
-            Event::PlanPaused(paused) => self.plan(id, |plan| plan.paused = Some(paused.reason.clone())),
-            Event::PlanResumed(_) => self.plan(id, |plan| {
+            Event::PlanPaused(paused) => {
+                self.plan(id, recorded.sequence, |plan| plan.paused = Some(paused.reason.clone()));
+            }
+            Event::PlanResumed(_) => self.plan(id, recorded.sequence, |plan| {
                 if plan.paused.take().is_some() {
                     plan.resumed_at = Some(recorded.at);
                 }
@@ -216,6 +230,8 @@ impl World {
                 }
             }
             Event::ScheduleSkipped(skipped) => self.dealt_with(id, skipped.nominal_at, recorded),
+            Event::ScheduleOverdue(overdue) => self.stands(id, Some(overdue.since), recorded),
+            Event::ScheduleInTime(_) => self.stands(id, None, recorded),
             Event::QueueAdmitted(admitted) => {
                 self.queue = recorded.head();
                 if let Some(job) = self.jobs.get_mut(&admitted.job) {
@@ -276,6 +292,9 @@ impl World {
                 if plan.spec.schedule != spec.schedule {
                     plan.schedule_since = at;
                 }
+                if plan.spec.objective != spec.objective {
+                    plan.objective_since = at;
+                }
                 if plan.spec.retention_schedule != spec.retention_schedule {
                     plan.retention_since = at;
                 }
@@ -283,16 +302,34 @@ impl World {
             }
             None => {
                 let spec = spec.clone();
-                let (paused, resumed_at) = (None, None);
-                self.plans
-                    .insert(id, Plan { spec, paused, resumed_at, schedule_since: at, retention_since: at });
+                self.plans.insert(
+                    id,
+                    Plan {
+                        spec,
+                        paused: None,
+                        resumed_at: None,
+                        schedule_since: at,
+                        retention_since: at,
+                        objective_since: at,
+                    },
+                );
             }
         }
     }
 
-    fn plan(&mut self, id: &str, change: impl FnOnce(&mut Plan)) {
-        if let Some(plan) = id.parse().ok().and_then(|id: PlanId| self.plans.get_mut(&id)) {
+    fn plan(&mut self, id: &str, at: u64, change: impl FnOnce(&mut Plan)) {
+        let Ok(id) = id.parse::<PlanId>() else { return };
+        if let Some(plan) = self.plans.get_mut(&id) {
             change(plan);
+            self.keeping.defined(&id, at);
+        }
+    }
+
+    fn stands(&mut self, id: &str, overdue_since: Option<Timestamp>, recorded: &Recorded) {
+        if let Ok(id) = id.parse::<PlanId>() {
+            let schedule = self.schedules.entry(id.clone()).or_default();
+            (schedule.overdue_since, schedule.head) = (overdue_since, recorded.head());
+            self.keeping.defined(&id, recorded.sequence);
         }
     }
 
@@ -329,6 +366,7 @@ impl World {
     fn request_of(&self, plan: &str, nominal_at: Timestamp) -> Result<Requested, String> {
         let id: PlanId = plan.parse().map_err(|_| format!("'{plan}' is no plan"))?;
         let plan = self.plans.get(&id).ok_or_else(|| format!("plan '{id}' is not defined"))?;
+        let schedule = plan.spec.schedule.as_ref();
         let server = self.servers.get(&plan.spec.server);
         let server = server.ok_or_else(|| format!("server '{}' is not defined", plan.spec.server))?;
         Ok(Requested {
@@ -342,6 +380,8 @@ impl World {
                 quiesce: plan.spec.quiesce.clone(),
                 variant: plan.spec.variant,
                 full_every: plan.spec.full_every,
+                priority: schedule.and_then(|schedule| schedule.priority),
+                start_by: schedule.and_then(|schedule| schedule.start_by(nominal_at)),
                 full: false,
                 base: None,
                 plan: id,

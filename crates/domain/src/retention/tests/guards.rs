@@ -145,7 +145,7 @@ fn a_hold_ends_at_its_time_and_without_one_never() {
 #[test]
 fn nothing_goes_while_the_newest_runs_fail_but_it_is_shown_what_would() {
     let rules = keep_daily(2).parse().unwrap();
-    let decision = decide(&rules, &daily(5), &Facts { failures_in_a_row: 3 }, now());
+    let decision = decide(&rules, &daily(5), &Facts { failures_in_a_row: 3, ..Facts::default() }, now());
     assert_eq!(decision.gated, Some(Gate::RunsFail { failures_in_a_row: 3 }));
     assert_eq!(decision.deletions(), []);
     assert_eq!(names(decision.going()), ["a2", "a3", "a4"]);
@@ -214,7 +214,7 @@ fn a_stored_list_is_not_acted_on_when_the_world_has_changed() {
         [Objection::Kept { archive: id(3), reasons }, Objection::Unknown { archive: id(4) }]
     );
     let rules = keep_daily(2).parse().unwrap();
-    let failing = decide(&rules, &candidates, &Facts { failures_in_a_row: 1 }, now());
+    let failing = decide(&rules, &candidates, &Facts { failures_in_a_row: 1, ..Facts::default() }, now());
     assert!(matches!(failing.objections(&stored)[..], [Objection::Gated { .. }]));
 }
 

@@ -86,7 +86,7 @@ proptest! {
     #[test]
     fn what_must_not_go_never_goes(candidates in candidates(), policy in policies(), failures_in_a_row in 0..3_u32) {
         let rules = policy.parse().unwrap();
-        let decision = decide(&rules, &candidates, &Facts { failures_in_a_row }, now());
+        let decision = decide(&rules, &candidates, &Facts { failures_in_a_row, ..Facts::default() }, now());
         prop_assert_eq!(decision.verdicts.len(), candidates.len());
         let going: BTreeSet<ArchiveId> = decision.going().map(|verdict| verdict.archive).collect();
         for verdict in decision.staying() {

@@ -75,7 +75,7 @@ fn a_decision_says_for_each_archive_what_becomes_of_it() {
     let mut more = candidates.clone();
     more.push(Candidate::new(id(7), "early", days_ago(0).made_at - jiff::SignedDuration::from_hours(1)));
     let rules = keep_daily(1).parse().unwrap();
-    let decision = decide(&rules, &more, &Facts { failures_in_a_row: 1 }, now());
+    let decision = decide(&rules, &more, &Facts { failures_in_a_row: 1, ..Facts::default() }, now());
     let written = json!({
         "decided_at": "2026-06-30T12:00:00Z",
         "verdicts": [

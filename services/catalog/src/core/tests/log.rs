@@ -106,6 +106,8 @@ pub fn backup(plan: u8) -> Event {
         variant: Default::default(),
         full_every: Default::default(),
         full: false,
+        priority: None,
+        start_by: None,
         base: None,
     }))
 }
@@ -191,6 +193,7 @@ pub fn plan_defined(n: u8) -> Event {
         repository: "web".parse().unwrap(),
         source: source(),
         compression: Compression::default(),
+        objective: Default::default(),
         retention: None,
         retention_schedule: None,
         schedule: None,

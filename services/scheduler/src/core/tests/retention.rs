@@ -267,3 +267,26 @@ fn a_message_that_cannot_be_read_may_be_a_hold() {
     backs_up(&mut given, 4);
     assert_eq!(looks(&given), []);
 }
+
+#[test]
+fn nothing_goes_of_a_plan_that_is_paused_or_late_however_old_it_is() {
+    let mut given = Given::a_fleet();
+    let daily = json!({ "cron": "0 3 * * *" });
+    keeps(&mut given, json!({ "retention": { "keep_within": "3d" }, "schedule": daily }));
+    backs_up(&mut given, 1);
+    backs_up(&mut given, 2);
+    given.event("plan.p", Event::PlanPaused(strongroom_domain::plan::Paused { reason: "move".into() }));
+    given.after(100 * DAY);
+    assert_eq!(decides(&mut given).repositories[0].gate, Some(Gate::Paused));
+    given.event("plan.p", Event::PlanResumed(strongroom_domain::plan::Resumed {}));
+    given.after(3 * DAY);
+    let overdue =
+        strongroom_domain::schedule::Overdue { since: given.now, last_good_at: None, failures_in_a_row: 0 };
+    given.event("schedule.p", Event::ScheduleOverdue(overdue));
+    assert_eq!(decides(&mut given).repositories[0].gate, Some(Gate::Overdue { since: given.now }));
+    backs_up(&mut given, 3);
+    let again =
+        strongroom_domain::schedule::InTime { overdue_since: given.now, last_good_at: None, exempt: None };
+    given.event("schedule.p", Event::ScheduleInTime(again));
+    assert_eq!(removes(&decides(&mut given)), ["p-2", "p-1"]);
+}

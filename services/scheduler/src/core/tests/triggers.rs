@@ -156,3 +156,38 @@ proptest! {
         prop_assert_eq!(seen, expected);
     }
 }
+
+#[test]
+fn a_time_in_a_blackout_is_skipped_and_says_so_and_the_next_one_runs() {
+    let mut given = Given::a_fleet();
+    let window = json!({ "kind": "weekly", "days": ["sunday"], "from": "02:00", "to": "04:00" });
+    given.plan("p", json!({ "cron": "0 3 * * *", "blackout": [window] }));
+    // 1 March 2026 is a Sunday.
+    given.after(4 * 3600);
+    let became: Vec<_> = take_all(&mut given).into_iter().map(|(_, reason)| reason).collect();
+    assert_eq!(became, [Some(SkipReason::Blackout)]);
+    given.after(23 * 3600);
+    assert_eq!(take_all(&mut given)[0].1, None);
+}
+
+#[test]
+fn a_time_whose_deadline_has_passed_is_not_run_any_more_and_neither_is_its_job() {
+    let mut given = Given::a_fleet();
+    given.plan("p", json!({ "cron": "0 3 * * *", "start_within_s": 3600, "priority": 9 }));
+    given.after(5 * 3600);
+    assert_eq!(take_all(&mut given)[0].1, Some(SkipReason::Expired));
+    // The next day it fires in time, and waits in vain for its turn.
+    given.after(22 * 3600 + 60);
+    assert_eq!(take_all(&mut given)[0].1, None);
+    let (id, request) =
+        given.world.fired.iter().map(|(id, f)| (*id, f.request.clone().unwrap())).next().unwrap();
+    assert_eq!(request.spec.priority(), 19);
+    given.event(&format!("job.{id}"), Event::JobRequested(request));
+    let hearing = crate::core::upkeep::Hearing::new(given.now);
+    let late = |given: &Given| crate::core::upkeep::upkeep(&given.world, &hearing, given.now, 60);
+    assert_eq!(late(&given), []);
+    given.after(3600);
+    let facts = late(&given);
+    let Event::JobAbandoned(given_up) = &facts[0].event else { panic!("{facts:?}") };
+    assert!(given_up.reason.contains("start_within_s"), "{given_up:?}");
+}
