@@ -48,7 +48,7 @@ pub fn bytes(archive: &Value, name: &str) -> u64 {
 }
 
 /// What a restore gives of one database.
-async fn restored(stage: &Stage, access: &Value, archive: &Value, data: &Path) -> Result<Vec<u8>> {
+pub async fn restored(stage: &Stage, access: &Value, archive: &Value, data: &Path) -> Result<Vec<u8>> {
     let roots = tempfile::tempdir_in(stage.folder.path().canonicalize()?)?;
     stage.success(restore(access, archive, roots.path())).await?;
     let restored = roots.path().join("sqlite").join(data.strip_prefix("/")?);

@@ -38,6 +38,7 @@ mod mysql_restores;
 mod parallel;
 mod placing;
 mod previews;
+mod prune;
 mod quiesce;
 mod restores;
 mod secrecy;
