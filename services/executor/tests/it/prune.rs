@@ -7,9 +7,9 @@ use crate::look;
 use crate::stage::{PATIENCE, Stage, tree};
 use anyhow::Result;
 use serde_json::{Value, json};
-use strongroom_domain::FailureCode;
 use strongroom_domain::job::Report;
 use strongroom_domain::wire::LeaseAnswer;
+use strongroom_domain::{ArchiveId, FailureCode};
 use strongroom_executor::Config;
 use strongroom_testkit::wait_until;
 
@@ -42,17 +42,19 @@ async fn exactly_what_was_named_is_gone_and_the_room_that_it_took_is_told() -> R
     let stage = Stage::set().await?;
     stage.init().await?;
     let all = archives(&stage, 4).await?;
-    // One has another name by now, and one that could be taken for an option.
+    // Somebody has made one by hand, and its name could be taken for an option and for a pattern.
     let place = stage.access()["location"].as_str().unwrap().to_owned();
-    let rename = |from: &Value, to: &str| {
-        look::borg(&stage, &["rename", "--", &format!("{place}::{}", from["name"].as_str().unwrap()), to])
-    };
-    rename(&all[0], "-x")?;
+    look::borg(&stage, &["create", &format!("{place}::-x{{{{now}}}}*"), "/etc/hostname"])?;
+    let listed: Value = serde_json::from_str(&look::borg(&stage, &["list", "--json", "--last=1", &place])?)?;
+    let (name, borg_id) = (&listed["archives"][0]["name"], listed["archives"][0]["id"].as_str().unwrap());
+    assert_eq!(name, "-x{now}*");
+    let repository = stage.access()["repository"].as_str().unwrap().parse()?;
+    let odd = json!({ "id": ArchiveId::of(&repository, borg_id), "name": name, "borg_id": borg_id });
     let held = json!([{ "archive": all[1]["id"], "why": "held by anna: audit" }]);
     let done = serde_json::to_value(
-        stage.success(prune(&stage.access(), &[&all[2], &all[1], &all[0]], held)).await?,
+        stage.success(prune(&stage.access(), &[&all[2], &odd, &all[1], &all[0]], held)).await?,
     )?;
-    assert_eq!(done["result"]["deleted"], ids(&[&all[2], &all[0]]), "{done}");
+    assert_eq!(done["result"]["deleted"], ids(&[&all[2], &odd, &all[0]]), "{done}");
     assert!(done["result"]["freed_bytes"].as_u64() > Some(250_000), "{done}");
     assert_eq!(done["completeness"], "complete");
     assert!(
