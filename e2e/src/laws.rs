@@ -102,16 +102,57 @@ impl Laws<'_> {
         Ok(())
     }
 
-    /// Law 2: every archive of a job that succeeded was in the repository under the job's name.
+    /// Law 2: every archive of a job that succeeded is in the repository under the job's name, unless it was deleted.
     pub fn archive_names_of_successes(&self) -> BTreeSet<String> {
+        let is_deleted = |event: &&Recorded| matches!(event.event, Event::ArchiveDeleted(_));
+        let deleted: BTreeSet<&str> =
+            self.history.events.iter().filter(is_deleted).map(|e| e.aggregate.id.as_str()).collect();
         let made = self.history.events.iter().filter_map(|e| match &e.event {
             Event::JobSucceeded(done) => match &done.outcome.result {
-                JobResult::Backup { archive, .. } => Some(archive.name.clone()),
+                JobResult::Backup { archive, .. } => Some(archive),
                 _ => None,
             },
             _ => None,
         });
-        made.collect()
+        made.filter(|archive| !deleted.contains(archive.id.to_string().as_str()))
+            .map(|archive| archive.name.clone())
+            .collect()
+    }
+
+    /// Retention removes what was written down before, once, and by the job that was named there. Says how many archives
+    /// it has removed.
+    pub fn only_what_was_decided_is_removed(&self) -> Result<usize> {
+        let (mut decided, mut removed) = (BTreeMap::new(), BTreeSet::new());
+        for event in &self.history.events {
+            match &event.event {
+                Event::RetentionDecided(decision) => {
+                    for of in &decision.repositories {
+                        let removes = of.removes.iter().map(|removal| removal.archive.id);
+                        ensure!(
+                            of.gate.is_none() || of.removes.is_empty(),
+                            "something goes behind a gate: {of:?}"
+                        );
+                        decided.extend(removes.map(|archive| (archive, of.job)));
+                    }
+                }
+                Event::ArchiveDeleted(deleted) => {
+                    let archive = event.aggregate.id.parse()?;
+                    ensure!(removed.insert(archive), "{archive} was removed twice");
+                    let job = decided.get(&archive).copied();
+                    ensure!(
+                        job == Some(Some(deleted.job)),
+                        "{archive} was removed by {}, and not {job:?}",
+                        deleted.job
+                    );
+                }
+                _ => {}
+            }
+        }
+        let jobs = self.history.of(Kind::Job);
+        for job in decided.values().flatten() {
+            ensure!(jobs.contains_key(&job.to_string()), "job {job} was decided and never asked for");
+        }
+        Ok(removed.len())
     }
 
     /// Law 3: each nominal time of a schedule has one fact, times grow, and each one that fired has its job.

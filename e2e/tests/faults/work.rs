@@ -12,6 +12,8 @@ use strongroom_e2e::{Api, Fleet, History, Laws, Tree, archives_in, wait_until};
 
 /// How long a fleet may take to come to rest after the last kill, on a machine that does other things too.
 const REST: Duration = Duration::from_secs(240);
+/// How many archives the plan that runs by itself keeps.
+const KEPT: usize = 2;
 /// How many repositories are worked on at once.
 const REPOSITORIES: usize = 3;
 
@@ -35,6 +37,7 @@ impl Work {
         let often = json!({
             "server": "r0", "repository": "r0", "source": { "type": "files", "paths": [tree.path()] },
             "schedule": { "cron": "*/3 * * * * *", "overlap": "skip", "catch_up": "latest" },
+            "retention": { "keep_last": KEPT },
         });
         fleet.api.put("/plans/often", &often).await?.expect(201)?;
         Ok(Self { tree, passphrases, accepted: Vec::new(), random: StdRng::seed_from_u64(seed) })
@@ -67,7 +70,9 @@ impl Work {
         let bus = fleet.reader().await?;
         let history = wait_until("every job to end", REST, async || {
             let history = History::read(&bus).await.ok()?;
-            (history.open_jobs() == 0).then_some(history)
+            let laws = Laws { history: &history };
+            let is_at_rest = history.open_jobs() == 0 && laws.only_what_was_decided_is_removed().is_ok();
+            is_at_rest.then_some(history)
         })
         .await
         .with_context(|| fleet.last_words())?;
@@ -79,9 +84,12 @@ impl Work {
         laws.epochs_grow()?;
         let triggers = laws.no_trigger_is_lost_or_doubled()?;
         laws.what_was_accepted_is_there(&self.accepted)?;
+        let removed = laws.only_what_was_decided_is_removed()?;
         let archives = self.compare_archives(fleet, &laws).await?;
+        let of_often = fleet.api.list("/archives?plan=often").await?.len();
+        ensure!(removed == 0 || of_often >= KEPT, "{of_often} archives are left of a plan that keeps {KEPT}");
         Ok(format!(
-            "{jobs} jobs, {triggers} nominal times, {archives} archives, {} events",
+            "{jobs} jobs, {triggers} nominal times, {archives} archives, {removed} removed, {} events",
             history.events.len()
         ))
     }

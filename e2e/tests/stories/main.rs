@@ -17,6 +17,7 @@ mod dump_stores;
 mod events;
 mod full;
 mod jobs;
+mod retention;
 mod schedule;
 mod secrets;
 mod starting;
