@@ -175,7 +175,7 @@ async fn conclude(
             Report::Interrupted { reason: "the executor was told to end".into() }
         }
         // Whoever stops borg for this reason knows a better failure.
-        Err(NoOutcome::Stopped(Stop::SourceFailed)) => {
+        Err(NoOutcome::Stopped(Stop::SourceFailed | Stop::LetGo)) => {
             Report::Failed { failure: Failure::new(FailureCode::DumpFailed, "the dump broke off") }
         }
         Err(NoOutcome::Stopped(Stop::TimeUp)) => {

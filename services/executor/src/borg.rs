@@ -5,7 +5,7 @@ use crate::control::{Control, NoOutcome, Stop};
 use crate::core::finding::Work;
 use crate::core::findings::Findings;
 use crate::core::lines::{Line, Lines};
-use crate::core::messages::{Exit, Extracted, Message, Messages};
+use crate::core::messages::{Exit, Extracted, Message, Messages, let_go};
 use crate::core::progress::{Meter, ProgressLine};
 use crate::core::surrogates;
 use crate::program;
@@ -216,6 +216,10 @@ impl Borg {
         };
         let (printed, messages, (status, stopped)) =
             tokio::join!(read(stdout, taker), listen(stderr, call.work, call.meter), watching);
+        if stopped == Some(Stop::LetGo) {
+            // Why it has done so, it has said.
+            return Err(NotDone::Failed(let_go(messages.tail()), Box::new(messages)));
+        }
         let exit = exit_of(status.map_err(|e| failed(Failure::new(FailureCode::Unknown, e.to_string())))?);
         if let Some(why) = stopped.filter(|why| *why == Stop::Stale || !matches!(exit, Exit::Code(0 | 1))) {
             return Err(NotDone::Stopped(why));

@@ -14,6 +14,8 @@ pub enum Stop {
     Shutdown,
     /// What it reads from has failed: what was read must not look like all there is.
     SourceFailed,
+    /// It has let go of a part of what it was to read, and would go on without it.
+    LetGo,
     /// The attempt is not the present one any more: nothing is to be said about it.
     Stale,
 }

@@ -82,6 +82,25 @@ pub enum Exit {
     Signal(i32),
 }
 
+/// What it means that borg has let go of a part of a dump: that it could not be read, or written, is no more than a warning
+/// to borg, which goes on with the next one (borg 1.2 and 1.4, `Archiver._process_any`).
+pub fn let_go(tail: Vec<String>) -> Failure {
+    let full = |line: &&String| is_full(line);
+    let (code, said) = match tail.iter().rev().find(full) {
+        Some(line) => (FailureCode::NoSpace, line),
+        None => (FailureCode::DumpFailed, tail.last().unwrap_or(&NOTHING)),
+    };
+    let message = format!("borg has not stored all of the dump: {}", first_line(said));
+    Failure::new(code, message).with_log(tail)
+}
+
+static NOTHING: String = String::new();
+
+/// Whether a line says that there is no room.
+fn is_full(line: &str) -> bool {
+    ["No space left on device", "[Errno 28]", "Disk quota exceeded"].iter().any(|words| line.contains(words))
+}
+
 impl Messages {
     /// Nothing was said yet.
     pub fn of(work: Work) -> Self {
@@ -239,7 +258,8 @@ impl Messages {
     fn code(&self) -> FailureCode {
         let said =
             |text: &str| self.errors.iter().any(|e| e.message.contains(text)) || self.tail.contains(text);
-        if said("No space left on device") || said("[Errno 28]") || said("Disk quota exceeded") {
+        if self.errors.iter().any(|e| is_full(&e.message)) || self.tail.lines.iter().any(|line| is_full(line))
+        {
             return FailureCode::NoSpace;
         }
         // Where nothing can be written, borg finds it out at its lock, and says that it could not take it.

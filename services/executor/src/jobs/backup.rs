@@ -185,7 +185,7 @@ async fn not_created(bench: &Bench<'_>, spec: &BackupSpec, name: &str, why: NotD
         }
         // The next attempt has the same name, and removes them.
         NotDone::Stopped(Stop::Shutdown | Stop::Stale) => {}
-        NotDone::Stopped(Stop::TimeUp | Stop::SourceFailed) | NotDone::Failed(..) => {
+        NotDone::Stopped(Stop::TimeUp | Stop::SourceFailed | Stop::LetGo) | NotDone::Failed(..) => {
             keep_unfinished(bench, spec, name);
         }
     }

@@ -2,7 +2,8 @@
 //!
 //! The accident that this file prevents is P1 in its worst form: a dump that breaks off, and an archive that looks whole.
 //! Borg gets no end of a pipe whose program has not ended well, the list of what was dumped with its digests is the last
-//! file of the archive, and an archive without it is none.
+//! file of the archive, and an archive without it is none. And its quiet sister: borg that passes over a dump which it could
+//! not store, and waits for ever for the next one.
 
 use super::backup::told_of_files;
 use super::{Bench, unreadable};
@@ -12,12 +13,14 @@ use crate::core::census::{self, Lists};
 use crate::core::dump::{self as dump_words, bounded};
 use crate::core::findings::Findings;
 use crate::core::manifest::{self, About, Manifest};
+use crate::core::messages::let_go;
 use crate::core::{archive, command};
 use crate::parts::{Fed, From, NotFed, Part};
 use crate::sources::{self, Prepared};
 use crate::specials;
 use crate::streams::{Streams, feed};
 use std::io;
+use std::time::Duration;
 use strongroom_domain::archive::{Artefact, Dump, Facts};
 use strongroom_domain::chain::Physical;
 use strongroom_domain::failure::{Finding, Severity};
@@ -26,6 +29,10 @@ use strongroom_domain::repository::Access;
 use strongroom_domain::source::Files;
 use strongroom_domain::{Failure, FailureCode};
 use strongroom_service::clock;
+use tokio::time::Instant;
+
+/// How long borg, which has let go of a pipe, may take to end by itself.
+const ENDS_WITHIN: Duration = Duration::from_secs(5);
 
 /// An archive that borg says it has made.
 pub struct Dumped {
@@ -92,19 +99,26 @@ pub async fn run(bench: &Bench<'_>, spec: &BackupSpec, server: &str) -> Result<D
     // The last to be made is the first to be dropped: whatever ends this, borg is killed before a pipe is closed.
     let mut borg = std::pin::pin!(bench.borg.run(call));
     let mut outer = bench.control.clone();
+    let mut ends_by: Option<Instant> = None;
     let done = loop {
         tokio::select! {
             done = &mut borg => break done,
             result = &mut feeding, if fed.is_none() && broken.is_none() => match result {
                 Ok(all) => fed = Some(all),
                 Err(why) => {
-                    if matches!(why.0, NotFed::Failed(_)) {
-                        stopper.stop(Stop::SourceFailed);
+                    match why.0 {
+                        NotFed::Failed(_) => stopper.stop(Stop::SourceFailed),
+                        // It is about to end; or it goes on to the next pipe, to which nobody will come any more.
+                        NotFed::ReaderGone => ends_by = Some(Instant::now() + ENDS_WITHIN),
                     }
                     // Its pipe is in it, and stays open as long as borg lives.
                     broken = Some(why);
                 }
             },
+            () = until(ends_by), if ends_by.is_some() => {
+                ends_by = None;
+                stopper.stop(Stop::LetGo);
+            }
             why = outer.stopped(), if stopped.is_none() => {
                 stopper.stop(why);
                 stopped = Some(why);
@@ -118,11 +132,21 @@ pub async fn run(bench: &Bench<'_>, spec: &BackupSpec, server: &str) -> Result<D
     if let Some((NotFed::Failed(failure), _)) = broken {
         return Err(failed(failure));
     }
-    let done = done?;
-    let Some((dump, mut tail, gone)) = fed else {
-        let message = "borg ended without having read all of the dump";
-        return Err(failed(Failure::new(FailureCode::DumpFailed, message).with_log(done.tail)));
+    let done = match done {
+        Err(NotDone::Failed(failure, said)) if failure.code == FailureCode::NoSpace => {
+            give_back(bench, spec).await;
+            return Err(NotDone::Failed(failure, said));
+        }
+        done => done?,
     };
+    let Some((dump, mut tail, gone)) = fed else {
+        return Err(removed(bench, spec, done.tail).await);
+    };
+    let is_ours = |path: &str| paths.iter().any(|ours| ours == path);
+    let lost = |f: &&Finding| f.severity == Severity::Incomplete && f.path.as_deref().is_some_and(is_ours);
+    if done.findings.kept.iter().any(|finding| lost(&finding)) {
+        return Err(removed(bench, spec, done.tail).await);
+    }
     let mut facts =
         archive::created(&done.stdout, &spec.access.repository).map_err(|e| failed(unreadable(e)))?;
     facts.dump = Some(dump);
@@ -135,6 +159,33 @@ pub async fn run(bench: &Bench<'_>, spec: &BackupSpec, server: &str) -> Result<D
     all.merge(gone);
     tail.extend(done.tail);
     Ok(Dumped { facts, findings: all, tail })
+}
+
+async fn until(then: Option<Instant>) {
+    match then {
+        Some(then) => tokio::time::sleep_until(then).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Gives back the room that a dump has taken which did not fit. Borg does so itself when it next writes, but reserves a nonce
+/// before that, for which there is no room: nothing could be stored any more, however small (borg 1.2, `NonceManager`).
+/// What `compact` writes needs none.
+async fn give_back(bench: &Bench<'_>, spec: &BackupSpec) {
+    if let Err(NotDone::Failed(failure, _)) = bench.borg_past_cancel(command::compact(&spec.access)).await {
+        tracing::warn!(job = %bench.job, problem = failure.message, "the room that a dump has taken was not given back");
+    }
+}
+
+/// Removes an archive that borg has made without all of the dump: it would look whole to who finds it.
+async fn removed(bench: &Bench<'_>, spec: &BackupSpec, tail: Vec<String>) -> NotDone {
+    let name = spec.archive_name(bench.job);
+    if let Err(NotDone::Failed(failure, _)) =
+        bench.borg_past_cancel(command::delete(&spec.access, &name)).await
+    {
+        tracing::warn!(job = %bench.job, problem = failure.message, "an archive without all of its dump was not removed");
+    }
+    NotDone::Failed(let_go(tail), Box::default())
 }
 
 /// What borg would open among files, and must not: told, because it is not in the archive.

@@ -36,7 +36,7 @@ pub async fn around(
         Err(NoOutcome::Stopped(Stop::Cancel)) => "cancelled".to_owned(),
         // The job goes on in another attempt, which has hooks of its own.
         Err(NoOutcome::Stopped(Stop::Shutdown | Stop::Stale)) => return result,
-        Err(NoOutcome::Failed(_) | NoOutcome::Stopped(Stop::TimeUp | Stop::SourceFailed)) => {
+        Err(NoOutcome::Failed(_) | NoOutcome::Stopped(Stop::TimeUp | Stop::SourceFailed | Stop::LetGo)) => {
             "failed".to_owned()
         }
     };

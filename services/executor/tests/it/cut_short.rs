@@ -1,7 +1,8 @@
 //! A program that ends well, and a dump that is not whole.
 
+use crate::failures::Small;
 use crate::lives::{Process, joined};
-use crate::stage::script;
+use crate::stage::{Stage, script};
 use crate::{look, mysql};
 use anyhow::Result;
 use serde_json::json;
@@ -40,5 +41,35 @@ esac\n",
         std::fs::remove_file(folder.join(name))?;
     }
     all.archive(json!({ "databases": ["shop"] })).await?;
+    Ok(())
+}
+
+/// Borg takes a dump that it cannot store for one file that it passes over, and goes on to the next pipe, to which nobody
+/// comes any more.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_below_borg_ends_a_dump_with_its_cause_and_leaves_no_archive() -> Result<()> {
+    let stage = Stage::set().await?;
+    let small = Small::new("30m")?;
+    let access = stage.access_at(&small.path().join("repository"));
+    stage.success(json!({ "kind": "init-repository", "access": access })).await?;
+    let data = tempfile::tempdir()?;
+    let (large, tiny) = (data.path().join("a.db"), data.path().join("b.db"));
+    crate::dump_store_chunks::large(&large)?;
+    rusqlite::Connection::open(&tiny)?.execute_batch("create table t (n int); insert into t values (7)")?;
+    let backup = |paths: &[&std::path::Path]| {
+        json!({
+            "kind": "backup", "plan": "p", "access": access, "compression": "none",
+            "source": { "type": "sqlite", "paths": paths },
+        })
+    };
+    // Alone, the list of what was dumped is the next pipe; else another database.
+    for paths in [&[large.as_path()][..], &[large.as_path(), tiny.as_path()]] {
+        let failure = stage.failure(backup(paths), Code::NoSpace).await?;
+        assert!(failure.message.contains("No space left"), "{failure:?}");
+    }
+    stage.success(backup(&[tiny.as_path()])).await?;
+    let scanned =
+        serde_json::to_value(stage.success(json!({ "kind": "scan-repository", "access": access })).await?)?;
+    assert_eq!(scanned["result"]["archives"], 1, "{scanned}");
     Ok(())
 }
