@@ -103,7 +103,8 @@ impl Up {
 
     /// Starts all services; the receiver tells when the API listens, or that it never will.
     fn start_services(&mut self, args: &UpArgs) -> oneshot::Receiver<SocketAddr> {
-        let limits = Limits { global: args.max_jobs, per_server: args.max_jobs_per_server };
+        let limits =
+            Limits { global: args.max_jobs, per_server: args.max_jobs_per_server, ..Limits::default() };
         let lease_s = args.lease_s;
         self.core("scheduler", move |bus, shutdown| {
             let config = strongroom_scheduler::Config { limits, lease_s, ..Default::default() };

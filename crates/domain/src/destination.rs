@@ -13,7 +13,7 @@ pub use s3::{S3, ServerSideEncryption};
 pub use sftp::Sftp;
 
 use crate::definition::{Validate, check_text, within};
-use crate::{FieldError, NodeId, RepositoryId, SecretRef, ServerId};
+use crate::{FieldError, NodeId, RepositoryId, SecretRef, ServerId, settings};
 use serde::{Deserialize, Serialize};
 
 /// How a destination is defined.
@@ -24,6 +24,9 @@ pub struct Spec {
     /// Which nodes can read its secret; set by the gateway, empty without one.
     #[serde(default)]
     pub sealed_for: Vec<NodeId>,
+    /// How many jobs may run at once in repositories that lies here; the system's default, when absent.
+    #[serde(default)]
+    pub max_concurrent_jobs: Option<u32>,
     /// Words for people.
     #[serde(default)]
     pub description: String,
@@ -124,6 +127,7 @@ impl Validate for Spec {
             },
         )
         .collect();
+        problems.extend(settings::too_few("max_concurrent_jobs", self.max_concurrent_jobs));
         check_text(&mut problems, "description", &self.description, 500);
         problems
     }

@@ -18,7 +18,7 @@ use crate::aggregate::Kind;
 use crate::definition::Retired;
 use crate::{
     archive, channel, destination, job, node, notification, plan, queue, repository, retention, schedule,
-    server, token,
+    server, settings, token,
 };
 
 macro_rules! events {
@@ -94,6 +94,8 @@ events! {
     TokenIssued(token::Issued) = Token "strongroom.token.issued.v1",
     /// A token was revoked.
     TokenRevoked(token::Revoked) = Token "strongroom.token.revoked.v1",
+    /// The limits of the whole system were changed.
+    SettingsLimitsDefined(settings::LimitsSpec) = Settings "strongroom.settings.limits-defined.v1",
     /// A job was asked for.
     JobRequested(job::Requested) = Job "strongroom.job.requested.v1",
     /// A job is to stop.

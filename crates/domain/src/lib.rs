@@ -37,6 +37,7 @@ pub mod retention;
 pub mod schedule;
 pub mod secret;
 pub mod server;
+pub mod settings;
 pub mod source;
 pub mod threshold;
 pub mod token;

@@ -2,7 +2,7 @@
 
 use crate::definition::{Validate, check_text};
 use crate::destination::Location;
-use crate::{DestinationId, FieldError, RepositoryId, SecretRef, ServerId, destination};
+use crate::{DestinationId, FieldError, RepositoryId, SecretRef, ServerId, destination, settings};
 use serde::{Deserialize, Serialize};
 
 /// How a repository is defined.
@@ -30,6 +30,9 @@ pub struct Spec {
     /// Whether a dump store keeps what its archives have in common once; chosen once, when it is made.
     #[serde(default)]
     pub deduplicate: bool,
+    /// How many jobs may run at once in it, of those that only read: one that writes is there alone; the system's default, when absent.
+    #[serde(default)]
+    pub max_concurrent_jobs: Option<u32>,
     /// Words for people.
     #[serde(default)]
     pub description: String,
@@ -154,6 +157,7 @@ impl Spec {
 impl Validate for Spec {
     fn problems(&self) -> Vec<FieldError> {
         let mut problems = Vec::new();
+        problems.extend(settings::too_few("max_concurrent_jobs", self.max_concurrent_jobs));
         check_text(&mut problems, "description", &self.description, 500);
         if self.encryption.needs_passphrase() != self.passphrase.is_some() {
             let message = if self.encryption.needs_passphrase() {

@@ -1,7 +1,7 @@
 //! Server: a machine with data to protect.
 
 use crate::definition::{Validate, check_absolute_path, check_text};
-use crate::{FieldError, NodeId};
+use crate::{FieldError, NodeId, settings};
 use serde::{Deserialize, Serialize};
 
 /// How a server is defined.
@@ -27,12 +27,7 @@ impl Validate for Spec {
     fn problems(&self) -> Vec<FieldError> {
         let mut problems = Vec::new();
         check_text(&mut problems, "description", &self.description, 500);
-        if self.max_concurrent_jobs == Some(0) {
-            problems.push(FieldError::new(
-                "max_concurrent_jobs",
-                "must be at least 1; pause the plans to stop all jobs",
-            ));
-        }
+        problems.extend(settings::too_few("max_concurrent_jobs", self.max_concurrent_jobs));
         for (field, roots) in [("restore_roots", &self.restore_roots), ("dump_roots", &self.dump_roots)] {
             for (i, root) in roots.iter().enumerate() {
                 check_absolute_path(&mut problems, &format!("{field}[{i}]"), root);

@@ -13,6 +13,9 @@ use std::time::Duration;
 use strongroom_service::clock;
 use tokio::time::Instant;
 
+/// How many looks at the clock pass between two goes through all plans, while there is no news.
+const QUIET_LOOKS: u32 = 5;
+
 /// Acts for ever.
 pub async fn act_for_ever(desk: &Desk) {
     let mut seen = desk.seen.subscribe();
@@ -24,13 +27,15 @@ pub async fn act_for_ever(desk: &Desk) {
     desk.listens(false);
     let mut wakes = wake::Wakes::default();
     let mut reconcile_at = Instant::now();
+    let mut looked = Looked { sequence: 0, at: None };
     loop {
         let reconciles = Instant::now() >= reconcile_at;
         if reconciles {
             reconcile_at = Instant::now() + desk.config.reconcile_every;
         }
         seen.mark_unchanged();
-        let wrote = act(desk, &mut wakes, reconciles).await;
+        let looks = looked.is_over(desk);
+        let wrote = act(desk, &mut wakes, reconciles, looks).await;
         if wrote {
             // What was written comes back through the fold and is acted on then.
             continue_when_folded(desk, &mut seen).await;
@@ -43,17 +48,38 @@ pub async fn act_for_ever(desk: &Desk) {
     }
 }
 
+/// When all plans were last gone through for what is late and what is kept. Nothing of that is in a hurry.
+struct Looked {
+    sequence: u64,
+    at: Option<Instant>,
+}
+
+impl Looked {
+    /// Whether they are to be gone through again: there is news, or the clock alone may have something to say.
+    fn is_over(&mut self, desk: &Desk) -> bool {
+        let sequence = desk.seen.borrow().sequence;
+        let wait = if sequence == self.sequence { QUIET_LOOKS } else { 1 } * desk.config.watch_every;
+        let is_over = self.at.is_none_or(|at| at.elapsed() >= wait);
+        if is_over {
+            *self = Self { sequence, at: Some(Instant::now()) };
+        }
+        is_over
+    }
+}
+
 /// Does everything that is to be done now; says whether something was written.
-async fn act(desk: &Desk, wakes: &mut wake::Wakes, reconciles: bool) -> bool {
+async fn act(desk: &Desk, wakes: &mut wake::Wakes, reconciles: bool, looks: bool) -> bool {
     let mut wrote = follow_up::requests_of_triggers(desk).await;
     wrote |= follow_up::inventories(desk).await;
     wrote |= follow_up::copies(desk).await;
     wrote |= follow_up::indexes(desk).await;
     wrote |= follow_up::deletions(desk).await;
-    wrote |= follow_up::lateness(desk).await;
-    wrote |= follow_up::retention(desk).await;
     wrote |= follow_up::upkeep(desk).await;
     wrote |= follow_up::triggers(desk).await;
+    if looks {
+        wrote |= follow_up::lateness(desk).await;
+        wrote |= follow_up::retention(desk).await;
+    }
     wrote |= admit::admit(desk, wakes).await;
     if reconciles {
         wakes.reconcile(desk).await;
@@ -70,7 +96,7 @@ async fn continue_when_folded(desk: &Desk, seen: &mut tokio::sync::watch::Receiv
 }
 
 fn until_next(desk: &Desk) -> Duration {
-    let next = triggers::next_at(&desk.world());
+    let next = triggers::next_at(&desk.world(), &mut desk.agenda());
     let wait = next.map_or(desk.config.watch_every, |next| until(clock::now(), next));
     wait.min(desk.config.watch_every)
 }

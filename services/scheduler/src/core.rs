@@ -1,6 +1,7 @@
 //! What the scheduler decides, without I/O: from the world as the log tells it, a time, and what nodes say.
 
 pub mod admission;
+pub mod agenda;
 pub mod cause;
 pub mod chains;
 pub mod copying;

@@ -2,6 +2,7 @@
 
 use crate::Config;
 use crate::core::World;
+use crate::core::agenda::Agenda;
 use crate::core::lateness::Standings;
 use crate::core::retention::Looked;
 use crate::core::scans::Scans;
@@ -39,6 +40,7 @@ pub struct Desk {
     hearing: Mutex<Hearing>,
     scans: Mutex<Scans>,
     looked: Mutex<Looked>,
+    agenda: Mutex<Agenda>,
     standings: Mutex<Standings>,
 }
 
@@ -54,6 +56,7 @@ impl Desk {
             hearing: Mutex::new(Hearing::new(clock::now())),
             scans: Mutex::default(),
             looked: Mutex::default(),
+            agenda: Mutex::default(),
             standings: Mutex::default(),
         }
     }
@@ -96,6 +99,11 @@ impl Desk {
     /// When it was last looked at what is kept of each plan.
     pub fn looked(&self) -> MutexGuard<'_, Looked> {
         self.looked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// When the next time of each plan comes.
+    pub fn agenda(&self) -> MutexGuard<'_, Agenda> {
+        self.agenda.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// How each plan stood when it was last looked at.

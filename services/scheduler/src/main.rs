@@ -33,7 +33,11 @@ fn main() -> ExitCode {
     strongroom_service::main("strongroom-scheduler", async |shutdown| {
         let bus = Bus::connect(&args.service.connection("scheduler")).await?;
         let config = Config {
-            limits: Limits { global: args.max_jobs, per_server: args.max_jobs_per_server },
+            limits: Limits {
+                global: args.max_jobs,
+                per_server: args.max_jobs_per_server,
+                ..Limits::default()
+            },
             lease_s: args.lease_s,
             reconcile_every: Duration::from_secs(args.reconcile_s),
             ..Config::default()

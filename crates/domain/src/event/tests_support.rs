@@ -11,7 +11,7 @@ use crate::repository::{Access, Encryption};
 use crate::{ArchiveId, Event, EventId, Failure, JobId, SecretRef};
 use crate::{
     archive, channel, destination, job, node, notification, plan, queue, repository, retention, schedule,
-    server, token,
+    server, settings, token,
 };
 use jiff::Timestamp;
 use uuid::Uuid;
@@ -155,6 +155,7 @@ pub(crate) fn samples() -> Vec<Event> {
         Event::DestinationDefined(destination::Spec {
             location: destination::Location::Local(destination::Local { path: "/srv/backup".into() }),
             sealed_for: Vec::new(),
+            max_concurrent_jobs: None,
             description: "d".into(),
         }),
         Event::DestinationRetired(retired()),
@@ -167,6 +168,7 @@ pub(crate) fn samples() -> Vec<Event> {
             recipients: Vec::new(),
             deduplicate: false,
             identity: None,
+            max_concurrent_jobs: None,
             description: "d".into(),
         }),
         Event::RepositoryRetired(retired()),
@@ -212,6 +214,12 @@ pub(crate) fn samples() -> Vec<Event> {
             expires_at: Some(at()),
         }),
         Event::TokenRevoked(token::Revoked {}),
+        Event::SettingsLimitsDefined(settings::LimitsSpec {
+            max_jobs: Some(8),
+            max_jobs_per_server: Some(4),
+            max_jobs_per_destination: Some(3),
+            max_jobs_per_repository: Some(2),
+        }),
         Event::JobRequested(requested()),
         Event::JobCancelRequested(job::CancelRequested { reason: Some("wrong plan".into()) }),
         Event::JobStarted(job::Started {

@@ -195,7 +195,7 @@ pub async fn upkeep(desk: &Desk) -> bool {
 /// Writes what became of nominal times that have come.
 pub async fn triggers(desk: &Desk) -> bool {
     let now = clock::now();
-    let facts = due(&desk.world(), now);
+    let facts = due(&desk.world(), &mut desk.agenda(), now);
     let mut wrote = false;
     for fact in facts {
         let aggregate = Aggregate::new(Kind::Schedule, &fact.plan);

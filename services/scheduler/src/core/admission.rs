@@ -3,7 +3,7 @@
 use super::World;
 use super::world::OpenJob;
 use std::collections::HashSet;
-use strongroom_domain::admission::{Holder, Limits, Waiter, Waiting, admit};
+use strongroom_domain::admission::{Holder, Limits, OwnLimits, Waiter, Waiting, admit};
 use strongroom_domain::job::Phase;
 use strongroom_domain::{JobId, Kind, NodeId};
 
@@ -18,7 +18,7 @@ pub fn decide(
         .jobs
         .iter()
         .filter(|(_, job)| job.admission.is_some())
-        .map(|(id, job)| holder(*id, job))
+        .map(|(id, job)| holder(world, *id, job))
         .collect();
     let waits = |job: &OpenJob| {
         job.state.phase == Phase::Waiting && job.admission.is_none() && !job.state.cancel_requested
@@ -34,24 +34,40 @@ pub fn decide(
             continue;
         }
         waiters.push(Waiter {
-            holder: holder(*id, job),
+            own: own_limits(world, job),
+            holder: holder(world, *id, job),
             node: requested.node.clone(),
             priority: requested.spec.priority(),
             since: job.state.waiting_since,
-            server_limit: world.servers.get(&requested.server).and_then(|s| s.max_concurrent_jobs),
         });
     }
-    let (admitted, others) = admit(limits, &holders, &waiters);
+    let (admitted, others) = admit(world.limits.over(limits), &holders, &waiters);
     waiting.extend(others);
     (admitted, waiting)
 }
 
-fn holder(id: JobId, job: &OpenJob) -> Holder {
+fn own_limits(world: &World, job: &OpenJob) -> OwnLimits {
+    let requested = &job.state.requested;
+    let repository = requested.spec.repository().and_then(|id| world.repositories.get(id));
+    let destination = repository.and_then(|repository| world.destinations.get(&repository.destination));
+    OwnLimits {
+        server: world.servers.get(&requested.server).and_then(|server| server.max_concurrent_jobs),
+        destination: destination.and_then(|destination| destination.max_concurrent_jobs),
+        repository: repository.and_then(|repository| repository.max_concurrent_jobs),
+    }
+}
+
+fn holder(world: &World, id: JobId, job: &OpenJob) -> Holder {
     let requested = &job.state.requested;
     Holder {
         job: id,
         server: requested.server.clone(),
         repository: requested.spec.repository().cloned(),
+        destination: requested
+            .spec
+            .repository()
+            .and_then(|id| world.repositories.get(id))
+            .map(|repository| repository.destination.clone()),
         writes: requested.spec.writes(),
     }
 }

@@ -4,6 +4,7 @@
 mod admission;
 mod chains;
 mod copying;
+mod exactly_once;
 mod fold;
 mod indexing;
 mod inventory;

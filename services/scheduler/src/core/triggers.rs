@@ -4,6 +4,7 @@
 //! another. Every nominal time ends in exactly one fact, oldest first.
 
 use super::World;
+use super::agenda::Agenda;
 use super::world::Plan;
 use jiff::{SignedDuration, Timestamp};
 use strongroom_bus::Head;
@@ -27,14 +28,15 @@ pub struct Due {
 }
 
 /// The next fact that is due for each plan; called again until there is none.
-pub fn due(world: &World, now: Timestamp) -> Vec<Due> {
-    deciding(world).filter_map(|(id, plan)| due_of(world, id, plan, now)).collect()
+pub fn due(world: &World, agenda: &mut Agenda, now: Timestamp) -> Vec<Due> {
+    agenda.settle(world);
+    let plans = agenda.until(now).filter(|id| is_readable(world, id));
+    plans.filter_map(|id| due_of(world, id, world.plans.get(id)?, now)).collect()
 }
 
-/// Plans whose own history and whose schedule's can be read: half of one could run what was paused, or run it twice.
-fn deciding(world: &World) -> impl Iterator<Item = (&PlanId, &Plan)> {
-    let halted = |id: &PlanId| world.is_halted(Kind::Plan, id) || world.is_halted(Kind::Schedule, id);
-    world.plans.iter().filter(move |(id, _)| !halted(id))
+/// Whether a plan's own history and its schedule's can be read: half of one could run what was paused, or run it twice.
+fn is_readable(world: &World, id: &PlanId) -> bool {
+    !world.is_halted(Kind::Plan, id) && !world.is_halted(Kind::Schedule, id)
 }
 
 fn due_of(world: &World, id: &PlanId, plan: &Plan, now: Timestamp) -> Option<Due> {
@@ -92,12 +94,7 @@ fn skip_reason(
 }
 
 /// When the next nominal time of any plan comes, jitter included.
-pub fn next_at(world: &World) -> Option<Timestamp> {
-    let next = deciding(world).filter_map(|(id, plan)| {
-        let spec = plan.spec.schedule.as_ref()?;
-        let last = world.schedules.get(id).and_then(|s| s.last_nominal_at);
-        let after = last.map_or(plan.schedule_since, |l| l.max(plan.schedule_since));
-        spec.parse().ok()?.next(after)?.checked_add(spec.jitter_of(id.as_str())).ok()
-    });
-    next.min()
+pub fn next_at(world: &World, agenda: &mut Agenda) -> Option<Timestamp> {
+    agenda.settle(world);
+    agenda.times().find(|(_, id)| is_readable(world, id)).map(|(at, _)| at)
 }

@@ -17,6 +17,7 @@ use strongroom_bus::{Head, Recorded};
 use strongroom_domain::chain::Chain;
 use strongroom_domain::job::{self, JobSpec, Phase, Requested, Trigger};
 use strongroom_domain::repository::Access;
+use strongroom_domain::settings::LimitsSpec;
 use strongroom_domain::{
     Aggregate, ArchiveId, DestinationId, Event, JobId, Kind, NodeId, PlanId, RepositoryId, ServerId,
     destination, plan, repository, server,
@@ -45,6 +46,8 @@ pub struct World {
     pub jobs: BTreeMap<JobId, OpenJob>,
     /// Triggers that fired and whose job was not asked for yet.
     pub fired: BTreeMap<JobId, Fired>,
+    /// The limits of the whole system, as people have changed them.
+    pub limits: LimitsSpec,
     /// The end of the queue.
     pub queue: Head,
     /// Archives that are known, by repository.
@@ -78,6 +81,8 @@ pub struct World {
 pub struct Plan {
     /// As it is now.
     pub spec: plan::Spec,
+    /// Where the newest message about it stands.
+    pub changed: u64,
     /// Why it is paused.
     pub paused: Option<String>,
     /// When it was last resumed: times up to then belong to the pause, also when nobody looked during it.
@@ -210,6 +215,7 @@ impl World {
             Event::RepositoryRetired(_) => {
                 let _ = id.parse().map(|id: RepositoryId| self.looked_into.remove(&id));
             }
+            Event::SettingsLimitsDefined(spec) => self.limits = spec.clone(),
             Event::PlanDefined(spec) => self.plan_defined(id, spec, recorded),
             Event::PlanRetired(_) => {
                 let _ = id.parse().map(|id: PlanId| self.plans.remove(&id));
@@ -299,6 +305,7 @@ impl World {
                     plan.retention_since = at;
                 }
                 plan.spec = spec.clone();
+                plan.changed = recorded.sequence;
             }
             None => {
                 let spec = spec.clone();
@@ -306,6 +313,7 @@ impl World {
                     id,
                     Plan {
                         spec,
+                        changed: recorded.sequence,
                         paused: None,
                         resumed_at: None,
                         schedule_since: at,
@@ -321,6 +329,7 @@ impl World {
         let Ok(id) = id.parse::<PlanId>() else { return };
         if let Some(plan) = self.plans.get_mut(&id) {
             change(plan);
+            plan.changed = at;
             self.keeping.defined(&id, at);
         }
     }

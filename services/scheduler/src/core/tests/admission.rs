@@ -57,3 +57,25 @@ fn a_job_that_is_to_be_cancelled_is_not_admitted() {
     given.event(&format!("job.{}", job(1)), Event::JobCancelRequested(read(json!({}))));
     assert_eq!(decide(&given.world, Limits::default(), &HashSet::new()), (vec![], vec![]));
 }
+
+#[test]
+fn limits_are_changed_while_jobs_wait_and_a_destination_has_its_own() {
+    let mut given = Given::a_fleet();
+    (1..4).for_each(|n| given.backup(n, u8::try_from(n - 1).unwrap()));
+    let decided = |given: &Given| decide(&given.world, Limits::default(), &HashSet::new());
+    let admits = |given: &Given| decided(given).0.len();
+    assert_eq!(admits(&given), 3);
+    let limits = |value| Event::SettingsLimitsDefined(read(value));
+    given.event("settings.limits", limits(json!({ "max_jobs": 2 })));
+    assert_eq!(admits(&given), 2);
+    given.event("settings.limits", limits(json!({ "max_jobs_per_destination": 1 })));
+    let (admitted, waiting) = decided(&given);
+    assert_eq!(admitted, [job(1)]);
+    let full = Waiting::DestinationLimit { destination: "d".parse().unwrap(), limit: 1 };
+    assert_eq!(waiting, [(job(2), full.clone()), (job(3), full)]);
+    let place = json!({ "location": { "type": "local", "path": "/b" }, "max_concurrent_jobs": 2 });
+    given.event("destination.d", Event::DestinationDefined(read(place)));
+    assert_eq!(admits(&given), 2, "what its definition says counts");
+    given.event("settings.limits", limits(json!({})));
+    assert_eq!(admits(&given), 2);
+}

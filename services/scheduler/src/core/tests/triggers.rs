@@ -1,4 +1,5 @@
 use super::*;
+use crate::core::agenda::Agenda;
 use crate::core::triggers::{due, next_at};
 use proptest::prelude::*;
 use strongroom_domain::schedule::SkipReason;
@@ -10,7 +11,7 @@ fn daily() -> serde_json::Value {
 /// Takes down everything that is due, as the shell does; gives (nominal time, why it was skipped).
 fn take_all(given: &mut Given) -> Vec<(Timestamp, Option<SkipReason>)> {
     let mut out = Vec::new();
-    while let Some(next) = due(&given.world, given.now).into_iter().next() {
+    while let Some(next) = due(&given.world, &mut Agenda::default(), given.now).into_iter().next() {
         out.push(match &next.event {
             Event::ScheduleFired(e) => (e.nominal_at, None),
             Event::ScheduleSkipped(e) => (e.nominal_at, Some(e.reason)),
@@ -34,8 +35,8 @@ fn end_all(given: &mut Given) {
 fn a_plan_runs_at_its_time_and_not_for_times_before_it_was_defined() {
     let mut given = Given::a_fleet();
     given.after(3600).plan("p", daily());
-    assert_eq!(due(&given.world, given.now), []);
-    assert_eq!(next_at(&given.world), Some("2026-03-01T03:00:00Z".parse().unwrap()));
+    assert_eq!(due(&given.world, &mut Agenda::default(), given.now), []);
+    assert_eq!(next_at(&given.world, &mut Agenda::default()), Some("2026-03-01T03:00:00Z".parse().unwrap()));
     given.after(2 * 3600);
     assert_eq!(take_all(&mut given), [("2026-03-01T03:00:00Z".parse().unwrap(), None)]);
     let fired = given.world.fired.values().next().unwrap().request.clone().unwrap();
@@ -105,11 +106,15 @@ fn a_halted_plan_or_schedule_waits_and_stops_no_other() {
         given.plan("q", daily());
         given.world.poison(99, Aggregate::parse(halted));
         given.after(86_400);
-        let plans: Vec<String> = due(&given.world, given.now).iter().map(|d| d.plan.to_string()).collect();
+        let plans: Vec<String> =
+            due(&given.world, &mut Agenda::default(), given.now).iter().map(|d| d.plan.to_string()).collect();
         assert_eq!(plans, ["q"], "{halted}");
-        let next = due(&given.world, given.now).remove(0);
+        let next = due(&given.world, &mut Agenda::default(), given.now).remove(0);
         given.event("schedule.q", next.event);
-        assert!(next_at(&given.world).is_some_and(|at| at > given.now), "{halted} is not waited for");
+        assert!(
+            next_at(&given.world, &mut Agenda::default()).is_some_and(|at| at > given.now),
+            "{halted} is not waited for"
+        );
     }
 }
 
