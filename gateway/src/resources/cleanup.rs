@@ -224,7 +224,6 @@ fn shown(of: &OfPlan) -> Value {
     let (listed, going) = (of.listed(), of.review.going.len() as u64);
     let mut shown = reviews::shown(&of.review);
     if let Value::Object(fields) = &mut shown {
-        fields.remove("repository");
         fields.insert("plan".into(), json!(of.plan));
         fields.insert("listed".into(), json!(listed));
         fields.insert("left".into(), json!(going - listed));

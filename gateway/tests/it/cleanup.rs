@@ -79,9 +79,9 @@ async fn stage() -> Stage {
     let stage = Stage::new().await;
     stage.define().await;
     stage.client.put("/plans/mail", plan()).await.expect(201);
+    give(&stage, Some("web"), "elsewhere", days("e", 40), true);
     give(&stage, Some("web"), "site", days("w", 40), true);
     give(&stage, Some("mail"), "site", days("m", 33), true);
-    give(&stage, Some("web"), "elsewhere", days("e", 40), true);
     give(&stage, Some("retired"), "site", days("r", 35), false);
     give(&stage, None, "site", days("x", 2), false);
     stage
@@ -122,6 +122,7 @@ async fn a_clean_up_is_shown_first_and_then_takes_exactly_that_of_this_repositor
         (Some("mail"), vec!["m30".into(), "m31".into(), "m32".into()])
     );
     assert_eq!((plans[1]["plan"].as_str(), names(&plans[1]).len()), (Some("web"), 10));
+    assert!(names(&plans[1]).iter().all(|name| name.starts_with('w')), "what lies elsewhere is let be");
     let aside = would.body["not_looked_at"].as_array().unwrap();
     let aside: Vec<_> = aside.iter().map(|a| (a["plan"].as_str(), a["archives"].as_u64().unwrap())).collect();
     assert_eq!(aside, [(None, 2), (Some("retired"), 35)]);
@@ -147,12 +148,32 @@ async fn a_clean_up_is_shown_first_and_then_takes_exactly_that_of_this_repositor
     }
     // Its answer may have been lost: it is no second clean-up, also when more has become old since.
     stage.end(&made[0].0, failed()).await;
-    stage.facts.kept.lock().unwrap()[0].2.extend(days("w", 60).split_off(50));
+    stage.facts.kept.lock().unwrap()[1].2.extend(days("w", 60).split_off(50));
     let again = client.keyed(PATH, "k", json!({ "retention_days": 30 })).await.expect(202);
     assert_eq!((&again.body["jobs"], &again.body["repeated"]), (&asked.body["jobs"], &json!(true)));
     assert_eq!(again.sequence(), asked.sequence());
     client.keyed(PATH, "k", json!({ "retention_days": 20 })).await.problem(409, "idempotency_key_reused");
     assert_eq!(prunes(&stage).await.len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clean_up_is_one_however_many_ask_for_it_at_once() {
+    let stage = stage().await;
+    // As when a proxy or an impatient client sends it again while the first is under way.
+    let calls = (0..6).map(|_| stage.client.keyed(PATH, "k", json!({ "retention_days": 30 })));
+    let mut jobs = Vec::new();
+    for reply in futures::future::join_all(calls).await {
+        let reply = reply.expect(202);
+        // One that came in between is told of those that were there by then.
+        let told = reply.body["jobs"].as_array().unwrap().clone();
+        assert!(!told.is_empty(), "{}", reply.text);
+        jobs.extend(told.into_iter().map(|job| job["id"].as_str().unwrap().to_owned()));
+    }
+    jobs.sort();
+    jobs.dedup();
+    let mut made: Vec<String> = prunes(&stage).await.into_iter().map(|(id, _)| id).collect();
+    made.sort();
+    assert_eq!((made.len(), jobs), (2, made));
 }
 
 #[tokio::test(flavor = "multi_thread")]

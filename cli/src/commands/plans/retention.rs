@@ -6,7 +6,7 @@ use crate::args::Output;
 use crate::commands::definitions::{Changes, escape};
 use crate::commands::{Outcome, Session};
 use crate::output::Format::{Bytes, Plain, Time};
-use crate::output::{self, Column, bytes, printable};
+use crate::output::{self, Column, bytes, duration, printable};
 use serde_json::{Map, Value};
 
 const VERDICTS: &[Column] = &[
@@ -156,8 +156,8 @@ fn of_replay(of: &Value) -> Vec<String> {
     )];
     if let Some(gap) = of.get("worst_gap").filter(|gap| gap.is_object()) {
         let (from, to) = (text(gap, "/from").unwrap_or_default(), text(gap, "/to").unwrap_or_default());
-        let hours = number(gap, "duration_s") / 3600;
-        lines.push(format!("longest time without an archive: {hours} h, from {from} to {to}"));
+        let long = duration(number(gap, "duration_s").saturating_mul(1000));
+        lines.push(format!("longest time without an archive: {long}, from {from} to {to}"));
     }
     for change in of.get("clock_changes").and_then(Value::as_array).into_iter().flatten() {
         lines.push(format!("clocks were changed on {}", text(change, "/day").unwrap_or_default()));
@@ -238,7 +238,7 @@ mod tests {
             of_replay(&of),
             [
                 "repository 'site': 2 would be there, of about 10 B; 3 would have gone",
-                "longest time without an archive: 2 h, from a to b",
+                "longest time without an archive: 2 h 0 min, from a to b",
                 "clocks were changed on 2026-03-29",
             ]
         );
