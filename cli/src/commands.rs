@@ -10,6 +10,7 @@ mod into;
 mod jobs;
 mod plans;
 mod repositories;
+mod schedules;
 mod servers;
 mod system;
 mod tokens;
@@ -42,6 +43,9 @@ pub enum Command {
     /// Standing instructions: what, where to, when.
     #[command(subcommand)]
     Plans(plans::Command),
+    /// When something would run, before it is saved.
+    #[command(subcommand)]
+    Schedules(schedules::Command),
     /// Pieces of work: running, done, failed.
     #[command(subcommand)]
     Jobs(jobs::Command),
@@ -117,6 +121,7 @@ async fn run(command: Command, session: &Session) -> Outcome {
         Command::Destinations(command) => destinations::run(command, session).await,
         Command::Repositories(command) => repositories::run(command, session).await,
         Command::Plans(command) => plans::run(command, session).await,
+        Command::Schedules(command) => schedules::run(command, session).await,
         Command::Jobs(command) => jobs::run(command, session).await,
         Command::Archives(command) => archives::run(command, session).await,
         Command::Channels(command) => channels::run(command, session).await,

@@ -11,6 +11,13 @@ const OTHERWISE: &[(&str, &str)] = &[
     ("parallel_jobs", "jobs"),
     ("passphrase", "passphrase-file"),
     ("password", "db-password-file"),
+    ("policy.minimum", "keep-minimum"),
+    ("policy.time_zone", "retention-time-zone"),
+    ("retention.minimum", "keep-minimum"),
+    ("retention_days", "days"),
+    ("retention_schedule", "retention-cron"),
+    ("retention_schedule.cron", "retention-cron"),
+    ("retention_schedule.time_zone", "retention-time-zone"),
     ("source.format", "dump-format"),
     ("source.method", "db-method"),
     ("target.path", "to"),
@@ -47,7 +54,9 @@ fn option(field: &str, options: &[String]) -> Option<String> {
     let of_server = segments.contains(&"connection").then(|| format!("db-{last}"));
     let otherwise = OTHERWISE.iter().find(|(name, _)| *name == plain).map(|(_, option)| (*option).to_owned());
     let one_of_several = last.strip_suffix('s').map(str::to_owned);
-    let called = [otherwise, of_server, Some(plain.replace(['_', '.'], "-")), Some(last), one_of_several];
+    let without_unit = last.strip_suffix("-s").map(str::to_owned);
+    let whole = plain.replace(['_', '.'], "-");
+    let called = [otherwise, of_server, Some(whole), Some(last), one_of_several, without_unit];
     called.into_iter().flatten().find(|name| options.contains(name))
 }
 
@@ -91,6 +100,22 @@ mod tests {
             ("source.connection.host", Some("db-host")),
             ("source.postgresql.connection.host", Some("db-host")),
             ("schedule.cron", Some("cron")),
+            ("schedule.time_zone", Some("time-zone")),
+            ("schedule.blackout[1].from", Some("blackout")),
+            ("schedule.priority", Some("priority")),
+            ("schedule.start_within_s", Some("start-within")),
+            ("schedule.catch_up_limit", Some("catch-up-limit")),
+            ("schedule.jitter_s", Some("jitter")),
+            ("limits.max_duration_s", Some("max-duration")),
+            ("retention.keep_within", Some("keep-within")),
+            ("retention.keep_last", Some("keep-last")),
+            ("retention.keep_quarterly", Some("keep-quarterly")),
+            ("retention.minimum", Some("keep-minimum")),
+            ("retention.require_verified", Some("require-verified")),
+            ("retention.time_zone", Some("retention-time-zone")),
+            ("retention_schedule", Some("retention-cron")),
+            ("retention_schedule.cron", Some("retention-cron")),
+            ("retention_schedule.time_zone", Some("retention-time-zone")),
             ("repository", Some("repository")),
             ("variant", Some("variant")),
             ("retention.nonsense", None),
@@ -98,6 +123,31 @@ mod tests {
             assert_eq!(option(field, &plan).as_deref(), wanted, "{field}");
         }
         assert_eq!(option("on_conflict", &plan), None, "it has no such option");
+        let retention = options(&["strongroom", "plans", "retention", "p"]);
+        for (field, wanted) in [
+            ("policy.keep_daily", Some("keep-daily")),
+            ("policy.minimum", Some("keep-minimum")),
+            ("policy.time_zone", Some("retention-time-zone")),
+            ("schedule.cron", Some("cron")),
+            ("schedule.time_zone", Some("time-zone")),
+            ("from", Some("from")),
+            ("until", Some("until")),
+        ] {
+            assert_eq!(option(field, &retention).as_deref(), wanted, "{field}");
+        }
+        let preview = options(&["strongroom", "schedules", "preview"]);
+        for (field, wanted) in [
+            ("cron", "cron"),
+            ("blackout[0].to", "blackout"),
+            ("start_within_s", "start-within"),
+            ("count", "count"),
+        ] {
+            assert_eq!(option(field, &preview).as_deref(), Some(wanted), "{field}");
+        }
+        let hold = options(&["strongroom", "archives", "hold", "id", "--reason", "x"]);
+        assert_eq!(option("until", &hold).as_deref(), Some("until"));
+        let cleanup = options(&["strongroom", "repositories", "cleanup", "site", "--days", "1"]);
+        assert_eq!(option("retention_days", &cleanup).as_deref(), Some("days"));
     }
 
     #[test]

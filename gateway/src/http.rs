@@ -313,6 +313,13 @@ fn scope(route: &Route<'_>, method: &Method) -> Scope {
         return Scope::Read;
     }
     match route {
+        // They tell, and change nothing.
+        Route::PreviewSchedule
+        | Route::PreviewRetention(_)
+        | Route::ReplayRetention(_)
+        | Route::SimulateRetention(_) => Scope::Read,
+        // To hold can lose nothing; to release is a step of deleting.
+        Route::Hold(..) if *method == Method::PUT => Scope::Operate,
         Route::Run(_)
         | Route::Pause(_)
         | Route::Resume(_)
@@ -334,8 +341,8 @@ fn scope(route: &Route<'_>, method: &Method) -> Scope {
 
 async fn dispatch(app: &Arc<App>, route: &Route<'_>, request: &Request) -> Result<WarpResponse, Problem> {
     use resources::{
-        archives, channels, cluster_restores, database_restores, definition, jobs, plans, repositories,
-        system, tokens,
+        archives, channels, cleanup, cluster_restores, database_restores, definition, holds, jobs,
+        plan_retention, plans, repositories, schedules, system, tokens,
     };
     let good = match route {
         Route::Events => return events::stream(app, request).await,
@@ -366,6 +373,13 @@ async fn dispatch(app: &Arc<App>, route: &Route<'_>, request: &Request) -> Resul
         Route::Run(id) => plans::run(app, request, id).await,
         Route::Pause(id) => plans::pause(app, request, id).await,
         Route::Resume(id) => plans::resume(app, request, id).await,
+        Route::Retention(id) => plan_retention::show(app, request, id).await,
+        Route::PreviewRetention(id) => plan_retention::preview(app, request, id).await,
+        Route::ReplayRetention(id) => plan_retention::replay(app, request, id).await,
+        Route::SimulateRetention(id) => plan_retention::simulate(app, request, id).await,
+        Route::PreviewSchedule => schedules::preview(app, request).await,
+        Route::Cleanup(id) => cleanup::run(app, request, id).await,
+        Route::Hold(id, name) => holds::one(app, request, id, name).await,
         Route::Init(id) => repositories::init(app, request, id).await,
         Route::Scan(id) => repositories::scan(app, request, id).await,
         Route::TestSource => resources::probes::source(app, request).await,

@@ -38,6 +38,20 @@ pub enum Route<'a> {
     Pause(&'a str),
     /// `/api/v1/plans/{id}/resume`
     Resume(&'a str),
+    /// `/api/v1/plans/{id}/retention`
+    Retention(&'a str),
+    /// `/api/v1/plans/{id}/retention/preview`
+    PreviewRetention(&'a str),
+    /// `/api/v1/plans/{id}/retention/replay`
+    ReplayRetention(&'a str),
+    /// `/api/v1/plans/{id}/retention/simulate`
+    SimulateRetention(&'a str),
+    /// `/api/v1/schedules/preview`
+    PreviewSchedule,
+    /// `/api/v1/repositories/{id}/cleanup`
+    Cleanup(&'a str),
+    /// `/api/v1/archives/{id}/holds/{name}`
+    Hold(&'a str, &'a str),
     /// `/api/v1/repositories/{id}/init`
     Init(&'a str),
     /// `/api/v1/repositories/{id}/scan`
@@ -115,6 +129,13 @@ impl<'a> Route<'a> {
             ["plans", id, "run"] => Self::Run(id),
             ["plans", id, "pause"] => Self::Pause(id),
             ["plans", id, "resume"] => Self::Resume(id),
+            ["plans", id, "retention"] => Self::Retention(id),
+            ["plans", id, "retention", "preview"] => Self::PreviewRetention(id),
+            ["plans", id, "retention", "replay"] => Self::ReplayRetention(id),
+            ["plans", id, "retention", "simulate"] => Self::SimulateRetention(id),
+            ["schedules", "preview"] => Self::PreviewSchedule,
+            ["repositories", id, "cleanup"] => Self::Cleanup(id),
+            ["archives", id, "holds", name] => Self::Hold(id, name),
             ["repositories", id, "init"] => Self::Init(id),
             ["repositories", id, "scan"] => Self::Scan(id),
             ["sources", "test"] => Self::TestSource,
@@ -158,12 +179,18 @@ impl<'a> Route<'a> {
             Self::Download(_) => &[Method::GET],
             Self::List(_) | Self::Tokens => &[Method::GET, Method::HEAD, Method::POST],
             Self::One(..) => &[Method::GET, Method::HEAD, Method::PUT, Method::DELETE],
+            Self::Hold(..) => &[Method::PUT, Method::DELETE],
             Self::Token(_) | Self::Archive(_) => &[Method::GET, Method::HEAD, Method::DELETE],
             Self::Run(_)
             | Self::Pause(_)
             | Self::Resume(_)
             | Self::Init(_)
             | Self::Scan(_)
+            | Self::PreviewRetention(_)
+            | Self::ReplayRetention(_)
+            | Self::SimulateRetention(_)
+            | Self::PreviewSchedule
+            | Self::Cleanup(_)
             | Self::Copy(_)
             | Self::TestSource
             | Self::TestDestination(_)
@@ -190,6 +217,13 @@ impl<'a> Route<'a> {
             Self::List(_) | Self::One(..) => "definitions",
             Self::Run(_) => "plans.run",
             Self::Pause(_) | Self::Resume(_) => "plans.pause",
+            Self::Retention(_)
+            | Self::PreviewRetention(_)
+            | Self::ReplayRetention(_)
+            | Self::SimulateRetention(_) => "plans.retention",
+            Self::PreviewSchedule => "schedules.preview",
+            Self::Cleanup(_) => "repositories.cleanup",
+            Self::Hold(..) => "archives.holds",
             Self::Init(_) | Self::Scan(_) => "repositories.work",
             Self::TestSource => "sources.test",
             Self::Usage(_) => "destinations.usage",
@@ -237,6 +271,11 @@ mod tests {
         assert_eq!(Route::find("/api/v1/plans/web"), Some(Route::One(Definitions::Plans, "web")));
         assert_eq!(Route::find("/api/v1/plans/web/run"), Some(Route::Run("web")));
         assert_eq!(Route::find("/api/v1/tokens/x"), Some(Route::Token("x")));
+        assert_eq!(Route::find("/api/v1/plans/web/retention"), Some(Route::Retention("web")));
+        assert_eq!(Route::find("/api/v1/plans/web/retention/preview"), Some(Route::PreviewRetention("web")));
+        assert_eq!(Route::find("/api/v1/plans/web/retention/run"), None);
+        assert_eq!(Route::find("/api/v1/schedules/preview"), Some(Route::PreviewSchedule));
+        assert_eq!(Route::find("/api/v1/archives/x/holds/audit"), Some(Route::Hold("x", "audit")));
         for none in
             ["", "/", "/api", "/api/v2/plans", "/api/v1/plans/web/run/x", "/api/v1/planes", "/api/v1/plans/"]
         {

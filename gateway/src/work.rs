@@ -52,11 +52,33 @@ fn job_of(request: &Request) -> JobId {
     JobId(EventId::of_command(&request.command(), 1).0)
 }
 
+/// One of several jobs of a request, by the part of it that each is about: the same again when the request is repeated.
+pub fn job_of_part(request: &Request, part: &str) -> JobId {
+    // No key holds a line break, so no other request and part read like these two.
+    JobId(EventId::of_command(&format!("{}\n{part}", request.command()), 1).0)
+}
+
+/// Such a job, when a request with this key has asked for it before.
+pub async fn part_asked_before(app: &App, request: &Request, part: &str) -> Result<Option<Asked>, Problem> {
+    if request.header("idempotency-key").is_none_or(str::is_empty) {
+        return Ok(None);
+    }
+    let job = job_of_part(request, part);
+    let history = app.bus.journal().load(&Aggregate::new(Kind::Job, job)).await?;
+    Ok(match history.events.first().map(|e| (&e.event, e.sequence)) {
+        Some((Event::JobRequested(requested), sequence)) => {
+            Some(Asked { job, requested: requested.clone(), sequence, before: true })
+        }
+        _ => None,
+    })
+}
+
 /// A job that was asked for.
 pub struct Asked {
-    job: JobId,
+    /// Which one.
+    pub job: JobId,
     /// As it stands in the log.
-    requested: Requested,
+    pub requested: Requested,
     /// Where.
     pub sequence: u64,
     /// Not by this request.
@@ -106,6 +128,10 @@ fn is_same(before: &JobSpec, now: &JobSpec) -> bool {
         (JobSpec::RestoreCluster(before), JobSpec::RestoreCluster(now)) => {
             (&before.archive, &before.target, before.until, &before.os_user, before.dry_run)
                 == (&now.archive, &now.target, now.until, &now.os_user, now.dry_run)
+        }
+        (JobSpec::Prune(before), JobSpec::Prune(now)) => {
+            (&before.plan, &before.access.repository, &before.policy)
+                == (&now.plan, &now.access.repository, &now.policy)
         }
         _ => before.kind() == now.kind(),
     }

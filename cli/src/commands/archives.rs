@@ -24,6 +24,14 @@ const COLUMNS: &[Column] = &[
     ("variant", "/facts/dump/physical/variant", Plain),
     ("incomplete", "/incomplete", Plain),
     ("missing", "/missing", Plain),
+    ("held by", "/holds/0/by", Plain),
+];
+
+const HOLDS: &[Column] = &[
+    ("held as", "/name", Plain),
+    ("by", "/by", Plain),
+    ("until", "/until", Time),
+    ("why", "/reason", Plain),
 ];
 
 const DUMPED: &[Column] = &[
@@ -71,6 +79,9 @@ const ENTRIES: &[Column] = &[
     ("changed", "/modified_at", Time),
     ("path", "/path", Plain),
 ];
+
+/// What a hold is called when nobody says.
+const HOLD: &str = "hold";
 
 /// What can be done with them.
 #[derive(Debug, Subcommand)]
@@ -211,6 +222,28 @@ pub enum Command {
         #[arg(long)]
         wait: bool,
     },
+    /// Say that it must not go, by itself or by anybody, and why.
+    Hold {
+        /// Its id.
+        id: String,
+        /// Why, for those who want it gone.
+        #[arg(long)]
+        reason: String,
+        /// By which the hold is released; several people can hold one archive.
+        #[arg(long, default_value = HOLD)]
+        name: String,
+        /// Until when, as a time or a date (its beginning, UTC); until it is released, when absent.
+        #[arg(long, value_name = "TIME", value_parser = until)]
+        until: Option<String>,
+    },
+    /// Let it go again when its time comes.
+    Release {
+        /// Its id.
+        id: String,
+        /// Which hold.
+        #[arg(long, default_value = HOLD)]
+        name: String,
+    },
     /// Delete it from the repository. It cannot be brought back.
     Delete {
         /// Its id.
@@ -241,6 +274,11 @@ pub async fn run(command: Command, session: &Session) -> Outcome {
             if let (Output::Table, Some(dumped)) = (session.output, dumped) {
                 say!("");
                 output::list(session.output, dumped, DUMPED);
+            }
+            let holds = archive.get("holds").and_then(Value::as_array).filter(|holds| !holds.is_empty());
+            if let (Output::Table, Some(holds)) = (session.output, holds) {
+                say!("");
+                output::list(session.output, holds, HOLDS);
             }
             Ok(None)
         }
@@ -307,9 +345,26 @@ pub async fn run(command: Command, session: &Session) -> Outcome {
             let answer = session.client.post(&format!("{}/index", at(&id)), &json!({})).await?;
             jobs::asked(session, &answer, wait).await
         }
+        Command::Hold { id, reason, name, until } => {
+            let body = Changes::default().with(&["reason"], Some(reason)).with(&["until"], until).done();
+            let path = format!("{}/holds/{}", at(&id), escape(&name));
+            let answer = session.client.put(&path, &Value::Object(body), None).await?;
+            match session.output {
+                Output::Json => output::json(&answer.body),
+                Output::Table => say!("archive {id} is held as '{name}'"),
+            }
+            Ok(None)
+        }
+        Command::Release { id, name } => {
+            session.client.delete(&format!("{}/holds/{}", at(&id), escape(&name)), None).await?;
+            if session.output == Output::Table {
+                say!("archive {id} is not held as '{name}' any more");
+            }
+            Ok(None)
+        }
         Command::Delete { id, yes, wait } => {
             if !yes {
-                confirm(session, &id)?;
+                confirm(session, "delete an archive", &format!("delete archive {id} for ever"), &id)?;
             }
             let answer = session.client.delete(&at(&id), None).await?;
             jobs::asked(session, &answer, wait).await
@@ -317,18 +372,30 @@ pub async fn run(command: Command, session: &Session) -> Outcome {
     }
 }
 
-fn confirm(session: &Session, id: &str) -> Result<(), ClientError> {
+/// Has a person confirm what cannot be taken back, by writing its name.
+pub fn confirm(session: &Session, what: &str, question: &str, name: &str) -> Result<(), ClientError> {
     use std::io::IsTerminal;
     if session.output == Output::Json || !std::io::stdin().is_terminal() {
-        return Err(ClientError::Declined("deleting an archive needs --yes when nobody can be asked".into()));
+        return Err(ClientError::Declined(format!("to {what} needs --yes when nobody can be asked")));
     }
-    eprint!("delete archive {id} for ever? Write its id to confirm: ");
+    eprint!("{question}? Write '{name}' to confirm: ");
     let mut line = String::new();
     std::io::stdin().read_line(&mut line).map_err(|e| ClientError::Declined(e.to_string()))?;
-    if line.trim() == id {
+    if line.trim() == name {
         Ok(())
     } else {
         Err(ClientError::Declined("not confirmed; nothing was done".into()))
+    }
+}
+
+/// A time as the API has it; a date is its beginning, UTC.
+fn until(text: &str) -> Result<String, String> {
+    if text.parse::<jiff::Timestamp>().is_ok() {
+        return Ok(text.to_owned());
+    }
+    match text.parse::<jiff::civil::Date>() {
+        Ok(day) if text.len() == 10 => Ok(format!("{day}T00:00:00Z")),
+        _ => Err("must be a time such as 2026-12-24T18:00:00Z, or a date such as 2026-12-24".to_owned()),
     }
 }
 
@@ -342,4 +409,18 @@ pub fn first_file(entries: &[Value]) -> Option<&Value> {
         e.get("kind").and_then(Value::as_str) == Some("-")
             && e.get("size_bytes").and_then(Value::as_u64).is_some_and(|n| n > 0)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hold_ends_at_a_moment_and_a_date_is_its_beginning() {
+        assert_eq!(until("2026-12-24").as_deref(), Ok("2026-12-24T00:00:00Z"));
+        assert_eq!(until("2026-12-24T18:00:00+01:00").as_deref(), Ok("2026-12-24T18:00:00+01:00"));
+        for wrong in ["tomorrow", "2026-13-01", "2026-12-24T18:00", ""] {
+            assert!(until(wrong).is_err(), "{wrong}");
+        }
+    }
 }

@@ -1,5 +1,14 @@
 //! `strongroom plans`.
 
+mod policy;
+mod retention;
+mod schedule;
+
+pub use retention::of_review;
+pub use schedule::ScheduleArgs;
+
+use self::policy::PolicyArgs;
+use self::retention::RetentionArgs;
 use super::definitions::{Changes, Kind, Limit, escape};
 use super::{Outcome, Session, apply, jobs};
 use crate::client::ClientError;
@@ -53,6 +62,8 @@ pub enum Command {
         #[arg(long)]
         wait: bool,
     },
+    /// Say which of its archives would go now and why; by another policy too, over its history, or a year ahead.
+    Retention(Box<RetentionArgs>),
     /// Keep its schedule silent until it is resumed.
     Pause {
         /// Its name.
@@ -183,24 +194,24 @@ pub struct SetArgs {
     /// Borg's compression: none, lz4, zstd[,1-22], zlib[,0-9], lzma[,0-6], optionally after `auto,`; of a dump store: none, gzip[,1-9], zstd[,1-22], zip.
     #[arg(long)]
     compression: Option<String>,
-    /// When it runs by itself: five cron fields, or @daily and the like.
-    #[arg(long, conflicts_with = "no_schedule")]
-    cron: Option<String>,
-    /// IANA time zone of the schedule.
-    #[arg(long)]
-    time_zone: Option<String>,
-    /// When a run is due and the one before has not ended.
-    #[arg(long, value_parser = ["skip", "queue"])]
-    overlap: Option<String>,
-    /// What becomes of runs that were missed while nothing ran.
-    #[arg(long, value_parser = ["skip", "latest", "all"])]
-    catch_up: Option<String>,
-    /// Spread the beginning over this many seconds.
-    #[arg(long, value_name = "SECONDS")]
-    jitter: Option<u32>,
+    /// When it runs by itself.
+    #[command(flatten)]
+    schedule: ScheduleArgs,
     /// Never run by itself.
-    #[arg(long, conflicts_with_all = ["time_zone", "overlap", "catch_up", "jitter"])]
+    #[arg(long, conflicts_with_all = ["when", "at", "time_zone", "blackout", "overlap", "catch_up", "catch_up_limit", "jitter", "priority", "start_within"])]
     no_schedule: bool,
+    /// Which archives are kept; all of them, while no rule is said.
+    #[command(flatten)]
+    policy: PolicyArgs,
+    /// Look at these times which archives are kept no longer, as cron; after each backup, when absent.
+    #[arg(long, value_name = "CRON", conflicts_with = "no_retention_schedule")]
+    retention_cron: Option<String>,
+    /// Look after each backup again which archives are kept no longer.
+    #[arg(long)]
+    no_retention_schedule: bool,
+    /// Keep all archives from now on.
+    #[arg(long, conflicts_with_all = ["keep_last", "keep_hourly", "keep_daily", "keep_weekly", "keep_monthly", "keep_quarterly", "keep_yearly", "keep_within", "keep_minimum", "require_verified", "retention_time_zone", "retention_cron"])]
+    no_retention: bool,
     /// Upload at most this many KiB a second; `none` for no limit.
     #[arg(long, value_name = "KIB")]
     upload_rate: Option<Limit>,
@@ -247,6 +258,7 @@ pub async fn run(command: Command, session: &Session) -> Outcome {
             let answer = session.client.post(&format!("/plans/{}/run", escape(&name)), &body).await?;
             jobs::asked(session, &answer, wait).await
         }
+        Command::Retention(args) => retention::run(session, &args).await,
         Command::Pause { name, reason } => {
             let path = format!("/plans/{}/pause", escape(&name));
             let answer = session.client.post(&path, &json!({ "reason": reason })).await?;
@@ -356,6 +368,11 @@ impl SetArgs {
         };
         let server = if self.mysql { "mysql" } else { "postgresql" };
         let empty = |wanted: bool| (self.application && wanted).then(|| json!({}));
+        let said = |fields: Map<String, Value>| (!fields.is_empty()).then_some(fields);
+        // Without times of its own, retention has no zone for them.
+        let zone = self.retention_cron.as_ref().and_then(|_| self.policy.time_zone());
+        let zone = zone.map(|zone| if zone.is_null() { json!("UTC") } else { zone });
+        let no_times = self.no_retention_schedule || self.no_retention;
         let changes = Changes::default()
             .with(&["source", "type"], kind)
             .with(&of(server, &[]), empty(self.mysql || self.postgresql))
@@ -385,12 +402,13 @@ impl SetArgs {
             .with(&of("files", &["one_file_system"]), self.one_file_system)
             .with(&of("files", &["exclude_caches"]), self.exclude_caches)
             .with(&["compression"], self.compression.as_ref())
-            .with(&["schedule", "cron"], self.cron.as_ref())
-            .with(&["schedule", "time_zone"], self.time_zone.as_ref())
-            .with(&["schedule", "overlap"], self.overlap.as_ref())
-            .with(&["schedule", "catch_up"], self.catch_up.as_ref())
-            .with(&["schedule", "jitter_s"], self.jitter)
+            .with(&["schedule"], said(self.schedule.fields()))
             .with(&["schedule"], self.no_schedule.then_some(Value::Null))
+            .with(&["retention"], said(self.policy.fields()))
+            .with(&["retention_schedule", "cron"], self.retention_cron.as_ref())
+            .with(&["retention_schedule", "time_zone"], zone)
+            .with(&["retention"], self.no_retention.then_some(Value::Null))
+            .with(&["retention_schedule"], no_times.then_some(Value::Null))
             .with(&["limits", "upload_rate_kib_per_s"], self.upload_rate)
             .with(&["limits", "max_duration_s"], self.max_duration)
             .with(&["limits", "lock_wait_s"], self.lock_wait)
@@ -403,85 +421,4 @@ impl SetArgs {
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used, reason = "tests")]
-    use super::*;
-    use clap::Parser;
-
-    #[derive(Parser)]
-    struct Line {
-        #[command(flatten)]
-        args: SetArgs,
-    }
-
-    /// The type that is sent, when nothing speaks against it.
-    fn said(words: &str, spec: Value) -> Result<String, String> {
-        let line = Line::try_parse_from(["set", "p"].into_iter().chain(words.split(' '))).unwrap();
-        let changes = Value::Object(line.args.changes().unwrap());
-        let Value::Object(spec) = spec else { panic!("no spec") };
-        let kind = changes["source"]["type"].as_str().unwrap_or_default().to_owned();
-        line.args.check(&spec).map(|()| kind).map_err(|e| e.to_string())
-    }
-
-    #[test]
-    fn what_is_said_of_a_database_server_goes_to_none_but_one() {
-        let of = |kind: &str| json!({ "source": { "type": kind } });
-        for words in [
-            "--db-host h",
-            "--database d",
-            "--db-port 1",
-            "--all-databases",
-            "--exclude-database d",
-            "--dump-format plain",
-        ] {
-            // The plan says of which.
-            for kind in ["postgresql", "mysql", "mongodb"] {
-                assert_eq!(said(words, of(kind)).unwrap(), "", "{words}");
-            }
-            let told = said(words, json!({})).unwrap_err();
-            assert!(told.contains("--postgresql, --mysql or --mongodb"), "{told}");
-            let told = said(words, of("files")).unwrap_err();
-            assert!(told.contains("is of the type 'files'"), "{told}");
-        }
-        assert_eq!(said("--db-host h --mysql", of("mysql")).unwrap(), "mysql");
-        assert_eq!(said("--db-os-user postgres --postgresql", of("postgresql")).unwrap(), "postgresql");
-        assert_eq!(said("--cron @daily", of("files")).unwrap(), "");
-        assert_eq!(said("--description x", json!({})).unwrap(), "");
-    }
-
-    #[test]
-    fn sources_go_together_in_an_application_alone() {
-        let changes = |words: &str| {
-            let line = Line::try_parse_from(["set", "p"].into_iter().chain(words.split(' '))).unwrap();
-            line.args.changes().map(|mut changes| changes.remove("source")).map_err(|e| e.to_string())
-        };
-        let told = changes("--path /a --sqlite /b").unwrap_err();
-        assert!(told.contains("--application"), "{told}");
-        assert!(changes("--path /a --postgresql").is_err());
-        let all = "--application --path /a --exclude *.o --sqlite /a/b --postgresql --database d --db-user u";
-        let expected = json!({
-            "type": "application", "files": { "paths": ["/a"], "excludes": ["*.o"] }, "sqlite": { "paths": ["/a/b"] },
-            "postgresql": { "databases": ["d"], "connection": { "user": "u" } },
-        });
-        assert_eq!(changes(all).unwrap(), Some(expected));
-        let found = changes("--application --mysql").unwrap();
-        assert_eq!(found, Some(json!({ "type": "application", "mysql": {} })));
-        assert_eq!(changes("--path /a").unwrap(), Some(json!({ "type": "files", "paths": ["/a"] })));
-    }
-
-    #[test]
-    fn hooks_take_the_place_of_the_old_ones_as_a_whole() {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        let hooks = |words: &str| {
-            let line = Line::try_parse_from(["set", "p"].into_iter().chain(words.split(' '))).unwrap();
-            line.args.changes().unwrap().remove("hooks")
-        };
-        let given = format!("--hooks {}", file.path().display());
-        // A word that nobody knows is for the server to refuse, and not lost here.
-        std::fs::write(file.path(), r#"{"after":[{"command":["/x"]}],"befor":[]}"#).unwrap();
-        let after = json!([{ "command": ["/x"] }]);
-        assert_eq!(hooks(&given), Some(json!({ "before": [], "after": after, "befor": [] })));
-        assert_eq!(hooks("--no-hooks"), Some(json!({ "before": [], "after": [] })));
-        assert_eq!(hooks("--description x"), None);
-    }
-}
+mod tests;

@@ -1,7 +1,9 @@
 //! `strongroom repositories`.
 
 use super::definitions::{Changes, Kind, escape};
-use super::{Outcome, Session, jobs};
+mod cleanup;
+
+use super::{Outcome, Session, archives, jobs};
 use crate::args::Output;
 use crate::client::{Answer, ClientError};
 use crate::exit::Exit;
@@ -94,6 +96,23 @@ pub enum Command {
         #[arg(long)]
         wait: bool,
     },
+    /// Remove archives that are older than so many days, plan by plan, and never what retention guards.
+    Cleanup {
+        /// Its name.
+        name: String,
+        /// How old an archive may become.
+        #[arg(long)]
+        days: u32,
+        /// Only say what would go.
+        #[arg(long, conflicts_with_all = ["yes", "wait"])]
+        dry_run: bool,
+        /// Do not ask.
+        #[arg(long)]
+        yes: bool,
+        /// Wait until all is done.
+        #[arg(long)]
+        wait: bool,
+    },
     /// Forget one. What is stored stays where it is.
     Delete {
         /// Its name.
@@ -178,6 +197,14 @@ pub async fn run(command: Command, session: &Session) -> Outcome {
             KIND.change(session, &name, changes.done()).await
         }
         Command::Init { name, wait } => ask(session, &name, "init", wait).await,
+        Command::Cleanup { name, days, dry_run, yes, wait } => {
+            if !dry_run && !yes {
+                let question =
+                    format!("remove archives of repository '{name}' that are older than {days} days");
+                archives::confirm(session, "remove archives", &question, &name)?;
+            }
+            cleanup::run(session, &name, days, dry_run, wait).await
+        }
         Command::Scan { name, wait } => ask(session, &name, "scan", wait).await,
     }
 }

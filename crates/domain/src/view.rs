@@ -4,6 +4,7 @@ use crate::admission::Waiting;
 use crate::archive::Facts;
 use crate::failure::{Failure, Finding};
 use crate::job::{JobResult, Phase, Requested};
+use crate::retention::Hold;
 use crate::{ArchiveId, JobId, NodeId, PlanId, RepositoryId, ServerId};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -101,6 +102,9 @@ pub struct Archive {
     pub incomplete: bool,
     /// Whether a scan found it gone.
     pub missing: bool,
+    /// Who says that it must not go; also holds that have ended, for whoever folds has no clock.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub holds: Vec<Hold>,
 }
 
 /// One entry of an archive's file index.

@@ -1,15 +1,16 @@
 //! Archives: stored backups.
 
 use super::definition::{existing, referred};
+use super::holds::why_held;
 use super::jobs::list_question;
 use super::repositories::{Repositories, reach_named, reach_to_read};
 use crate::app::App;
 use crate::http::{Good, Request};
 use crate::problem::Problem;
 use crate::{body, work};
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde_json::{Value, json};
 use strongroom_bus::Position;
 use strongroom_domain::archive::Target;
 use strongroom_domain::definition::check_absolute_path;
@@ -19,6 +20,7 @@ use strongroom_domain::job::{
 use strongroom_domain::view::{Archive, Browse, BrowseQuestion, Job, ListQuestion, Page};
 use strongroom_domain::{ArchiveId, FieldError, Rejection, RepositoryId};
 use strongroom_service::clock;
+use warp::http::StatusCode;
 
 /// How long after a backup the index of its archive may not even have been asked for.
 const ASKED_FOR_WITHIN: SignedDuration = SignedDuration::from_mins(1);
@@ -40,16 +42,29 @@ pub async fn list(app: &App, request: &Request) -> Result<Good, Problem> {
     let question = list_question(request, false)?;
     let (page, position): (Page<Archive>, _) =
         app.ask("catalog", "archives", &question, request.at_least.clone()).await?;
-    Ok(Good::at(position, work::page(&page)))
+    let (now, Page { items, next }) = (clock::now(), page);
+    let items: Vec<Value> = items.into_iter().map(|archive| shown(archive, now)).collect();
+    Ok(Good::at(position, work::page(&Page { items, next })))
 }
 
 /// `GET /archives/{id}`.
 pub async fn show(app: &App, request: &Request, id: &str) -> Result<Good, Problem> {
     let (archive, position) = find(app, id, request.at_least.clone()).await?;
-    Ok(Good::at(position, json!(archive)))
+    Ok(Good::at(position, shown(archive, clock::now())))
 }
 
-async fn find(app: &App, id: &str, at_least: Option<Position>) -> Result<(Archive, Position), Problem> {
+/// An archive as people are shown it: with the holds that hold. What has ended is history, which the log tells.
+fn shown(mut archive: Archive, now: Timestamp) -> Value {
+    archive.holds.retain(|hold| hold.holds(now));
+    let mut body = json!(archive);
+    if let Value::Object(fields) = &mut body {
+        fields.insert("holds".into(), json!(archive.holds));
+    }
+    body
+}
+
+/// An archive by the id in a path.
+pub async fn find(app: &App, id: &str, at_least: Option<Position>) -> Result<(Archive, Position), Problem> {
     let archive: ArchiveId = id.parse().map_err(|_| Problem::not_found("archive", id))?;
     let (found, position): (Option<Archive>, _) = app.ask("catalog", "archive", &archive, at_least).await?;
     Ok((found.ok_or_else(|| Problem::not_found("archive", id))?, position))
@@ -266,12 +281,14 @@ pub async fn delete(app: &App, request: &Request, id: &str) -> Result<Good, Prob
     let (_, last) = app.bus.log_state().await?;
     let at = app.bus.position(last);
     let (archive, _) = find(app, id, Some(at.clone())).await?;
-    let deletes = |spec: &JobSpec| matches!(spec, JobSpec::DeleteArchive { archive: target, .. } if target.id == archive.id);
-    if let Some(job) = open_job(app, &archive, at.clone(), deletes).await? {
+    if let Some(job) = being_deleted(app, &archive, at.clone()).await? {
         return Err(Problem::conflict(
             "being_deleted",
             format!("job {} deletes this archive already", job.id),
         ));
+    }
+    if let Some(held) = why_held(&archive, clock::now()) {
+        return Err(held);
     }
     let needed_by = needed_by(app, &archive, &at).await?;
     if !needed_by.is_empty() {
@@ -286,6 +303,21 @@ pub async fn delete(app: &App, request: &Request, id: &str) -> Result<Good, Prob
     ask(app, request, &archive, delete).await
 }
 
+/// Refuses what nobody may delete because somebody holds it. One that is gone is held by nobody.
+pub async fn is_free(app: &App, id: &str) -> Result<(), Problem> {
+    let (_, last) = app.bus.log_state().await?;
+    match find(app, id, Some(app.bus.position(last))).await {
+        Ok((archive, _)) => why_held(&archive, clock::now()).map_or(Ok(()), Err),
+        Err(problem) if problem.status == StatusCode::NOT_FOUND => Ok(()),
+        Err(problem) => Err(problem),
+    }
+}
+
+/// The job that removes an archive, alone or among others, and has not ended.
+pub async fn being_deleted(app: &App, archive: &Archive, at: Position) -> Result<Option<Job>, Problem> {
+    open_job(app, archive, at, |spec| spec.removed().contains(&archive.id)).await
+}
+
 /// The archives that are nothing without this one, as people would name them; the first few.
 async fn needed_by(app: &App, archive: &Archive, at: &Position) -> Result<Vec<String>, Problem> {
     // What a backup of ours has made says whether it is of a whole server; others need none.
@@ -293,26 +325,40 @@ async fn needed_by(app: &App, archive: &Archive, at: &Position) -> Result<Vec<St
         Some(dump) => dump.physical.is_none(),
         None => archive.job.is_some(),
     };
-    let (mut needed_by, mut after) = (Vec::new(), None);
+    let mut needed_by = Vec::new();
+    let mut others = Archives::of_repository(archive.repository.clone(), at.clone());
     while !alone && needed_by.len() < 5 {
-        let question = ListQuestion {
-            repository: Some(archive.repository.clone()),
-            after,
-            limit: Some(500),
-            ..ListQuestion::default()
-        };
-        let (page, _): (Page<Archive>, _) =
-            app.ask("catalog", "archives", &question, Some(at.clone())).await?;
+        let Some(page) = others.next_page(app).await? else { break };
         let needs = |other: &&Archive| base_of(other).is_some_and(|base| base.id == archive.id);
-        needed_by.extend(
-            page.items.iter().filter(needs).map(|other| format!("{} ({})", other.facts.name, other.id)),
-        );
-        after = page.next;
-        if after.is_none() {
-            break;
-        }
+        needed_by
+            .extend(page.iter().filter(needs).map(|other| format!("{} ({})", other.facts.name, other.id)));
     }
     Ok(needed_by)
+}
+
+/// All archives of a repository, page by page.
+pub struct Archives {
+    /// The next page; nothing after the last.
+    next: Option<ListQuestion>,
+    at: Position,
+}
+
+impl Archives {
+    /// As the catalog has them when it has reached this position.
+    pub fn of_repository(repository: RepositoryId, at: Position) -> Self {
+        let limit = Some(500);
+        let next = ListQuestion { repository: Some(repository), limit, ..ListQuestion::default() };
+        Self { next: Some(next), at }
+    }
+
+    /// The next ones.
+    pub async fn next_page(&mut self, app: &App) -> Result<Option<Vec<Archive>>, Problem> {
+        let Some(question) = self.next.take() else { return Ok(None) };
+        let (page, _): (Page<Archive>, _) =
+            app.ask("catalog", "archives", &question, Some(self.at.clone())).await?;
+        self.next = page.next.map(|after| ListQuestion { after: Some(after), ..question });
+        Ok(Some(page.items))
+    }
 }
 
 /// The archive that another one needs.

@@ -166,6 +166,10 @@ pub async fn retry(app: &App, request: &Request, id: &str) -> Result<Good, Probl
         }
         _ => {}
     }
+    if let JobSpec::DeleteArchive { archive, .. } = &state.requested.spec {
+        // Somebody may have held it since: that it was once to go is no reason to take it now.
+        super::archives::is_free(app, &archive.id.to_string()).await?;
+    }
     let trigger = Trigger::Retry { of: job_id(id)? };
     work::ask(app, request, again(app, state.requested, trigger).await?).await
 }

@@ -45,6 +45,7 @@ pub async fn stage() -> (Stage, String) {
         facts,
         incomplete: false,
         missing: false,
+        holds: Vec::new(),
     });
     (stage, id.to_string())
 }

@@ -168,6 +168,7 @@ pub async fn with_archive_of(made: Made, databases: &[&str]) -> (Stage, String) 
         facts,
         incomplete: false,
         missing: false,
+        holds: Vec::new(),
     });
     (stage, id.to_string())
 }

@@ -3,18 +3,22 @@
 
 mod applications;
 mod archives;
+mod cleanup;
 mod databases;
 mod definitions;
 mod downloads;
 mod dumps;
 mod ending;
 mod events;
+mod holds;
 mod mongodb;
 mod mysql;
 mod players;
 mod probes;
 mod repositories;
 mod requests;
+mod retention;
+mod schedules;
 mod stage;
 mod stores;
 mod system;

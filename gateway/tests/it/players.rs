@@ -1,22 +1,32 @@
 //! The services that the gateway asks, as small as they can be: each question is answered from the whole log.
 
+use jiff::Timestamp;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use strongroom_bus::{Answer, Bus, Question, Recorded};
 use strongroom_domain::admission::Waiting;
+use strongroom_domain::archive::Target;
 use strongroom_domain::job::State;
+use strongroom_domain::retention::{self, Candidate, Holds, Replayed, Review, Simulated};
 use strongroom_domain::view::{
     Archive, Browse, BrowseQuestion, Capabilities, ChannelTest, Definition, Entry, Health, Job, ListQuestion,
     Node, Page, Quarantined,
 };
-use strongroom_domain::{ArchiveId, ChannelId, Event, JobId, Kind, Rejection};
+use strongroom_domain::{
+    Aggregate, ArchiveId, ChannelId, Event, JobId, Kind, PlanId, Rejection, RepositoryId,
+};
+use strongroom_service::clock;
 
 /// What the players know besides the log.
 #[derive(Default)]
 pub struct Facts {
     pub archives: Mutex<Vec<Archive>>,
+    /// What retention has to decide about.
+    pub kept: Mutex<Vec<(PlanId, RepositoryId, Vec<Candidate>)>>,
+    /// How often the plans' runs have failed since one succeeded.
+    pub failures_in_a_row: AtomicUsize,
     pub indexes: Mutex<BTreeMap<String, Vec<Entry>>>,
     pub quarantine: Mutex<Vec<Quarantined>>,
     pub waiting: Mutex<Vec<(JobId, Waiting)>>,
@@ -51,6 +61,31 @@ pub async fn answer(facts: &Facts, bus: &Bus, service: &str, view: &str, questio
                 (health.ready, health.problems) = (false, vec!["it is being read".into()]);
             }
             ok(&health)
+        }
+        ("scheduler", "retention") => match reviews(facts, &question.read().unwrap()) {
+            Ok(reviews) => ok(&reviews),
+            Err(rejection) => Answer::Rejected { rejection },
+        },
+        ("scheduler", "retention-replay") => {
+            let (asked, of) = what_if(facts, question);
+            let replayed = of.into_iter().map(|(repository, candidates)| {
+                let (from, until) =
+                    (asked.from.unwrap_or(Timestamp::UNIX_EPOCH), asked.until.unwrap_or_else(clock::now));
+                let rules = asked.policy.as_ref().unwrap().parse().unwrap();
+                Replayed { repository, replay: retention::replay(&rules, &candidates, from, until) }
+            });
+            ok(&replayed.collect::<Vec<_>>())
+        }
+        ("scheduler", "retention-simulation") => {
+            let (asked, of) = what_if(facts, question);
+            let simulated = of.into_iter().map(|(repository, candidates)| {
+                let (schedule, rules) = (asked.schedule.as_ref().unwrap(), asked.policy.as_ref().unwrap());
+                let (schedule, rules) = (schedule.parse().unwrap(), rules.parse().unwrap());
+                let simulation =
+                    retention::simulate(&rules, &schedule, &candidates, clock::now(), asked.until.unwrap());
+                Simulated { repository, simulation }
+            });
+            ok(&simulated.collect::<Vec<_>>())
         }
         ("catalog", "health") => ok(&healthy("jobs{phase=\"failed\"}", 2.0)),
         ("recovery" | "notifier", "health") => ok(&healthy(&format!("{service}_position"), 1.0)),
@@ -114,11 +149,12 @@ async fn catalog(
         }
         "archives" => {
             let list: ListQuestion = question.read().unwrap();
-            ok(&page(facts.archives.lock().unwrap().clone(), &list, |a| a.id.to_string()))
+            // Whoever asks for those of a repository must not rely on being given no others.
+            ok(&page(archives(facts, &log), &list, |a| a.id.to_string()))
         }
         "archive" => {
             let id: ArchiveId = question.read().unwrap();
-            ok(&facts.archives.lock().unwrap().iter().find(|a| a.id == id))
+            ok(&archives(facts, &log).into_iter().find(|a| a.id == id))
         }
         "browse" => {
             let asked: BrowseQuestion = question.read().unwrap();
@@ -144,6 +180,47 @@ async fn catalog(
         "quarantine" => ok(&facts.quarantine.lock().unwrap().clone()),
         _ => panic!("the catalog is asked for {view}"),
     }
+}
+
+/// What the plan has, by repository.
+fn what_if(facts: &Facts, question: &Question) -> (retention::Question, Vec<(RepositoryId, Vec<Candidate>)>) {
+    let asked: retention::Question = question.read().unwrap();
+    let kept = facts.kept.lock().unwrap();
+    let of = kept.iter().filter(|(plan, ..)| *plan == asked.plan);
+    let of = of.map(|(_, repository, candidates)| (repository.clone(), candidates.clone())).collect();
+    (asked, of)
+}
+
+/// As the scheduler decides; a plan that has nothing is unknown to it.
+fn reviews(facts: &Facts, asked: &retention::Question) -> Result<Vec<Review>, Rejection> {
+    let kept = facts.kept.lock().unwrap();
+    let of: Vec<_> = kept.iter().filter(|(plan, ..)| *plan == asked.plan).collect();
+    if of.is_empty() {
+        return Err(Rejection::NotFound { kind: "plan".into(), id: asked.plan.to_string() });
+    }
+    let rules = asked.policy.as_ref().unwrap().parse().unwrap();
+    let failures_in_a_row = u32::try_from(facts.failures_in_a_row.load(Ordering::SeqCst)).unwrap();
+    let of = of.into_iter().map(|(_, repository, candidates)| {
+        let known = retention::Facts { failures_in_a_row };
+        let decision = retention::decide(&rules, candidates, &known, clock::now());
+        let target =
+            |v: &retention::Verdict| Target { id: v.archive, name: v.name.clone(), borg_id: v.name.clone() };
+        let going = decision.going().map(target).collect();
+        Review { repository: repository.clone(), decision, going }
+    });
+    Ok(of.collect())
+}
+
+/// The archives, with what the log says of who holds them.
+fn archives(facts: &Facts, log: &[Recorded]) -> Vec<Archive> {
+    let mut all = facts.archives.lock().unwrap().clone();
+    for archive in &mut all {
+        let mut holds = Holds::default();
+        let own = log.iter().filter(|r| r.aggregate == Aggregate::new(Kind::Archive, archive.id));
+        own.for_each(|recorded| holds.evolve(&recorded.event));
+        archive.holds = holds.to_vec();
+    }
+    all
 }
 
 fn healthy(number: &str, value: f64) -> Health {

@@ -47,6 +47,7 @@ fn add(stage: &Stage, name: &str, base: Option<&Archive>) -> Archive {
         facts,
         incomplete: false,
         missing: false,
+        holds: Vec::new(),
     };
     stage.facts.archives.lock().unwrap().push(archive.clone());
     archive

@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
 mod guards;
+mod holds;
 mod laws;
 mod shape;
 mod time;

@@ -2,8 +2,8 @@
 
 use super::fresh;
 use super::log::{
-    Log, archive, archive_of, backup, copied, copy_job, deleted, failed, index_job, indexed, indexed_with,
-    job, job_of, made, missing, plan_defined, plan_of, started,
+    Log, adopted, archive, archive_of, backup, copied, copy_job, deleted, failed, held, index_job, indexed,
+    indexed_with, job, job_of, made, missing, plan_defined, plan_of, released, started,
 };
 use crate::core::list::Refused;
 use crate::core::memory::Memory;
@@ -152,6 +152,31 @@ fn an_archive_comes_with_its_job_and_goes_when_it_is_deleted() {
     assert_eq!(ask::<Option<Archive>>(&memory, "archive", &archive(2)).unwrap(), None);
     assert!(ask::<Option<Archive>>(&memory, "archive", &archive(1)).unwrap().is_some());
     assert_eq!(state.counts.numbers()[0], ("archives".to_owned(), 1));
+}
+
+#[test]
+fn an_archive_shows_who_holds_it_until_it_is_released_or_gone() {
+    let mut log = Log::default();
+    log.event(job_of(1), backup(0)).event(job_of(1), made(1));
+    // What is said first of the archive itself takes nothing away from what its job has said.
+    log.event(archive_of(1), held("audit", "2025")).event(archive_of(1), held("repair", "x"));
+    log.event(archive_of(1), held("audit", "2026")).event(archive_of(1), missing());
+    let holds = |log: &Log, batch: usize| -> Vec<String> {
+        let (_, memory) = fresh(&log.items, batch);
+        let alone: Option<Archive> = ask(&memory, "archive", &archive(1)).unwrap();
+        let listed = all::<Archive>(&memory, "archives", &ListQuestion::default());
+        assert_eq!(listed.first(), alone.as_ref(), "lists say the same");
+        let holds = alone.map(|archive| archive.holds).unwrap_or_default();
+        holds.into_iter().map(|hold| format!("{} by {}: {}", hold.name, hold.by, hold.reason)).collect()
+    };
+    for batch in [1, 2, 9] {
+        assert_eq!(holds(&log, batch), ["audit by token:ana: 2026", "repair by token:ana: x"]);
+    }
+    log.event(archive_of(1), released("audit"));
+    assert_eq!(holds(&log, 1), ["repair by token:ana: x"]);
+    // It went, and a scan has found it again: what was said of it before is void.
+    log.event(archive_of(1), deleted()).event(archive_of(1), adopted(1));
+    assert_eq!(holds(&log, 2), Vec::<String>::new());
 }
 
 #[test]

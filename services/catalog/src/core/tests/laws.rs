@@ -15,7 +15,7 @@ fn log_of(steps: &[(u8, u8)]) -> Log {
 }
 
 fn steps() -> impl Strategy<Value = Vec<(u8, u8)>> {
-    proptest::collection::vec((0u8..17, 0u8..4), 0..120)
+    proptest::collection::vec((0u8..19, 0u8..4), 0..120)
 }
 
 proptest! {

@@ -3,7 +3,9 @@
 use jiff::Timestamp;
 use std::collections::BTreeMap;
 use strongroom_bus::{Context, Delivery, Poison, Recorded, subjects};
-use strongroom_domain::archive::{Adopted, Deleted, Facts, Found, IndexFacts, Missing, Sampled, Target};
+use strongroom_domain::archive::{
+    Adopted, Deleted, Facts, Found, Held, IndexFacts, Missing, Released, Sampled, Target,
+};
 use strongroom_domain::definition::Retired;
 use strongroom_domain::failure::{Finding, Severity};
 use strongroom_domain::job::{
@@ -11,6 +13,7 @@ use strongroom_domain::job::{
 };
 use strongroom_domain::plan::{Compression, Files, Hooks, Limits, Source};
 use strongroom_domain::repository::{Access, Encryption};
+use strongroom_domain::retention::Hold;
 use strongroom_domain::{
     Aggregate, ArchiveId, Event, EventId, Failure, FailureCode, JobId, Kind, job, node, plan, server,
 };
@@ -186,6 +189,15 @@ pub fn found() -> Event {
     Event::ArchiveFound(Found { job: job(203), repository: "web".parse().unwrap() })
 }
 
+pub fn held(name: &str, reason: &str) -> Event {
+    let hold = Hold { name: name.into(), by: "token:ana".into(), reason: reason.into(), until: None };
+    Event::ArchiveHeld(Held { repository: "web".parse().unwrap(), hold })
+}
+
+pub fn released(name: &str) -> Event {
+    Event::ArchiveReleased(Released { repository: "web".parse().unwrap(), name: name.into() })
+}
+
 pub fn plan_defined(n: u8) -> Event {
     Event::PlanDefined(plan::Spec {
         copies: Vec::new(),
@@ -269,6 +281,8 @@ impl Log {
                     started_at: at(0),
                 }),
             ),
+            16 => self.event(archive_of(n), held("audit", "r")),
+            17 => self.event(archive_of(n), released("audit")),
             _ => self.event(job_of(n), Event::JobCancelRequested(job::CancelRequested::default())),
         }
     }

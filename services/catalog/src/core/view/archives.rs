@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use strongroom_bus::Recorded;
 use strongroom_domain::archive::{Adopted, Facts, IndexFacts};
 use strongroom_domain::job::{Completeness, JobResult, JobSpec, Requested, Succeeded};
+use strongroom_domain::retention::Holds;
 use strongroom_domain::view::Archive;
 use strongroom_domain::{ArchiveId, Event, Kind, NodeId, RepositoryId};
 
@@ -44,6 +45,8 @@ pub struct ArchiveRecord {
     missing: Option<(u64, bool)>,
     /// By a job that made an index later.
     indexed: Option<(u64, NodeId, IndexFacts)>,
+    /// By people. All of it is the archive's own history, which comes in its order.
+    holds: Holds,
 }
 
 impl ArchiveRecord {
@@ -52,6 +55,7 @@ impl ArchiveRecord {
         let (there, archive) = self.made.as_ref().or(self.adopted.as_ref())?;
         let mut archive = archive.clone();
         archive.missing = self.missing.is_some_and(|(_, missing)| missing);
+        archive.holds = self.holds.to_vec();
         if let Some((sequence, node, index)) = &self.indexed
             && (archive.facts.index.is_none() || sequence > there)
         {
@@ -116,6 +120,8 @@ struct Kept {
     deleted: Option<u64>,
     missing: Option<(u64, bool)>,
     indexed: Option<(u64, NodeId, IndexFacts)>,
+    #[serde(default, skip_serializing_if = "Holds::is_empty")]
+    holds: Holds,
 }
 
 /// Who said that it is there. The archive is left out when it is just as it is shown, which is the usual case.
@@ -138,6 +144,7 @@ impl AnyRecord for ArchiveRecord {
             deleted: self.deleted,
             missing: self.missing,
             indexed: self.indexed.clone(),
+            holds: self.holds.clone(),
         };
         framed::encode(&shown, &kept)
     }
@@ -172,6 +179,7 @@ impl Record for ArchiveRecord {
             deleted: kept.deleted,
             missing: kept.missing,
             indexed: kept.indexed,
+            holds: kept.holds,
         })
     }
 }
@@ -239,6 +247,7 @@ fn archive_of(facts: &Facts, requested: &Requested, repository: &RepositoryId) -
         facts: facts.clone(),
         incomplete: false,
         missing: false,
+        holds: Vec::new(),
     }
 }
 
@@ -254,6 +263,7 @@ fn archive_event(views: &mut Overlay<'_>, event: &Recorded) -> Result<(), FoldEr
         if event.version == 1 {
             record.forget_own_history();
         }
+        record.holds.evolve(&event.event);
         match &event.event {
             Event::ArchiveDeleted(_) => record.deleted(event.sequence),
             Event::ArchiveMissing(_) => record.missing(event.sequence, true),
@@ -280,5 +290,6 @@ fn found_archive(id: ArchiveId, adopted: &Adopted) -> Result<Archive, FoldError>
         facts: adopted.facts.clone(),
         incomplete: false,
         missing: false,
+        holds: Vec::new(),
     })
 }
