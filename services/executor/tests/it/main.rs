@@ -38,6 +38,7 @@ mod mysql_restores;
 mod parallel;
 mod placing;
 mod previews;
+mod probes;
 mod quiesce;
 mod restores;
 mod secrecy;
