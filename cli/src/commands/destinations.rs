@@ -122,6 +122,9 @@ pub struct SetArgs {
     /// How S3 encrypts what it stores: 's3', or 'kms:' and the key.
     #[arg(long, value_parser = server_side_encryption)]
     sse: Option<Value>,
+    /// How long S3 keeps what is stored from being removed for good: 'governance:30' or 'compliance:30', in days.
+    #[arg(long, value_parser = object_lock)]
+    object_lock: Option<Value>,
     /// The port of an SFTP server.
     #[arg(long)]
     port: Option<u16>,
@@ -151,6 +154,13 @@ fn server_side_encryption(text: &str) -> Result<Value, String> {
         None if text == "s3" => Ok(json!({ "type": "s3" })),
         Some(("kms", key_id)) if !key_id.is_empty() => Ok(json!({ "type": "kms", "key_id": key_id })),
         _ => Err("must be 's3', or 'kms:' and the key".to_owned()),
+    }
+}
+
+fn object_lock(text: &str) -> Result<Value, String> {
+    match text.split_once(':').map(|(mode, days)| (mode, days.parse::<u32>())) {
+        Some((mode @ ("governance" | "compliance"), Ok(days))) => Ok(json!({ "mode": mode, "days": days })),
+        _ => Err("must be 'governance:' or 'compliance:', and a number of days".to_owned()),
     }
 }
 
@@ -222,6 +232,7 @@ impl SetArgs {
             .with(&["location", "access_key_id"], self.access_key_id.as_ref())
             .with(&["location", "storage_class"], self.storage_class.as_ref())
             .with(&["location", "server_side_encryption"], self.sse.as_ref())
+            .with(&["location", "object_lock"], self.object_lock.as_ref())
             .with(&["location", "port"], self.port)
             .with(&["location", "user"], self.user.as_ref())
             .with_list(&["location", "host_keys"], &self.host_key)

@@ -9,7 +9,7 @@ mod sftp;
 pub use azure::Azure;
 pub use gcs::Gcs;
 pub use local::Local;
-pub use s3::{S3, ServerSideEncryption};
+pub use s3::{LockMode, ObjectLock, S3, ServerSideEncryption};
 pub use sftp::Sftp;
 
 use crate::definition::{Validate, check_text, within};

@@ -123,9 +123,15 @@ impl TryFrom<String> for Compression {
             // Of dump stores alone, which have no 'auto'.
             "zip" if plain == text => None,
             "gzip" if plain == text => Some(1..=9),
+            "tar.gz" | "tgz" => {
+                return Err(
+                    "is called 'gzip' in a dump store: files come as files.tar.gz, and each dump as one file in gzip"
+                        .into(),
+                );
+            }
             _ => {
                 return Err(
-                    "must be none, lz4, zstd[,1-22], zlib[,0-9] or lzma[,0-6], optionally after 'auto,'; or gzip[,1-9] or zip"
+                    "must be, for a dump store, none, gzip[,1-9], zstd[,1-22] or zip; for a borg repository, none, lz4, zstd[,1-22], zlib[,0-9] or lzma[,0-6], optionally after 'auto,'"
                         .into(),
                 );
             }

@@ -20,7 +20,11 @@ pub struct SourceProbe {
     pub parts_total: u64,
     /// Bytes of all parts of which they are known.
     pub size_bytes: u64,
-    /// The PostgreSQL servers that run on the node, for a source that is one of them.
+    /// Whether there are more: counting files was given up after some time.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub size_cut: bool,
+    /// The PostgreSQL servers that run on the node, for a source that is one of them, by its socket or by an address of the
+    /// node.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub clusters: Vec<Cluster>,
 }
@@ -30,9 +34,9 @@ pub struct SourceProbe {
 pub struct Cluster {
     /// Its port, by which its socket is called, too.
     pub port: u16,
-    /// The folder of its socket.
+    /// The folder of its socket; empty when it has none.
     pub socket: String,
-    /// Its data folder.
+    /// Its data folder; empty where the node may not know it.
     pub data_folder: String,
     /// Which it is, where the node may read that.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -78,17 +78,19 @@ impl Source {
         match self {
             source if source.is_physical() => None,
             Self::Postgresql(_) | Self::Mysql(_) => Some(
-                "a dump always holds all of a database; choose the method 'physical', or keep dumps in a borg repository, which stores once what has not changed",
+                "a dump always holds all of a database; choose the method 'physical', or keep dumps in a borg repository or in a dump store with 'deduplicate', which store once what has not changed",
             ),
             Self::Mongodb(_) => Some(
-                "a dump always holds all of a database; a borg repository stores once what has not changed",
+                "a dump always holds all of a database; a borg repository, or a dump store with 'deduplicate', stores once what has not changed",
             ),
             Self::Sqlite(_) => Some(
-                "SQLite keeps no log from which changes could be taken; a borg repository stores once what has not changed",
+                "SQLite keeps no log from which changes could be taken; a borg repository, or a dump store with 'deduplicate', stores once what has not changed",
             ),
-            Self::Files(_) => Some("borg stores once what has not changed, by itself"),
+            Self::Files(_) => Some(
+                "borg stores once what has not changed, by itself, and so does a dump store with 'deduplicate'",
+            ),
             Self::Application(_) => Some(
-                "the databases of an application are dumped, as a whole each time; borg stores once what has not changed",
+                "the databases of an application are dumped, as a whole each time; borg, or a dump store with 'deduplicate', stores once what has not changed",
             ),
         }
     }

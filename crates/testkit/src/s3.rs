@@ -1,7 +1,8 @@
 //! An S3 server (`s3s-fs`) in this process, on a free port, with its objects in a folder.
 //!
 //! It looks whether an object is there before it writes one under a condition, and not at the same moment; so requests with
-//! a condition go through it one by one. It makes buckets as it goes; so what is for another one is refused before it.
+//! a condition go through it one by one. It makes buckets as it goes; so what is for another one is refused before it. It
+//! passes over locks of objects; so these are remembered before it, told, and refused without a checksum, as Amazon does.
 
 use crate::port::Port;
 use anyhow::{Context, Result, anyhow};
@@ -12,6 +13,7 @@ use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use s3s::auth::SimpleAuth;
 use s3s::service::{S3Service, S3ServiceBuilder};
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError};
@@ -32,6 +34,11 @@ pub struct S3 {
     running: Option<JoinSet<()>>,
 }
 
+/// By what a lock is asked for and told.
+const LOCK: [&str; 2] = ["x-amz-object-lock-mode", "x-amz-object-lock-retain-until-date"];
+/// One of these must come with it: of an object, or of what will be sent in parts.
+const CHECKSUMS: [&str; 3] = ["content-md5", "x-amz-checksum-sha256", "x-amz-checksum-algorithm"];
+
 /// What stands before the server.
 pub(crate) struct Front {
     service: S3Service,
@@ -40,6 +47,8 @@ pub(crate) struct Front {
     knows_conditions: AtomicBool,
     keeps_all: AtomicBool,
     seen: std::sync::Mutex<Vec<(String, hyper::HeaderMap)>>,
+    /// The locks that were asked for, by the path of the object.
+    locks: std::sync::Mutex<HashMap<String, [(HeaderName, HeaderValue); 2]>>,
     /// Makes the requests of another service into those of this one; refuses those that are not let in.
     translate: Option<Translate>,
 }
@@ -70,6 +79,7 @@ impl S3 {
             knows_conditions: AtomicBool::new(true),
             keeps_all: AtomicBool::new(false),
             seen: std::sync::Mutex::default(),
+            locks: std::sync::Mutex::default(),
             translate,
         };
         let mut s3 = Self { folder, port: Port::claim()?, front: Arc::new(front), running: None };
@@ -166,6 +176,16 @@ impl Front {
                 "Access Denied because object protected by object lock.",
             );
         }
+        let lock = LOCK.map(|name| Some((name.parse().ok()?, request.headers().get(name)?.clone())));
+        let path = request.uri().path().to_owned();
+        if let [Some(mode), Some(until)] = lock {
+            if !CHECKSUMS.iter().any(|name| request.headers().contains_key(*name)) {
+                let words = "Content-MD5 OR x-amz-checksum- HTTP header is required for Put Object requests with Object Lock parameters";
+                return refusal(StatusCode::BAD_REQUEST, "InvalidRequest", words);
+            }
+            self.locks.lock().unwrap_or_else(PoisonError::into_inner).insert(path.clone(), [mode, until]);
+        }
+        let asks = matches!(*request.method(), Method::HEAD | Method::GET);
         let conditional = request.headers().contains_key(IF_NONE_MATCH);
         let _turn = if conditional { Some(self.one_by_one.lock().await) } else { None };
         if conditional && !self.knows_conditions.load(Ordering::Relaxed) {
@@ -174,6 +194,10 @@ impl Front {
         }
         let answer = self.service.call(request.map(s3s::Body::from)).await;
         let mut answer = answer.map_err(|e| format!("{e:?}"))?;
+        let locks = self.locks.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(lock) = locks.get(&path).filter(|_| asks && answer.status().is_success()) {
+            answer.headers_mut().extend(lock.clone());
+        }
         if self.translate.is_some() {
             rename(answer.headers_mut(), "x-amz-", "x-goog-");
         }

@@ -408,6 +408,8 @@ fn problem_of(id: JobId, job: Option<&Job>) -> Problem {
             let status = match failure.code {
                 FailureCode::PathNotInArchive | FailureCode::ArchiveMissing => StatusCode::NOT_FOUND,
                 FailureCode::WrongForm => StatusCode::CONFLICT,
+                // It takes a key that was not given, or another one than was.
+                FailureCode::SecretMissing | FailureCode::WrongPassphrase => StatusCode::UNPROCESSABLE_ENTITY,
                 _ => StatusCode::BAD_GATEWAY,
             };
             Problem::new(status, &failure.code.to_string(), format!("{}; {look}", failure.message))

@@ -13,6 +13,7 @@ pub mod container;
 pub mod dump;
 pub mod dump_store;
 pub mod ending;
+pub mod excludes;
 pub mod file_name;
 pub mod finding;
 pub mod findings;

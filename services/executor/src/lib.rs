@@ -20,6 +20,7 @@ mod heartbeat;
 mod hook;
 mod jobs;
 mod manifests;
+mod measure;
 mod mongodb;
 mod mounts;
 mod mysql;

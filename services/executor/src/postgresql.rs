@@ -1,13 +1,13 @@
 //! A PostgreSQL server, through its own programs: what connects here connects in the same way when it dumps.
 
+pub mod tools;
+
 use crate::census::Counting;
 use crate::child::{Input, Plan, User};
 use crate::clusters as running;
-use crate::container::Sought;
 use crate::control::{self, Control, NoOutcome};
 use crate::core::census::System;
 use crate::core::clusters;
-use crate::core::container::Family;
 use crate::core::postgresql::{self, OLDEST, SURVEY, Survey};
 use crate::jobs::Bench;
 use crate::program::{self, Place, Said};
@@ -15,10 +15,12 @@ use crate::streams::Streams;
 use age::secrecy::ExposeSecret;
 use std::ffi::OsString;
 use std::path::PathBuf;
+use strongroom_domain::source::Tls;
 use strongroom_domain::source::postgresql::Connection;
 use strongroom_domain::{Failure, FailureCode};
 use strongroom_service::file;
 use tokio::sync::OnceCell;
+use tools::{Askers, Tool};
 
 /// How long a connection may take to come about, in seconds.
 const CONNECT_TIMEOUT_S: &str = "30";
@@ -30,8 +32,6 @@ const QUERY_WITHIN: &str = "set statement_timeout = '300s'";
 const SOCKETS: [&str; 2] = ["/var/run/postgresql", "/tmp"];
 /// In which encoding its programs speak.
 pub const ENCODING: &str = "PGCLIENTENCODING";
-/// Of which package the programs are.
-const PACKAGE: &str = "postgresql-client";
 
 /// The way to a server, with what opens it.
 pub struct Client<'a> {
@@ -39,33 +39,10 @@ pub struct Client<'a> {
     connection: &'a Connection,
     user: Option<User>,
     passfile: Option<PathBuf>,
-    /// The one that asks, once it was found.
-    psql: OnceCell<Tool>,
-}
-
-/// A program in a version.
-#[derive(Clone)]
-pub struct Tool {
-    /// Where it is.
-    pub place: Place,
-    /// What it says of itself.
-    pub version: String,
-}
-
-impl Tool {
-    /// As people are told of it.
-    pub fn shown(&self) -> String {
-        match (&self.place, postgresql::number_of(&self.version)) {
-            (Place::Image(name, inside), Some(number)) => {
-                format!("{name} {number} in the image {}", inside.image().name)
-            }
-            _ => self.version.clone(),
-        }
-    }
-
-    fn major(&self) -> u32 {
-        postgresql::major_of(&self.version).unwrap_or_default()
-    }
+    /// Those that may ask, once they were found.
+    askers: OnceCell<Askers>,
+    /// The one of the server's version, once that is known.
+    right: OnceCell<Tool>,
 }
 
 impl<'a> Client<'a> {
@@ -75,6 +52,14 @@ impl<'a> Client<'a> {
         connection: &'a Connection,
         streams: &Streams,
     ) -> Result<Self, NoOutcome> {
+        let root = connection
+            .tls_root
+            .as_ref()
+            .filter(|_| matches!(connection.tls, Tls::VerifyCa | Tls::VerifyFull));
+        if let Some(root) = root.filter(|root| !std::path::Path::new(root).exists()) {
+            let message = format!("there is no file {root} on the node, which 'tls_root' names");
+            return Err(Failure::new(FailureCode::SourceMissing, message).into());
+        }
         let user = match &connection.os_user {
             Some(name) => Some(program::user(name, &bench.state.children(), bench.control.clone()).await?),
             None => None,
@@ -90,12 +75,12 @@ impl<'a> Client<'a> {
             }
             None => None,
         };
-        Ok(Self { bench, connection, user, passfile, psql: OnceCell::new() })
+        Ok(Self { bench, connection, user, passfile, askers: OnceCell::new(), right: OnceCell::new() })
     }
 
     /// What is on the server.
     pub async fn survey(&self) -> Result<Survey, NoOutcome> {
-        let said = self.ask(self.connection.database.as_deref().unwrap_or("postgres"), SURVEY).await?;
+        let (said, asked_by) = self.first_answer().await?;
         let survey: Survey = serde_json::from_str(&said).map_err(|e| {
             let message = format!("what {} says of itself cannot be read: {e}", self.connection.shown());
             Failure::new(FailureCode::Unknown, message)
@@ -105,7 +90,28 @@ impl<'a> Client<'a> {
                 format!("the server has version {}, and {OLDEST} is the oldest known", survey.version);
             return Err(Failure::new(FailureCode::ToolMissing, message).into());
         }
+        let right = self.psqls(self.bench.control.clone()).await?.for_server(survey.major());
+        let _ = self.right.set(right.unwrap_or(asked_by).clone());
         Ok(survey)
+    }
+
+    /// What the server says of itself to the first program that can ask it: one may lack what the others have.
+    async fn first_answer(&self) -> Result<(String, &Tool), NoOutcome> {
+        let control = self.bench.control.clone();
+        let database = self.connection.database.as_deref().unwrap_or("postgres");
+        let askers = self.psqls(control.clone()).await?;
+        let mut why = None;
+        for tool in askers.all() {
+            match self.ask_by(tool, control.clone(), database, SURVEY).await {
+                Ok(said) => return Ok((said, tool)),
+                Err(NoOutcome::Failed(failure)) if postgresql::is_of_the_program(&failure.log_tail) => {
+                    why.get_or_insert(failure);
+                }
+                Err(other) => return Err(other),
+            }
+        }
+        let nothing = || Failure::new(FailureCode::ToolMissing, "there is no psql on this node");
+        Err(why.unwrap_or_else(nothing).into())
     }
 
     /// The same; of a server of this node that does not answer, with those that run there.
@@ -133,6 +139,16 @@ impl<'a> Client<'a> {
 
     async fn ask_until(&self, control: Control, database: &str, sql: &str) -> Result<String, NoOutcome> {
         let psql = self.psql_until(control.clone()).await?;
+        self.ask_by(psql, control, database, sql).await
+    }
+
+    async fn ask_by(
+        &self,
+        psql: &Tool,
+        control: Control,
+        database: &str,
+        sql: &str,
+    ) -> Result<String, NoOutcome> {
         let arguments = ["-X", "-q", "-A", "-t", "-w", "-v", "ON_ERROR_STOP=1", "-f", "-"];
         let plan = self.plan(&psql.place, &arguments, Some(database), Input::Words(sql.as_bytes().to_vec()));
         let Said { status, stdout, tail } = program::ask(plan, control).await?;
@@ -158,26 +174,26 @@ impl<'a> Client<'a> {
         if status.success() { Ok(()) } else { Err(self.failure("a replication connection", &tail).into()) }
     }
 
-    /// The newest psql.
+    /// The psql that asks: that of the server's version, once this is known.
     pub async fn psql(&self) -> Result<&Tool, NoOutcome> {
         self.psql_until(self.bench.control.clone()).await
     }
 
     async fn psql_until(&self, control: Control) -> Result<&Tool, NoOutcome> {
-        let finding = || async {
-            if let Some(tool) = self.on_node(control.clone(), "psql").await?.pop() {
-                return Ok(tool);
-            }
-            match self.in_images(control.clone(), "psql", None).await?.pop() {
-                Some(tool) => Ok(tool),
-                None => Err(self.missing("psql", None).await.into()),
-            }
-        };
-        self.psql.get_or_try_init(finding).await
+        match self.right.get() {
+            Some(tool) => Ok(tool),
+            None => Ok(&self.psqls(control).await?.first),
+        }
     }
 
-    /// What a database answers to a statement of people's own, which may only read. It goes as an argument, where the
-    /// words that psql itself knows have no meaning.
+    /// Those that may ask a server whose version is not known yet.
+    async fn psqls(&self, control: Control) -> Result<&Askers, NoOutcome> {
+        self.askers.get_or_try_init(|| tools::askers(self, control)).await
+    }
+
+    /// What a database answers to a statement of people's own, of which nothing stays: it may only read, and what a server
+    /// takes for reading nevertheless (large objects, before 16) is rolled back. It goes as an argument, where the words
+    /// that psql itself knows have no meaning.
     pub async fn query(&self, database: &str, statement: &str, survey: &Survey) -> Result<String, NoOutcome> {
         let psql = self.psql().await?;
         let mut arguments = vec!["-X", "-q", "-A", "-t", "-w", "-F", "\t", "-v", "ON_ERROR_STOP=1"];
@@ -186,7 +202,8 @@ impl<'a> Client<'a> {
             // Who may do anything could be made to do anything by what was restored.
             arguments.extend(["-c", "set role pg_read_all_data"]);
         }
-        arguments.extend(["-c", statement]);
+        arguments.extend(["-c", "begin transaction read only"]);
+        arguments.extend(["-c", statement, "-c", "rollback"]);
         let plan = self.plan(&psql.place, &arguments, Some(database), Input::Nothing);
         let Said { status, stdout, tail } = program::ask(plan, self.bench.control.clone()).await?;
         if !status.success() {
@@ -200,83 +217,6 @@ impl<'a> Client<'a> {
         let arguments = ["-X", "-q", "-A", "-t", "-w", "-f", "-"];
         let plan = self.plan(&psql.place, &arguments, Some(database), Input::Stream);
         Counting { plan, system: System::Postgresql }
-    }
-
-    /// A program that knows a server of this version.
-    pub async fn tool(&self, name: &str, server: u32) -> Result<Tool, NoOutcome> {
-        let control = self.bench.control.clone();
-        let on_node = self.on_node(control.clone(), name).await?;
-        let newest = on_node.last().map(Tool::major);
-        if let Some(tool) = best(on_node, server) {
-            return Ok(tool);
-        }
-        match best(self.in_images(control, name, Some(server)).await?, server) {
-            Some(tool) => Ok(tool),
-            None => Err(self.missing(name, Some((server, newest))).await.into()),
-        }
-    }
-
-    /// The same of the node itself, for what works with files of it.
-    pub async fn tool_on_node(&self, name: &str, server: u32) -> Result<Tool, NoOutcome> {
-        let on_node = self.find(self.bench.control.clone(), name).await?;
-        let newest = on_node.last().map(Tool::major);
-        best(on_node, server).ok_or_else(|| {
-            let message =
-                format!("{}; install the package {PACKAGE}-{server}", lacks(name, Some((server, newest))));
-            Failure::new(FailureCode::ToolMissing, message).into()
-        })
-    }
-
-    async fn on_node(&self, control: Control, name: &str) -> Result<Vec<Tool>, NoOutcome> {
-        if self.bench.containers.node_counts() { self.find(control, name).await } else { Ok(Vec::new()) }
-    }
-
-    /// All of this name on the node, one of each version, the newest last.
-    async fn find(&self, control: Control, name: &str) -> Result<Vec<Tool>, NoOutcome> {
-        let mut tools = Vec::new();
-        for path in program::find(name, &folders(self.bench.programs)) {
-            let place = Place::Node(path);
-            let plan = self.plan(&place, &["--version"], None, Input::Nothing);
-            let said = program::ask(plan, control.clone()).await?;
-            let version = String::from_utf8_lossy(&said.stdout).trim().to_owned();
-            if postgresql::major_of(&version).is_some() {
-                tools.push(Tool { place, version });
-            }
-        }
-        tools.sort_by_key(Tool::major);
-        // Of one version the first is the program itself; what is on the `PATH` may look for it each time.
-        tools.dedup_by_key(|tool| tool.major());
-        Ok(tools)
-    }
-
-    /// Those in images of the node, the newest last.
-    async fn in_images(
-        &self,
-        control: Control,
-        name: &str,
-        server: Option<u32>,
-    ) -> Result<Vec<Tool>, NoOutcome> {
-        let sought = Sought { family: Family::Postgresql, names: &[name], version: &["--version"], server };
-        let right = |said: &str| server.is_none_or(|server| postgresql::major_of(said) == Some(server));
-        let found = self.bench.containers.find(self.bench, control, &sought, right).await?;
-        let known = found.into_iter().filter(|found| postgresql::major_of(&found.said).is_some());
-        let mut tools: Vec<Tool> = known
-            .map(|found| Tool {
-                place: Place::Image(found.name, Box::new(found.inside)),
-                version: found.said,
-            })
-            .collect();
-        tools.sort_by_key(Tool::major);
-        Ok(tools)
-    }
-
-    async fn missing(&self, name: &str, wanted: Option<(u32, Option<u32>)>) -> Failure {
-        let server = wanted.map(|(server, _)| server);
-        let package = match wanted {
-            Some((server, Some(_))) => format!("{PACKAGE}-{server}"),
-            _ => PACKAGE.to_owned(),
-        };
-        self.bench.containers.missing(name, lacks(name, wanted), &package, "postgres", server).await
     }
 
     /// How a program is called for a database. Names go by the environment, where nothing in them has a meaning.
@@ -339,22 +279,6 @@ impl<'a> Client<'a> {
     }
 }
 
-/// The right one of several for a server.
-fn best(mut tools: Vec<Tool>, server: u32) -> Option<Tool> {
-    let majors: Vec<u32> = tools.iter().map(Tool::major).collect();
-    postgresql::best(&majors, server).map(|n| tools.swap_remove(n))
-}
-
-/// What is wrong with what the node has.
-fn lacks(name: &str, wanted: Option<(u32, Option<u32>)>) -> String {
-    match wanted {
-        Some((server, Some(newest))) => format!(
-            "the server has version {server} and the newest {name} on this node is {newest}, which cannot read it"
-        ),
-        _ => format!("there is no {name} on this node"),
-    }
-}
-
 /// The folder of the default socket.
 fn socket_folder(port: u16) -> String {
     let is_there = |folder: &&&str| clusters::socket(folder, port).exists();
@@ -371,21 +295,4 @@ fn own_name() -> Option<String> {
         let name = fields.next()?;
         (fields.nth(1)? == uid).then(|| name.to_owned())
     })
-}
-
-/// Folders that somebody has named, and where distributions put several versions side by side; what is on the `PATH` may
-/// be a wrapper around them.
-pub fn folders(named: &[PathBuf]) -> Vec<PathBuf> {
-    let mut folders = Vec::new();
-    for (above, prefix) in
-        [("/usr/lib/postgresql", ""), ("/usr", "pgsql-"), ("/usr/local", "pgsql"), ("/opt", "pgsql")]
-    {
-        for entry in std::fs::read_dir(above).into_iter().flatten().flatten() {
-            if entry.file_name().to_string_lossy().starts_with(prefix) {
-                folders.push(entry.path().join("bin"));
-            }
-        }
-    }
-    folders.sort();
-    [named, &folders].concat()
 }

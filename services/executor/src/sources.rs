@@ -115,6 +115,20 @@ pub async fn prepare(
     }
 }
 
+/// What whoever reads a source lacks the right to, as far as that can be asked without reading it.
+pub async fn rights(bench: &Bench<'_>, source: &Source, streams: &Streams) -> Result<Findings, NoOutcome> {
+    let postgresql = match source {
+        Source::Postgresql(server) if !source.is_physical() => Some(server),
+        Source::Application(set) => set.postgresql.as_ref(),
+        // A user of MySQL sees by itself what it may, and a backup says what it does not see.
+        _ => None,
+    };
+    match postgresql {
+        Some(server) => Box::pin(postgresql::rights::look(bench, server, streams)).await,
+        None => Ok(Findings::default()),
+    }
+}
+
 async fn of_sqlite(source: &Sqlite) -> Result<Prepared, NoOutcome> {
     let source = source.clone();
     let looking = tokio::task::spawn_blocking(move || sqlite::prepare(&source)).await;

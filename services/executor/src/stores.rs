@@ -44,6 +44,12 @@ pub trait Store: Send + Sync {
     /// Removes an object; one that is not there is as good as removed.
     async fn delete(&self, name: &str) -> Result<(), Failure>;
 
+    /// Why an object may not be removed yet, where the destination says so: it would take a deletion, hide the object, and
+    /// keep its bytes.
+    async fn locked(&self, _name: &str) -> Result<Option<Failure>, Failure> {
+        Ok(None)
+    }
+
     /// Removes all that is below this name, also what was never whole.
     async fn clear(&self, below: &str) -> Result<(), Failure>;
 

@@ -33,6 +33,9 @@ pub struct S3 {
     /// How the service encrypts what it stores; as the bucket says, when absent.
     #[serde(default)]
     pub server_side_encryption: Option<ServerSideEncryption>,
+    /// How long what is stored is kept from being removed for good; as the bucket says, when absent.
+    #[serde(default)]
+    pub object_lock: Option<ObjectLock>,
 }
 
 fn yes() -> bool {
@@ -51,6 +54,29 @@ pub enum ServerSideEncryption {
         key_id: String,
     },
 }
+
+/// A lock on each object from when it is written (Amazon S3, "Object Lock"): the bucket must have been made with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ObjectLock {
+    /// Who may take it away.
+    pub mode: LockMode,
+    /// How many days it holds, from the beginning of the job that writes. 0 is a minute, for what is only tried out.
+    pub days: u32,
+}
+
+/// Who may take a lock away before its time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, strum::Display)]
+#[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "UPPERCASE")]
+pub enum LockMode {
+    /// Who has the right to (`s3:BypassGovernanceRetention`).
+    Governance,
+    /// Nobody.
+    Compliance,
+}
+
+/// A lock holds no longer than this (Amazon S3, "Object Lock": 100 years).
+const LOCK_DAYS: u32 = 36_500;
 
 impl S3 {
     pub(super) fn problems(&self) -> Vec<FieldError> {
@@ -71,6 +97,10 @@ impl S3 {
         check("storage_class", self.storage_class.as_deref());
         if let Some(ServerSideEncryption::Kms { key_id }) = &self.server_side_encryption {
             check("server_side_encryption.key_id", Some(key_id));
+        }
+        if self.object_lock.is_some_and(|lock| !(1..=LOCK_DAYS).contains(&lock.days)) {
+            let message = format!("must be 1 to {LOCK_DAYS}; leave object_lock out to lock nothing");
+            problems.push(FieldError::new("object_lock.days", message));
         }
         if self.secret_access_key.is_some() && self.access_key_id.is_none() {
             problems.push(FieldError::new("access_key_id", "is needed with a secret"));

@@ -41,6 +41,10 @@ fn what_would_be_misread_is_refused_by_field() {
         fields(s3)
     };
     assert_eq!(s3("bucket", json!("B/b")), ["location.bucket"]);
+    for (days, wrong) in [(0, true), (1, false), (36_500, false), (36_501, true)] {
+        let found = s3("object_lock", json!({ "mode": "compliance", "days": days }));
+        assert_eq!(found == ["location.object_lock.days"], wrong, "{days}: {found:?}");
+    }
     for odd in ["/x", "x/", "x//y", "../x", "x y", "é"] {
         assert_eq!(s3("prefix", json!(odd)), ["location.prefix"], "{odd}");
     }

@@ -2,8 +2,10 @@
 //!
 //! A server writes beside each of its sockets, `.s.PGSQL.5432`, a file that ends in `.lock`: its process, its data folder, when
 //! it was started, its port, and the folder of the socket, each in a line (`CreateLockFile` of PostgreSQL,
-//! `src/include/utils/pidfile.h`).
+//! `src/include/utils/pidfile.h`). The same lines begin `postmaster.pid` in the data folder, with no folder of a socket where
+//! there is none. Sockets can lie anywhere; the kernel lists the paths of all (`/proc/net/unix`, `man 5 proc`).
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use strongroom_domain::probe::Cluster;
 
@@ -24,15 +26,30 @@ pub fn read(text: &str) -> Option<(u32, Cluster)> {
     let data_folder = lines.next()?.to_owned();
     let port = lines.nth(1)?.trim().parse().ok()?;
     let socket = lines.next()?.to_owned();
-    let is_path = data_folder.starts_with('/') && socket.starts_with('/');
+    let is_path = data_folder.starts_with('/') && (socket.is_empty() || socket.starts_with('/'));
     is_path.then_some((process, Cluster { port, socket, data_folder, version: None }))
+}
+
+/// The folders in which servers have sockets now, and their ports, as the kernel lists them.
+pub fn sockets(listed: &str) -> Vec<(String, u16)> {
+    let paths = listed.lines().filter_map(|line| line.find('/').and_then(|at| line.get(at..)));
+    let found = paths.filter_map(|path| {
+        let (folder, name) = path.rsplit_once('/')?;
+        Some((folder.to_owned(), name.strip_prefix(PREFIX)?.parse().ok()?))
+    });
+    found.collect::<BTreeSet<_>>().into_iter().collect()
 }
 
 /// All of them, in words for people.
 pub fn told(clusters: &[Cluster]) -> String {
     let each = clusters.iter().map(|cluster| {
         let Cluster { port, socket, version, .. } = cluster;
-        format!("{} on port {port}, socket in {socket}", version.as_deref().unwrap_or("one"))
+        let version = version.as_deref().unwrap_or("one");
+        if socket.is_empty() {
+            format!("{version} on port {port}")
+        } else {
+            format!("{version} on port {port}, socket in {socket}")
+        }
     });
     each.collect::<Vec<_>>().join("; ")
 }
@@ -55,5 +72,18 @@ mod tests {
         assert_eq!(read("x\n/d\n1\n5432\n/s\n"), None);
         assert_eq!(read("1\nd\n1\n5432\n/s\n"), None);
         assert_eq!(told(&[cluster]), "one on port 5433, socket in /run/postgresql");
+        let (_, by_net) = read("1\n/d\n1\n5434\n\n*\n").unwrap();
+        assert_eq!(told(&[by_net]), "one on port 5434");
+    }
+
+    #[test]
+    fn sockets_of_servers_are_found_among_all_of_the_machine() {
+        let listed = "Num       RefCount Protocol Flags    Type St Inode Path\n\
+            0000000000000000: 00000002 00000000 00010000 0001 01 71 /tmp/a b/.s.PGSQL.5433\n\
+            0000000000000000: 00000003 00000000 00000000 0001 03 72 /tmp/a b/.s.PGSQL.5433\n\
+            0000000000000000: 00000002 00000000 00010000 0001 01 73 @/x/.s.PGSQL.1.lock\n\
+            0000000000000000: 00000002 00000000 00010000 0001 01 74\n\
+            0000000000000000: 00000002 00000000 00010000 0001 01 75 /run/docker.sock\n";
+        assert_eq!(sockets(listed), [("/tmp/a b".to_owned(), 5433)]);
     }
 }

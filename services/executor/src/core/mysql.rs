@@ -26,6 +26,7 @@ select 'plain', hex(t.table_schema), hex(t.table_name), t.engine
 select 'versioned', hex(table_schema), count(*) from information_schema.tables
   where table_type = 'SYSTEM VERSIONED' group by table_schema;
 select 'size', hex(table_schema), sum(coalesce(data_length, 0)) from information_schema.tables group by table_schema;
+select 'view', hex(table_schema), count(*) from information_schema.views group by table_schema;
 select 'event', hex(event_schema), count(*) from information_schema.events group by event_schema;
 show grants;";
 
@@ -61,6 +62,8 @@ pub struct Database {
     pub plain: Vec<(String, String)>,
     /// How many events it has.
     pub events: u64,
+    /// How many views it has.
+    pub views: u64,
     /// How many tables know what was in them before.
     pub versioned: u64,
     /// Bytes of its tables, as the server guesses them.
@@ -98,11 +101,12 @@ impl Survey {
                         database.plain.push((table, engine.to_owned()));
                     }
                 }
-                [what @ ("event" | "versioned" | "size"), database, count] => {
+                [what @ ("event" | "view" | "versioned" | "size"), database, count] => {
                     let (database, count) = (text(database)?, count.parse().ok()?);
                     if let Some(database) = survey.databases.iter_mut().find(|d| d.name == database) {
                         *match what {
                             "event" => &mut database.events,
+                            "view" => &mut database.views,
                             "versioned" => &mut database.versioned,
                             _ => &mut database.size_bytes,
                         } = count;

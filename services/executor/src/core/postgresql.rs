@@ -1,6 +1,7 @@
 //! What PostgreSQL's programs say, and how they are told things.
 
 pub mod archive;
+pub mod rights;
 
 use serde::Deserialize;
 use strongroom_domain::{Failure, FailureCode};
@@ -117,14 +118,29 @@ pub fn best(found: &[u32], server: u32) -> Option<usize> {
     newer.min_by_key(|(_, major)| **major).map(|(n, _)| n)
 }
 
+/// Whether a program has said that it speaks no TLS, which it was told to (`pqConnectOptions2` of libpq).
+pub fn without_tls(tail: &[String]) -> bool {
+    tail.iter().any(|line| line.contains("SSL support is not compiled in"))
+}
+
+/// Whether it is the program itself that cannot go this way, so that another one may.
+pub fn is_of_the_program(tail: &[String]) -> bool {
+    let words = ["requires libpq version", "error while loading shared libraries", "invalid sslmode value"];
+    without_tls(tail) || tail.iter().any(|line| words.iter().any(|words| line.contains(words)))
+}
+
 /// The cause of an end with an error, out of the last lines. The server speaks the language that it was set up with, so
 /// the words of the program itself count first.
 pub fn cause(tail: &[String]) -> FailureCode {
     let said = |words: &str| tail.iter().any(|line| line.contains(words));
+    if is_of_the_program(tail) {
+        return FailureCode::ToolMissing;
+    }
     let refused = ["password authentication failed", "no password supplied", "Peer authentication failed"];
     if refused.iter().any(|words| said(words))
         || said("no pg_hba.conf entry")
         || said("permission denied for")
+        || said("row-level security policy")
     {
         return FailureCode::AccessDenied;
     }
@@ -250,8 +266,14 @@ mod tests {
         let tail =
             ["pg_dump: error: connection to server failed: Connection refused", "\tIs the server running?"];
         assert_eq!(words(&tail.map(str::to_owned)), tail[0]);
+        let bare =
+            "psql: error: sslmode value \"require\" invalid when SSL support is not compiled in".to_owned();
+        assert!(without_tls(std::slice::from_ref(&bare)));
+        assert_eq!(cause(&bare), FailureCode::ToolMissing);
         let denied = "pg_dump: error: query failed: ERROR:  permission denied for table secrets";
         assert_eq!(cause(denied), FailureCode::AccessDenied);
+        let hidden = "pg_dump: error: query failed: ERROR:  query would be affected by row-level security policy for table \"t\"";
+        assert_eq!(cause(hidden), FailureCode::AccessDenied);
         assert_eq!(cause("pg_dump: error: query failed: ERROR:  odd"), FailureCode::DumpFailed);
     }
 

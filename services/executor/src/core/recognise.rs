@@ -31,6 +31,8 @@ pub enum Wrapper {
     Age,
     /// With any number of members.
     Tar,
+    /// OpenPGP (RFC 9580), to keys: binary or in its form for texts.
+    Gpg,
 }
 
 impl Wrapper {
@@ -44,6 +46,7 @@ impl Wrapper {
             Self::Zip => "zip",
             Self::Age => "age",
             Self::Tar => "tar",
+            Self::Gpg => "gpg",
         }
     }
 }
@@ -119,6 +122,13 @@ pub fn recognise(head: &[u8]) -> Content {
     if begins(b"PGDMP") {
         return Content::Dump(Form::PostgresqlCustom);
     }
+    match openpgp(head) {
+        Some(To::Keys) => return Content::Wrapped(Wrapper::Gpg),
+        Some(To::Passphrase) => {
+            return Content::Other("encrypted by gpg with a passphrase; decrypt it with gpg first");
+        }
+        None => {}
+    }
     if begins(b"SQLite format 3\0") {
         return Content::Dump(Form::Sqlite);
     }
@@ -127,7 +137,6 @@ pub fn recognise(head: &[u8]) -> Content {
             &b"-----BEGIN AGE ENCRYPTED FILE-----"[..],
             "age in its form for texts; turn it into the binary form first",
         ),
-        (b"-----BEGIN PGP MESSAGE-----", "encrypted with PGP"),
         (b"\x04\x22\x4d\x18", "lz4"),
         (b"7z\xbc\xaf\x27\x1c", "7z"),
         (b"Rar!", "rar"),
@@ -141,6 +150,31 @@ pub fn recognise(head: &[u8]) -> Content {
         return Content::Other("data of no form that is known");
     }
     sql(&String::from_utf8_lossy(head))
+}
+
+/// Who can open a message of OpenPGP.
+enum To {
+    Keys,
+    Passphrase,
+}
+
+/// A message of OpenPGP begins with a packet for each key (tag 1) or passphrase (tag 3) that opens it, and this with its
+/// version (RFC 9580, 4.2 and 5.1 to 5.3). What is in a form for texts says no more than that it is one.
+fn openpgp(head: &[u8]) -> Option<To> {
+    if head.starts_with(b"-----BEGIN PGP MESSAGE-----") {
+        return Some(To::Keys);
+    }
+    let (first, rest) = head.split_first()?;
+    let (tag, length_bytes) = match first {
+        0x80..=0xbf => (first >> 2 & 0x0f, [1, 2, 4].get(usize::from(first & 3)).copied()?),
+        0xc0..=0xff => (first & 0x3f, if *rest.first()? < 192 { 1 } else { 2 }),
+        _ => return None,
+    };
+    match (tag, rest.get(length_bytes)?) {
+        (1, 3 | 6) => Some(To::Keys),
+        (3, 4..=6) => Some(To::Passphrase),
+        _ => None,
+    }
 }
 
 /// Which system's words a text is written in.

@@ -79,9 +79,9 @@ impl Walk {
                 let message = format!("it is wrapped more than {LAYERS} times ({} again)", wrapper.name());
                 Err(Failure::new(FailureCode::FormatUnknown, message))
             }
-            Content::Wrapped(Wrapper::Xz | Wrapper::Bzip2) | Content::Other(_) | Content::Dump(_) => {
-                self.leaf(input, place, content)
-            }
+            Content::Wrapped(Wrapper::Xz | Wrapper::Bzip2 | Wrapper::Gpg)
+            | Content::Other(_)
+            | Content::Dump(_) => self.leaf(input, place, content),
             Content::Wrapped(Wrapper::Tar) => self.tar(input, &place.inside(Wrapper::Tar)),
             Content::Wrapped(Wrapper::Zip) => self.zip(input, &place.inside(Wrapper::Zip)),
             Content::Wrapped(Wrapper::Gzip) => {

@@ -1,12 +1,16 @@
 //! Reading a file from its beginning, in a thread where that may take its time, or through a program that unpacks it.
 
 use super::blocking;
-use super::layers::{Goal, PIECE_BYTES, Place, Walk, drain, head_of};
+use super::layers::{Goal, PIECE_BYTES, Place, Walk, damaged, drain, head_of};
 use crate::child::{Input, Plan};
 use crate::control::{Control, NoOutcome};
 use crate::core::recognise::{Content, Wrapper, recognise};
+use crate::gpg::Opener;
 use crate::jobs::Bench;
+use crate::pipeline::{Flow, way};
 use crate::program;
+use crate::streams::Streams;
+use age::secrecy::SecretString;
 use std::fs::File;
 use std::io::{self, Cursor, Read, Seek};
 use std::sync::Arc;
@@ -59,7 +63,7 @@ pub async fn walk(
     })
     .await?;
     let walking = async {
-        let Content::Wrapped(wrapper @ (Wrapper::Xz | Wrapper::Bzip2)) = head else {
+        let Content::Wrapped(wrapper @ (Wrapper::Xz | Wrapper::Bzip2 | Wrapper::Gpg)) = head else {
             return Ok(blocking(move || {
                 walk.one(&mut Watched(&mut file, stop), &Place::default())?;
                 Ok(walk)
@@ -67,7 +71,13 @@ pub async fn walk(
             .await?);
         };
         let (give, come) = mpsc::channel(PIECES);
-        let unpacking = unpack_by_program(bench, wrapper, file, give);
+        let secret = walk.secret.clone();
+        let unpacking = async {
+            match wrapper {
+                Wrapper::Gpg => decrypt_by_gpg(bench, secret, file, give).await,
+                _ => unpack_by_program(bench, wrapper, file, give).await,
+            }
+        };
         let walking = blocking(move || {
             let mut reader = Watched(Pieces { come, piece: Cursor::default() }, stop);
             walk.one(&mut reader, &Place::default().inside(wrapper))?;
@@ -83,6 +93,56 @@ pub async fn walk(
         Ok(walked?)
     };
     control.unless_stopped(walking).await?
+}
+
+/// Gives what gpg makes of a file that is encrypted to a key.
+async fn decrypt_by_gpg(
+    bench: &Bench<'_>,
+    secret: Option<SecretString>,
+    mut file: File,
+    give: mpsc::Sender<io::Result<Vec<u8>>>,
+) -> Result<(), Failure> {
+    let secret = secret.ok_or_else(|| {
+        let message = "it is encrypted with gpg; give the secret key, in its form for texts, as 'identity'";
+        Failure::new(FailureCode::SecretMissing, message)
+    })?;
+    let name = format!("gpg-{}", uuid::Uuid::now_v7().simple());
+    let streams = Streams::make_as(&bench.state.streams(), &name)
+        .map_err(|e| Failure::new(FailureCode::Unknown, format!("a private folder for gpg: {e}")))?;
+    let opener = Opener::new(secret, streams.path(), "gpg-file", &bench.state.children())?;
+    let ((to, encrypted), (output, mut decrypted)) = (way(), way());
+    let feeding = tokio::task::spawn_blocking(move || {
+        loop {
+            let mut piece = vec![0; PIECE_BYTES];
+            // Without its end it is not taken for all.
+            let Ok(n) = file.read(&mut piece) else { return };
+            piece.truncate(n);
+            let flow = if n == 0 { Flow::End } else { Flow::Piece(piece.into()) };
+            if to.blocking_send(flow).is_err() || n == 0 {
+                return;
+            }
+        }
+    });
+    let passing = async move {
+        while let Some(flow) = decrypted.recv().await {
+            let Flow::Piece(piece) = flow else { return true };
+            if give.send(Ok(piece.into())).await.is_err() {
+                // Who looks has seen enough before the end.
+                return true;
+            }
+        }
+        let _ = give.send(Err(io::Error::other("gpg says that it is damaged"))).await;
+        false
+    };
+    let (opened, seen) = tokio::join!(opener.open(encrypted, output), passing);
+    let _ = feeding.await;
+    match opened {
+        Err(failure) if !seen && failure.code == FailureCode::ArchiveDamaged => {
+            Err(damaged(&failure.message).with_log(failure.log_tail))
+        }
+        Err(failure) if !seen => Err(failure),
+        _ => Ok(()),
+    }
 }
 
 /// Gives what a program makes of a file.

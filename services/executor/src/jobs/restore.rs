@@ -107,7 +107,7 @@ async fn extract(
         let mut done = bench.borg.run(call).await?;
         if let Some(pattern) = done.never_matched.first() {
             let path = pattern.strip_prefix("pp:").unwrap_or(pattern);
-            let message = format!("'{path}' is not in the archive; nothing was restored");
+            let message = format!("'{path}' is not in the archive; nothing was taken out of it");
             return Err(Failure::new(FailureCode::PathNotInArchive, message).into());
         }
         if let Ok(told) = &mut done.extracted {

@@ -4,8 +4,10 @@
 use super::{Bench, Finished, finished};
 use crate::clusters;
 use crate::control::NoOutcome;
+use crate::core::excludes::Excludes;
 use crate::core::findings::Findings;
 use crate::core::sum;
+use crate::measure;
 use crate::parts::Part;
 use crate::sources::{self, Prepared};
 use crate::stores::Store;
@@ -36,15 +38,20 @@ pub async fn source(bench: &Bench<'_>, source: &Source, variant: Variant) -> Res
     let prepared = sources::prepare(bench, source, variant, &streams).await;
     let Prepared { server_version, tool, parts, mut findings, properties: _, physical: _ } =
         prepared.map_err(|why| clusters::with_those(why, &clusters))?;
-    let paths = source.files().map(|files| files.paths.as_slice()).unwrap_or_default();
-    paths.iter().filter_map(unread).for_each(|finding| findings.add(finding));
+    findings.merge(sources::rights(bench, source, &streams).await?);
+    let paths = match source.files() {
+        Some(files) => count(bench, files, &mut findings).await?,
+        None => Counted::default(),
+    };
+    let of_parts: u64 = parts.iter().filter_map(|part| part.expected_bytes).sum();
     let probe = SourceProbe {
         source: source.kind().to_owned(),
         server_version,
         tool,
-        size_bytes: parts.iter().filter_map(|part| part.expected_bytes).sum(),
-        parts_total: (parts.len() + paths.len()) as u64,
-        parts: parts.iter().map(told).chain(paths.iter().map(told_path)).take(PARTS_TOLD).collect(),
+        size_bytes: of_parts.saturating_add(paths.size_bytes),
+        size_cut: paths.cut,
+        parts_total: (parts.len() + paths.parts.len()) as u64,
+        parts: parts.iter().map(told).chain(paths.parts).take(PARTS_TOLD).collect(),
         clusters,
     };
     Ok(finished(JobResult::TestSource { probe }, findings, Vec::new()))
@@ -68,27 +75,63 @@ fn told(part: &Part) -> PartProbe {
     PartProbe { kind: part.kind.to_owned(), name, size_bytes: part.expected_bytes }
 }
 
-/// Files are not counted: that may take as long as a backup of them.
 async fn of_files(bench: &Bench<'_>, files: &Files) -> Result<Finished, NoOutcome> {
     let tool = format!("borg {}", bench.borg.version().await?);
     let mut findings = Findings::default();
-    files.paths.iter().filter_map(unread).for_each(|finding| findings.add(finding));
-    let parts = files.paths.iter().take(PARTS_TOLD).map(told_path);
+    let paths = count(bench, files, &mut findings).await?;
     let probe = SourceProbe {
         source: "files".into(),
         server_version: String::new(),
         tool,
-        parts: parts.collect(),
-        parts_total: files.paths.len() as u64,
-        size_bytes: 0,
+        parts_total: paths.parts.len() as u64,
+        parts: paths.parts.into_iter().take(PARTS_TOLD).collect(),
+        size_bytes: paths.size_bytes,
+        size_cut: paths.cut,
         clusters: Vec::new(),
     };
     Ok(finished(JobResult::TestSource { probe }, findings, Vec::new()))
 }
 
-fn told_path(path: &String) -> PartProbe {
-    let size_bytes = Path::new(path).symlink_metadata().ok().filter(|m| m.is_file()).map(|m| m.len());
-    PartProbe { kind: "path".into(), name: path.clone(), size_bytes }
+/// What files are there.
+#[derive(Default)]
+struct Counted {
+    parts: Vec<PartProbe>,
+    size_bytes: u64,
+    cut: bool,
+}
+
+/// Looks at files, and says what a backup of them could not read.
+async fn count(bench: &Bench<'_>, files: &Files, findings: &mut Findings) -> Result<Counted, NoOutcome> {
+    files.paths.iter().filter_map(unread).for_each(|finding| findings.add(finding));
+    let measured = bench.control.clone().unless_stopped(measure::measure(files)).await?;
+    let is_named = |path: &Path| files.paths.iter().any(|named| Path::new(named) == path);
+    for path in measured.unread.iter().filter(|path| !is_named(path)) {
+        let (path, message) = (Some(path.display().to_string()), "may not be read".to_owned());
+        findings.add(Finding { severity: Severity::Incomplete, path, message });
+    }
+    let more = measured.unread_total.saturating_sub(measured.unread.len() as u64);
+    if more > 0 {
+        let message = format!("{more} more files and folders may not be read");
+        findings.add(Finding { severity: Severity::Incomplete, path: None, message });
+    }
+    let mut note = |message| findings.add(Finding { severity: Severity::Benign, path: None, message });
+    if measured.cut {
+        note(format!(
+            "counting was given up after {} files and folders: there is more than the size says",
+            measured.entries
+        ));
+    }
+    for pattern in Excludes::read(&files.excludes).unknown {
+        note(format!(
+            "what the exclude '{pattern}' leaves out is counted nevertheless: only borg reads such patterns"
+        ));
+    }
+    let parts = files.paths.iter().zip(&measured.sizes_bytes).map(|(path, bytes)| {
+        let there = Path::new(path).symlink_metadata().is_ok();
+        PartProbe { kind: "path".into(), name: path.clone(), size_bytes: there.then_some(*bytes) }
+    });
+    let size_bytes = measured.sizes_bytes.iter().fold(0, |sum: u64, bytes| sum.saturating_add(*bytes));
+    Ok(Counted { parts: parts.collect(), size_bytes, cut: measured.cut })
 }
 
 /// Why a path cannot be read.
@@ -119,7 +162,7 @@ pub async fn destination(bench: &Bench<'_>, place: &Location) -> Result<Finished
         return Err(Failure::new(FailureCode::DestinationMissing, message).into());
     }
     let trying = async {
-        let store = bench.store(place, &place.below(FOLDER), &streams).await?;
+        let store = bench.store(&briefly_locked(place), &place.below(FOLDER), &streams).await?;
         let folder = bench.job.to_string();
         let tried = try_out(store.as_ref(), &folder).await;
         let cleared =
@@ -141,6 +184,17 @@ pub async fn destination(bench: &Bench<'_>, place: &Location) -> Result<Finished
     };
     let probe = bench.control.clone().unless_stopped(trying).await??;
     Ok(finished(JobResult::TestDestination { probe }, Findings::default(), Vec::new()))
+}
+
+/// The same place, where what is tried out is locked as archives would be, and for a minute only.
+fn briefly_locked(place: &Location) -> Location {
+    let mut place = place.clone();
+    if let Location::S3(s3) = &mut place
+        && let Some(lock) = &mut s3.object_lock
+    {
+        lock.days = 0;
+    }
+    place
 }
 
 /// Writes, reads back, lists and removes; how long writing and reading took, in milliseconds.

@@ -112,7 +112,20 @@ fn told(findings: &mut Findings, survey: &Survey, flavour: Flavour, database: &D
             survey.user, database.name
         ));
     }
+    if database.views > 0 && survey.grants.lacks(flavour, "SHOW VIEW", &database.name) {
+        lacks(format!(
+            "a backup would fail: user '{}' may not read how the {} views of database '{}' were made; grant it SHOW VIEW \
+             on it",
+            survey.user, database.views, database.name
+        ));
+    }
     let events = finds_events(&database.name);
+    if events && survey.grants.lacks(flavour, "EVENT", &database.name) {
+        lacks(format!(
+            "a backup would fail: user '{}' may not see the events of database '{}'; grant it EVENT on it",
+            survey.user, database.name
+        ));
+    }
     if !events && database.events > 0 {
         lacks(format!(
             "{} events of database '{}' are not kept: the dump programs do not find the events of a database with \

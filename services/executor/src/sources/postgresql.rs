@@ -1,6 +1,7 @@
 //! PostgreSQL as a source: roles, settings, and each database, as parts of one archive; or [all of it](physical).
 
 pub mod physical;
+pub mod rights;
 
 use crate::child::Input;
 use crate::control::NoOutcome;

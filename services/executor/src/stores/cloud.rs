@@ -46,6 +46,10 @@ const DELETES: usize = 8;
 /// What says who has made an object.
 const WRITER: &str = "writer";
 
+/// What can be done about a lock.
+const LOCKED: &str = "Wait until then, and let retention keep archives for at least as long as they are locked. In the mode 'governance', \
+     whoever has the right s3:BypassGovernanceRetention can remove versions of objects with the service's own tools.";
+
 /// What is asked of the client of a service.
 trait Client: ObjectStore + MultipartStore {}
 impl<T: ObjectStore + MultipartStore> Client for T {}
@@ -53,10 +57,32 @@ impl<T: ObjectStore + MultipartStore> Client for T {}
 /// How a service is reached.
 pub struct Service {
     client: Arc<dyn Client>,
+    /// The same, whose objects are locked from when they are written; where that is asked for.
+    locking: Option<Locking>,
+    /// It says of an object until when it is locked.
+    tells_locks: bool,
     /// In which class large objects are stored; small ones are read often.
     storage_class: Option<String>,
     /// It is known to refuse a name that is there, when asked to. Others are tried out.
     knows_conditions: bool,
+}
+
+/// What writes objects with a lock: each way of writing is asked for it in other words.
+struct Locking {
+    whole: Arc<dyn Client>,
+    in_parts: Arc<dyn Client>,
+}
+
+impl Service {
+    /// With what objects are written that are sent at once.
+    fn writing(&self) -> &dyn Client {
+        self.locking.as_ref().map_or(&*self.client, |locking| &*locking.whole)
+    }
+
+    /// With what those are begun that are sent in parts.
+    fn beginning(&self) -> &dyn Client {
+        self.locking.as_ref().map_or(&*self.client, |locking| &*locking.in_parts)
+    }
 }
 
 /// A bucket or container, and what the names in it begin with.
@@ -219,10 +245,35 @@ impl Store for Cloud {
 
     async fn delete(&self, name: &str) -> Result<(), Failure> {
         let Shared { service, teller, .. } = &*self.0;
-        match service.client.delete(&self.0.path(name)?).await {
-            Err(e) if teller.is_absent(&e) => Ok(()),
-            deleted => deleted.map_err(|e| teller.failed(&format!("delete '{name}'"), &e)),
+        let error = match service.client.delete(&self.0.path(name)?).await {
+            Ok(()) => return Ok(()),
+            Err(e) if teller.is_absent(&e) => return Ok(()),
+            Err(e) => e,
+        };
+        let failure = teller.failed(&format!("delete '{name}'"), &error);
+        match self.locked(name).await {
+            Ok(Some(locked)) if failure.code == FailureCode::DestinationDenied => {
+                Err(Failure { message: format!("{}; {}", failure.message, locked.message), ..locked })
+            }
+            _ => Err(failure),
         }
+    }
+
+    async fn locked(&self, name: &str) -> Result<Option<Failure>, Failure> {
+        let Shared { service, teller, .. } = &*self.0;
+        if !service.tells_locks {
+            return Ok(None);
+        }
+        let got = service.client.get_opts(&self.0.path(name)?, GetOptions::new().with_head(true)).await;
+        let got = match got {
+            Err(e) if teller.is_absent(&e) => return Ok(None),
+            got => got.map_err(|e| teller.failed(&format!("look for '{name}'"), &e))?,
+        };
+        let lock = got.extensions.get::<http::Lock>();
+        Ok(lock.and_then(|lock| lock.words(jiff::Timestamp::now())).map(|words| {
+            let failure = teller.say(FailureCode::DestinationDenied, &format!("'{name}' {words}"));
+            Failure { advice: LOCKED.to_owned(), ..failure }
+        }))
     }
 
     async fn clear(&self, below: &str) -> Result<(), Failure> {
@@ -271,7 +322,7 @@ impl Shared {
             tries += 1;
             let options =
                 PutOptions { mode: PutMode::Create, attributes: attributes.clone(), ..PutOptions::default() };
-            let put = self.service.client.put_opts(path, PutPayload::from(bytes.clone()), options).await;
+            let put = self.service.writing().put_opts(path, PutPayload::from(bytes.clone()), options).await;
             let error = match put {
                 Ok(_) => return Ok(true),
                 Err(e) if self.teller.is_unknown_to_it(&e) => return Err(self.teller.unconditional()),

@@ -130,7 +130,17 @@ impl Store for Local {
     }
 
     async fn clear(&self, below: &str) -> Result<(), Failure> {
-        self.blocking(below, |path| present(fs::remove_dir_all(path)).map(|_| ())).await
+        // What a failed attempt leaves is the folder of its archive, in which nobody else writes.
+        let attempt = below.split('/').count() > 2;
+        self.blocking(below, move |path| {
+            present(fs::remove_dir_all(path))?;
+            if let Some(archive) = path.parent().filter(|_| attempt) {
+                // It stays where there is something else in it.
+                let _ = fs::remove_dir(archive);
+            }
+            Ok(())
+        })
+        .await
     }
 
     async fn clear_partial(&self, below: &str) -> Result<(), Failure> {

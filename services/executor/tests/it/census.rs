@@ -192,6 +192,32 @@ fn sha256(bytes: &[u8]) -> String {
     strongroom_executor::core::sum::of(bytes).sha256
 }
 
+/// Before 16 a transaction that may only read makes large objects nevertheless; a restored function may do so unseen.
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_of_what_a_check_query_does_stays_in_the_restored_database() -> Result<()> {
+    let all = databases::Databases::new().await?;
+    all.server.sql(
+        "shop",
+        "create function f() returns int language plpgsql as $$ begin return lo_create(4712); end $$;
+         create function g() returns int language plpgsql as $$ begin create table g (); return 1; end $$",
+    )?;
+    let archive = all.archive(json!({ "databases": ["shop"] })).await?;
+    let there = "select (select count(*) from pg_largeobject_metadata) || ' ' || (select last_value from s)
+         || ' ' || (select count(*) from pg_class where relname = 'g')";
+    let before = all.server.sql("shop", there)?;
+    let queries =
+        ["lo_create(4711)", "f()", "nextval('s')", "g()", "lo_from_bytea(4713, 'x')", "pg_advisory_lock(1)"];
+    for (n, query) in queries.iter().enumerate() {
+        let (name, query) = (format!("copy{n}"), json!({ "query": format!("select {query}") }));
+        let done = all.stage.success(all.restore(&archive, SHOP, &name, json!({ "check": query }))).await?;
+        assert_eq!(all.server.sql(&name, there)?, before, "{query}: {done:?}");
+    }
+    let asked = json!({ "check": { "query": "select count(*) from \"odd \"\"name\"", "expected": "2000" } });
+    let done = serde_json::to_value(all.stage.success(all.restore(&archive, SHOP, "last", asked)).await?)?;
+    assert_eq!(check(&done)["answer"]["as_expected"], true, "{done}");
+    Ok(())
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_role_that_may_connect_once_has_that_for_its_dump() -> Result<()> {
     let all = databases::Databases::new().await?;

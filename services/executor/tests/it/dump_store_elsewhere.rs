@@ -99,6 +99,41 @@ async fn there_and_back(stage: &Stage, access: &Value, data: &Path) -> Result<()
     Ok(())
 }
 
+/// On a bucket with locks a deletion hides an archive, and frees nothing: so it is refused, before anything is hidden.
+#[tokio::test(flavor = "multi_thread")]
+async fn given_locked_archives_when_they_are_to_be_removed_then_they_stay_whole_and_say_until_when()
+-> Result<()> {
+    let (stage, server) = (Stage::set().await?, S3::start().await?);
+    let (data, plain) = (data(&stage)?, bucket(&stage, server.port()));
+    let mut access = plain.clone();
+    access["store"]["object_lock"] = json!({ "mode": "compliance", "days": 7 });
+    let test = json!({ "kind": "test-destination", "place": access["store"] });
+    stage.success(test).await?;
+    stage.success(init(&access)).await?;
+    let made = async |access: &Value| {
+        let done = serde_json::to_value(stage.success(backup(access, &data, None)).await?)?;
+        let archive = done["result"]["archive"].clone();
+        anyhow::Ok(json!({ "id": archive["id"], "name": archive["name"], "borg_id": archive["borg_id"] }))
+    };
+    let locked = made(&access).await?;
+    let delete = json!({ "kind": "delete-archive", "access": access, "archive": locked });
+    let failure = stage.failure(delete, Code::DestinationDenied).await?;
+    assert!(failure.message.contains("is locked until 20"), "{failure:?}");
+    comes_back(&stage, &access, &locked, &data).await?;
+    // One that was made before the lock was asked for goes, and the other one is spoken of.
+    let free = made(&plain).await?;
+    let prune = |archives: &[&Value]| json!({ "kind": "prune", "plan": "p", "access": access, "policy": { "keep_last": 1 }, "archives": archives });
+    stage.failure(prune(&[&locked]), Code::DestinationDenied).await?;
+    let done = serde_json::to_value(stage.success(prune(&[&locked, &free])).await?)?;
+    assert_eq!(
+        (&done["result"]["deleted"], &done["completeness"]),
+        (&json!([free["id"]]), &json!("incomplete"))
+    );
+    assert!(done["findings"].to_string().contains("is locked until 20"), "{done}");
+    comes_back(&stage, &access, &locked, &data).await?;
+    Ok(())
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_store_in_a_bucket_gives_back_what_was_put_in() -> Result<()> {
     let (stage, server) = (Stage::set().await?, S3::start().await?);

@@ -162,6 +162,55 @@ async fn a_dump_of_postgresql_is_known_by_what_it_is_in_any_wrapping() -> Result
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_dump_that_gpg_has_encrypted_comes_back_with_its_key_and_with_no_other() -> Result<()> {
+    let all = databases::Databases::new().await?;
+    all.server.sql(
+        "shop",
+        "create table much as select n, sha512(n::text::bytea) as x from generate_series(1, 30000) n",
+    )?;
+    let files = Files { root: folder(&all.stage, "dumps")? };
+    let before = all.text("shop")?;
+    let (us, others) =
+        (crate::gpg::Person::new("us@example.org")?, crate::gpg::Person::new("them@example.org")?);
+    for (name, person) in [("us", &us), ("others", &others)] {
+        all.stage.secrets.lock().unwrap().insert(name.into(), person.secret()?);
+    }
+    let zipped = through("gzip", &["-c"], &dump(&all, &[])?)?;
+    let to_us = ["--trust-model", "always", "--recipient", "us@example.org", "--encrypt"];
+    let binary = us.gpg(&to_us, &zipped)?;
+    let text = us.gpg(&[&["--armor"], &to_us[..]].concat(), &dump(&all, &["-Fc"])?)?;
+    let with = |spec: &Value, name: &str| {
+        let mut spec = spec.clone();
+        spec["identity"] = json!({ "reference": name, "version": 1 });
+        spec
+    };
+    for (name, bytes, words) in
+        [("a.sql.gz.gpg", &binary, "as SQL, in gzip, in gpg"), ("a.asc", &text, "custom format, in gpg")]
+    {
+        let path = files.put(name, bytes)?;
+        let spec = restore(&all, &files, &path, "copy", json!({}));
+        let missing = all.stage.failure(spec.clone(), Code::SecretMissing).await?;
+        assert!(missing.message.contains("gpg") && missing.message.contains("identity"), "{missing:?}");
+        all.stage.failure(with(&spec, "others"), Code::WrongPassphrase).await?;
+        let done = serde_json::to_value(all.stage.success(with(&spec, "us")).await.context(name)?)?;
+        assert!(done["result"]["recognised"].as_str().unwrap().ends_with(words), "{done}");
+        assert_eq!(all.text("copy")?, before, "{name}");
+        all.server.sql("postgres", "drop database copy")?;
+    }
+    let half = files.put("half.gpg", &binary[..binary.len() * 2 / 3])?;
+    let spec = restore(&all, &files, &half, "copy", json!({}));
+    all.stage.failure(with(&spec, "us"), Code::FileDamaged).await?;
+    let by_word = us.gpg(&["--passphrase", "w", "--symmetric"], &zipped)?;
+    let path = files.put("word.gpg", &by_word)?;
+    let unknown =
+        all.stage.failure(restore(&all, &files, &path, "copy", json!({})), Code::FormatUnknown).await?;
+    assert!(unknown.message.contains("with a passphrase"), "{unknown:?}");
+    assert_eq!(all.databases()?, "postgres,shop");
+    all.nothing_is_left();
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_dump_goes_where_it_is_told_and_runs_nothing_on_the_node() -> Result<()> {
     let all = databases::Databases::new().await?;
     let files = Files { root: folder(&all.stage, "dumps")? };

@@ -11,12 +11,12 @@ use strongroom_domain::FailureCode as Code;
 use strongroom_testkit::wait_until;
 
 /// A keyring of somebody.
-struct Person {
+pub struct Person {
     home: tempfile::TempDir,
 }
 
 impl Person {
-    fn new(name: &str) -> Result<Self> {
+    pub fn new(name: &str) -> Result<Self> {
         use std::os::unix::fs::PermissionsExt;
         // The agent has a socket in it, whose name must not be long.
         let home = tempfile::Builder::new().prefix("g").tempdir_in("/tmp")?;
@@ -26,7 +26,7 @@ impl Person {
         Ok(person)
     }
 
-    fn gpg(&self, arguments: &[&str], input: &[u8]) -> Result<Vec<u8>> {
+    pub fn gpg(&self, arguments: &[&str], input: &[u8]) -> Result<Vec<u8>> {
         use std::io::Write;
         let mut child = Command::new("gpg")
             .args(["--batch", "--no-tty", "--quiet", "--pinentry-mode", "loopback", "--homedir"])
@@ -45,11 +45,11 @@ impl Person {
         Ok(done.stdout)
     }
 
-    fn public(&self) -> Result<String> {
+    pub fn public(&self) -> Result<String> {
         Ok(String::from_utf8(self.gpg(&["--armor", "--export"], b"")?)?)
     }
 
-    fn secret(&self) -> Result<String> {
+    pub fn secret(&self) -> Result<String> {
         Ok(String::from_utf8(self.gpg(&["--armor", "--export-secret-keys"], b"")?)?)
     }
 }

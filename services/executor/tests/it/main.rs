@@ -39,6 +39,7 @@ mod parallel;
 mod placing;
 mod previews;
 mod prune;
+mod probes;
 mod quiesce;
 mod restores;
 mod secrecy;

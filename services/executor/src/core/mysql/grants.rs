@@ -53,12 +53,22 @@ impl Grants {
         self.has_global("RELOAD") && one_of(&["BINLOG MONITOR", "REPLICATION CLIENT"])
     }
 
+    /// Whether a right on a database was not given, as far as can be told.
+    pub fn lacks(&self, server: Flavour, right: &str, database: &str) -> bool {
+        // MariaDB says what roles give; MySQL says only that they are there.
+        !(self.roles && server == Flavour::MySql) && !self.has(right, database)
+    }
+
     /// What of a database is not seen, as far as can be told: each with the right that it takes.
     pub fn unseen(&self, server: Flavour, database: &str) -> Vec<(&'static str, &'static str)> {
         let mut unseen = Vec::new();
         // MariaDB says what roles give; MySQL says only that they are there.
         if self.roles && server == Flavour::MySql {
             return unseen;
+        }
+        if !self.has("SELECT", database) {
+            // What nobody shows is not missed: the programs dump what they see, and call it all.
+            unseen.push(("tables that were not granted one by one", "SELECT on it"));
         }
         if !self.has("TRIGGER", database) {
             unseen.push(("triggers", "TRIGGER on it"));
@@ -132,11 +142,15 @@ mod tests {
             "GRANT SELECT ON `mysql`.`proc` TO `p`@`%`",
         ]);
         assert_eq!(what(&some, "a_b"), Vec::<&str>::new());
-        assert_eq!(what(&some, "axb"), ["triggers"]);
+        let tables = "tables that were not granted one by one";
+        assert_eq!(what(&some, "axb"), [tables, "triggers"]);
         // By a role of MySQL, which gives nobody knows what.
         let roles = grants(&["GRANT USAGE ON *.* TO `p`@`%`", "GRANT `r`@`%` TO `p`@`%`"]);
         assert!(roles.unseen(Flavour::MySql, "shop").is_empty());
-        assert_eq!(what(&roles, "shop").len(), 2);
+        assert_eq!(what(&roles, "shop").len(), 3);
+        assert!(
+            poor.lacks(Flavour::MariaDb, "EVENT", "shop") && !roles.lacks(Flavour::MySql, "EVENT", "shop")
+        );
     }
 
     #[test]

@@ -15,7 +15,7 @@ use crate::core::postgresql::{major_of, words};
 use crate::core::wal;
 use crate::jobs::Bench;
 use crate::jobs::restore::blocking;
-use crate::postgresql::folders;
+use crate::postgresql::tools::folders;
 use crate::program::{self, Said};
 use crate::scratch::Scratch;
 use std::fs;

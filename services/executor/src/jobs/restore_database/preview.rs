@@ -135,7 +135,7 @@ fn file_of_dump(
     bench: &Bench<'_>,
     dumped: &Dumped<'_>,
     client: &postgresql_client::Client<'_>,
-    tool: &postgresql_client::Tool,
+    tool: &postgresql_client::tools::Tool,
     preview: &mut DatabasePreview,
 ) -> Result<(), NoOutcome> {
     preview.note = Some(match landing::needs(bench, dumped, &tool.place, client.user())? {

@@ -86,7 +86,7 @@ pub fn chosen(all: &[Artefact], paths: &[String]) -> Result<Chosen, Failure> {
 }
 
 fn not_there(path: &str) -> Failure {
-    let message = format!("'{path}' is not in the archive; nothing was restored");
+    let message = format!("'{path}' is not in the archive; nothing was taken out of it");
     Failure::new(FailureCode::PathNotInArchive, message)
 }
 

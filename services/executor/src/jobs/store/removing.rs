@@ -1,7 +1,8 @@
 //! Removing archives from a dump store, one or several.
 //!
 //! The accidents that this file prevents: an archive that still looks whole and lacks a part, because its removal was
-//! killed half way; and room that is never freed, because nobody knows of what was left over. So what makes it an archive
+//! killed half way; and room that is never freed, because nobody knows of what was left over, or because an archive was only
+//! hidden that is locked. So what makes it an archive
 //! goes first, and who makes the next one finds a note.
 
 use crate::control::{NoOutcome, Stop};
@@ -25,6 +26,8 @@ enum Removed {
     Before,
     /// Another one has its name, which nobody asked to remove.
     Another,
+    /// The destination keeps it for some time yet.
+    Locked(Failure),
 }
 
 /// Removes an archive: first what makes it one, then its parts, then the chunks that no other one needs, and with them those of
@@ -35,6 +38,7 @@ pub async fn delete(bench: &Bench<'_>, opened: &Opened<'_>, target: &Target) -> 
     let (removed, cleared) = remove(bench, opened, target).await?;
     let mut findings = Findings::default();
     let was_gone = match removed {
+        Removed::Locked(failure) => return Err(failure.into()),
         Removed::Another => true,
         Removed::Now(_) | Removed::Before => {
             free(bench, opened, &target.name, cleared, &mut findings).await;
@@ -48,7 +52,7 @@ pub async fn delete(bench: &Bench<'_>, opened: &Opened<'_>, target: &Target) -> 
 pub async fn prune(bench: &Bench<'_>, opened: &Opened<'_>, spec: &PruneSpec) -> Result<Finished, NoOutcome> {
     bench.step("delete");
     let mut findings = spared(spec);
-    let (mut deleted, mut freed_bytes, mut last) = (Vec::new(), 0, None);
+    let (mut deleted, mut freed_bytes, mut last, mut locked) = (Vec::new(), 0, None, Vec::new());
     let mut cleared = Ok(());
     let mut stopped = None;
     for target in spec.to_remove() {
@@ -57,6 +61,7 @@ pub async fn prune(bench: &Bench<'_>, opened: &Opened<'_>, spec: &PruneSpec) -> 
             break;
         }
         match remove(bench, opened, target).await {
+            Ok((Removed::Locked(failure), _)) => locked.push((target, failure)),
             Ok((removed, clearing)) => {
                 if let Removed::Now(bytes) = removed {
                     freed_bytes += bytes;
@@ -77,8 +82,15 @@ pub async fn prune(bench: &Bench<'_>, opened: &Opened<'_>, spec: &PruneSpec) -> 
         // The work comes back, and what is gone is found to be.
         Some(NoOutcome::Stopped(why)) if why != Stop::Cancel => return Err(NoOutcome::Stopped(why)),
         Some(why) if deleted.is_empty() => return Err(why),
-        Some(why) => findings.add(left_over(spec.to_remove().count() - deleted.len(), &why)),
+        Some(why) => findings.add(left_over(spec.to_remove().count() - deleted.len() - locked.len(), &why)),
         None => {}
+    }
+    for (target, failure) in locked {
+        if deleted.is_empty() {
+            return Err(failure.into());
+        }
+        let message = format!("archive '{}' stays: {}", target.name, failure.message);
+        findings.add(Finding { severity: Severity::Incomplete, path: None, message });
     }
     if let Some(last) = last {
         bench.step("sweep");
@@ -101,6 +113,11 @@ async fn remove(
     }
     let removed = match opened.archive(&target.name).await {
         Ok(Some(there)) if there.facts.borg_id == target.borg_id => {
+            // Written last, it is locked the longest.
+            if let Some(failure) = opened.store.locked(&forms::manifest_of(&target.name)).await? {
+                unfinished::forget(&notes, bench.job);
+                return Ok((Removed::Locked(failure), Ok(())));
+            }
             opened.store.delete(&forms::manifest_of(&target.name)).await?;
             let stored = there.manifest.dump.artefacts.iter().filter_map(|part| part.stored.as_ref());
             Removed::Now(stored.map(|stored| stored.size_bytes).sum())

@@ -49,6 +49,8 @@ pub fn service(azure: &Azure, secret: Option<&SecretString>) -> object_store::Re
     }
     Ok(Service {
         client: Arc::new(builder.build()?),
+        locking: None,
+        tells_locks: false,
         storage_class: None,
         knows_conditions: azure.endpoint.is_none(),
     })

@@ -26,6 +26,8 @@ pub fn service(gcs: &Gcs, secret: Option<&SecretString>) -> object_store::Result
     };
     Ok(Service {
         client: Arc::new(builder.build()?),
+        locking: None,
+        tells_locks: false,
         storage_class: None,
         knows_conditions: gcs.endpoint.is_none(),
     })

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use futures::Stream;
 use hyper::body::{Body, Frame, SizeHint};
 use hyper::header::{CONTENT_LENGTH, HeaderMap};
+use jiff::Timestamp;
 use object_store::ClientOptions;
 use object_store::client::{
     HttpClient, HttpConnector, HttpError, HttpErrorKind, HttpRequest, HttpRequestBody, HttpResponse,
@@ -63,6 +64,34 @@ pub struct Trouble {
     pub machine: bool,
 }
 
+/// What keeps an object from being removed for good (Amazon S3, `HeadObject`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lock {
+    until: Option<String>,
+    held: bool,
+}
+
+impl Lock {
+    fn read(headers: &HeaderMap) -> Option<Self> {
+        let value = |name: &str| Some(headers.get(name)?.to_str().ok()?.to_owned());
+        let held = value("x-amz-object-lock-legal-hold").is_some_and(|hold| hold == "ON");
+        let until = value("x-amz-object-lock-retain-until-date");
+        (held || until.is_some()).then_some(Self { until, held })
+    }
+
+    /// What it says at this time; nothing when it holds no more.
+    pub fn words(&self, now: Timestamp) -> Option<String> {
+        // A time that cannot be read is none that is known to be over.
+        let locked =
+            self.until.as_ref().filter(|until| until.parse().map_or(true, |until: Timestamp| until > now));
+        match (locked, self.held) {
+            (Some(until), _) => Some(format!("is locked until {until}")),
+            (None, true) => Some("is locked until its legal hold is taken away".to_owned()),
+            (None, false) => None,
+        }
+    }
+}
+
 #[derive(Debug)]
 struct Service {
     far: reqwest::Client,
@@ -97,6 +126,9 @@ impl HttpService for Service {
         };
         let (mut parts, body) = hyper::Response::<reqwest::Body>::from(answer).into_parts();
         let mut body = Coming { body, patience: None };
+        if let Some(lock) = Lock::read(&parts.headers) {
+            parts.extensions.insert(lock);
+        }
         if !(parts.status.is_client_error() || parts.status.is_server_error()) {
             return Ok(HttpResponse::from_parts(parts, HttpResponseBody::new(body)));
         }

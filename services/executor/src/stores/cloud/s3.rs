@@ -1,11 +1,17 @@
 //! Amazon S3, and what speaks like it.
 
 use super::http::Http;
-use super::{Service, retries};
+use super::{Client, Locking, Service, retries};
 use age::secrecy::{ExposeSecret, SecretString};
+use hyper::header::{HeaderMap, HeaderName, HeaderValue};
+use jiff::{RoundMode, SignedDuration, Timestamp, TimestampRound, Unit};
+use object_store::ClientOptions;
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey, Checksum, S3ConditionalPut};
 use std::sync::Arc;
-use strongroom_domain::destination::{S3, ServerSideEncryption};
+use strongroom_domain::destination::{ObjectLock, S3, ServerSideEncryption};
+
+/// How long what is tried out is locked: to see whether it can be.
+const TRIED_OUT: SignedDuration = SignedDuration::from_mins(1);
 
 /// What is taken from the node's environment when a destination has no credentials of its own; of where to go, nothing is.
 const FROM_ENVIRONMENT: &[(&str, AmazonS3ConfigKey)] = &[
@@ -40,6 +46,10 @@ pub fn service(s3: &S3, secret: Option<&SecretString>) -> object_store::Result<S
         // And here by a checksum as well, which is kept with the object.
         None => builder = builder.with_checksum_algorithm(Checksum::SHA256),
     }
+    if s3.object_lock.is_some() {
+        // No service takes an object with a lock without one.
+        builder = builder.with_checksum_algorithm(Checksum::SHA256);
+    }
     match (&s3.access_key_id, secret) {
         (Some(id), Some(secret)) => {
             builder = builder.with_access_key_id(id).with_secret_access_key(secret.expose_secret());
@@ -59,11 +69,48 @@ pub fn service(s3: &S3, secret: Option<&SecretString>) -> object_store::Result<S
         }
         Some(ServerSideEncryption::Kms { key_id }) => builder.with_sse_kms_encryption(key_id),
     };
+    let with = |headers: HeaderMap| -> object_store::Result<Arc<dyn Client>> {
+        let plain = s3.endpoint.as_deref().is_some_and(|endpoint| endpoint.starts_with("http://"));
+        let options = ClientOptions::new().with_allow_http(plain).with_default_headers(headers);
+        Ok(Arc::new(builder.clone().with_client_options(options).build()?))
+    };
+    let locking = match &s3.object_lock {
+        None => None,
+        Some(lock) => {
+            let headers = lock_headers(*lock, Timestamp::now())?;
+            let mut whole = headers.clone();
+            // Some look for this one, beside the checksum itself.
+            whole.insert("x-amz-sdk-checksum-algorithm", HeaderValue::from_static("SHA256"));
+            Some(Locking { whole: with(whole)?, in_parts: with(headers)? })
+        }
+    };
     Ok(Service {
         client: Arc::new(builder.build()?),
+        locking,
+        tells_locks: true,
         storage_class: s3.storage_class.clone(),
         knows_conditions: s3.endpoint.is_none(),
     })
+}
+
+/// What asks for a lock, of which all but writing would know nothing.
+fn lock_headers(lock: ObjectLock, now: Timestamp) -> object_store::Result<HeaderMap> {
+    let held = match lock.days {
+        0 => TRIED_OUT,
+        days => SignedDuration::from_hours(24 * i64::from(days)),
+    };
+    let until = now.checked_add(held).ok().and_then(|until| {
+        // To the second, rounded up: no service takes more, and none may hold it for less.
+        let until = until.round(TimestampRound::new().smallest(Unit::Second).mode(RoundMode::Ceil)).ok()?;
+        until.to_string().parse().ok()
+    });
+    let mode = lock.mode.to_string().parse().ok();
+    let odd = || object_store::Error::Generic { store: "S3", source: "the time of its lock is none".into() };
+    let (mode, until) = mode.zip(until).ok_or_else(odd)?;
+    Ok(HeaderMap::from_iter([
+        (HeaderName::from_static("x-amz-object-lock-mode"), mode),
+        (HeaderName::from_static("x-amz-object-lock-retain-until-date"), until),
+    ]))
 }
 
 /// The address, with the bucket in the name of the host where it is to be there.
@@ -79,6 +126,20 @@ fn host(endpoint: &str, s3: &S3) -> String {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
+    use strongroom_domain::destination::LockMode;
+
+    #[test]
+    fn a_lock_holds_for_whole_days_and_never_less() {
+        let now: Timestamp = "2026-11-22T10:00:00.25Z".parse().unwrap();
+        for (days, until) in
+            [(1, "2026-11-23T10:00:01Z"), (36_500, "2126-10-29T10:00:01Z"), (0, "2026-11-22T10:01:01Z")]
+        {
+            let headers = lock_headers(ObjectLock { mode: LockMode::Compliance, days }, now).unwrap();
+            let value = |name: &str| headers.get(name).unwrap().to_str().unwrap().to_owned();
+            assert_eq!(value("x-amz-object-lock-mode"), "COMPLIANCE");
+            assert_eq!(value("x-amz-object-lock-retain-until-date"), until);
+        }
+    }
 
     #[test]
     fn the_bucket_stands_in_the_path_or_in_the_name_of_the_host() {

@@ -56,10 +56,10 @@ impl Uploading {
         let Shared { service, teller, place, notes, .. } = &*self.shared;
         let attributes = self.attributes();
         let begun = if attributes.is_empty() {
-            service.client.create_multipart(&self.path).await
+            service.beginning().create_multipart(&self.path).await
         } else {
             let options = PutMultipartOptions { attributes, ..PutMultipartOptions::default() };
-            service.client.create_multipart_opts(&self.path, options).await
+            service.beginning().create_multipart_opts(&self.path, options).await
         };
         let upload_id = begun.map_err(|e| teller.failed(&self.doing(), &e))?;
         let noted =
@@ -163,7 +163,7 @@ impl Upload for Uploading {
         if self.parts.is_none() {
             let payload = PutPayload::from_iter(std::mem::take(&mut self.filling));
             let options = PutOptions { attributes: self.attributes(), ..PutOptions::default() };
-            let put = self.shared.service.client.put_opts(&self.path, payload, options).await;
+            let put = self.shared.service.writing().put_opts(&self.path, payload, options).await;
             return put.map(|_| ()).map_err(|e| self.shared.teller.failed(&self.doing(), &e));
         }
         if self.filled > 0 {
