@@ -342,7 +342,7 @@ fn scope(route: &Route<'_>, method: &Method) -> Scope {
 async fn dispatch(app: &Arc<App>, route: &Route<'_>, request: &Request) -> Result<WarpResponse, Problem> {
     use resources::{
         archives, channels, cleanup, cluster_restores, database_restores, definition, holds, jobs,
-        plan_retention, plans, repositories, schedules, system, tokens,
+        plan_retention, plans, repositories, schedules, settings, system, tokens,
     };
     let good = match route {
         Route::Events => return events::stream(app, request).await,
@@ -407,6 +407,8 @@ async fn dispatch(app: &Arc<App>, route: &Route<'_>, request: &Request) -> Resul
         Route::Quarantine => system::quarantine(app, request).await,
         Route::Redrive(id) => system::redrive(app, request, id).await,
         Route::Capabilities => system::capabilities(app).await,
+        Route::Limits => settings::limits(app, request).await,
+        Route::Lateness => system::lateness(app, request).await,
     };
     Ok(good?.response().into_response())
 }

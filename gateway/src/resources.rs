@@ -19,6 +19,7 @@ pub mod repositories;
 pub mod reviews;
 pub mod schedules;
 pub mod servers;
+pub mod settings;
 pub mod system;
 pub mod tokens;
 pub mod usage;

@@ -108,6 +108,10 @@ pub enum Route<'a> {
     Redrive(&'a str),
     /// `/api/v1/recovery/capabilities`
     Capabilities,
+    /// `/api/v1/settings/limits`
+    Limits,
+    /// `/api/v1/lateness`
+    Lateness,
 }
 
 impl<'a> Route<'a> {
@@ -164,6 +168,8 @@ impl<'a> Route<'a> {
             ["quarantine"] => Self::Quarantine,
             ["quarantine", id, "redrive"] => Self::Redrive(id),
             ["recovery", "capabilities"] => Self::Capabilities,
+            ["settings", "limits"] => Self::Limits,
+            ["lateness"] => Self::Lateness,
             [kind] => Self::List(definitions(kind)?),
             [kind, id] => Self::One(definitions(kind)?, id),
             _ => return None,
@@ -180,6 +186,7 @@ impl<'a> Route<'a> {
             Self::List(_) | Self::Tokens => &[Method::GET, Method::HEAD, Method::POST],
             Self::One(..) => &[Method::GET, Method::HEAD, Method::PUT, Method::DELETE],
             Self::Hold(..) => &[Method::PUT, Method::DELETE],
+            Self::Limits => &[Method::GET, Method::HEAD, Method::PUT],
             Self::Token(_) | Self::Archive(_) => &[Method::GET, Method::HEAD, Method::DELETE],
             Self::Run(_)
             | Self::Pause(_)
@@ -246,6 +253,8 @@ impl<'a> Route<'a> {
             Self::Nodes => "nodes",
             Self::Quarantine | Self::Redrive(_) => "quarantine",
             Self::Capabilities => "recovery",
+            Self::Limits => "settings.limits",
+            Self::Lateness => "lateness",
         }
     }
 }

@@ -7,8 +7,8 @@
 #[cfg(test)]
 mod tests;
 
-use crate::FieldError;
 use crate::cron::Schedule;
+use crate::{FieldError, PlanId};
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
@@ -66,6 +66,25 @@ pub enum Standing {
         /// Why not.
         why: Exemption,
     },
+}
+
+/// How a plan stands, for people.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlanStanding {
+    /// Which plan.
+    pub plan: PlanId,
+    /// Whether it is late.
+    #[serde(flatten)]
+    pub standing: Standing,
+    /// How old its newest good archive may become, grace included, in seconds; absent, when it promises nothing.
+    #[serde(default)]
+    pub target_s: Option<u64>,
+    /// When that was begun, if it has one.
+    #[serde(default)]
+    pub last_good_at: Option<Timestamp>,
+    /// How many of its runs have failed since one succeeded.
+    #[serde(default)]
+    pub failures_in_a_row: u32,
 }
 
 /// Why a plan cannot be late.

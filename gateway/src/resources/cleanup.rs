@@ -169,6 +169,7 @@ async fn review(
         let question = Question {
             plan: plan.clone(),
             policy: Some(policy.clone()),
+            by_hand: true,
             schedule: None,
             from: None,
             until: None,

@@ -153,6 +153,7 @@ async fn ask<A: DeserializeOwned>(
     let question = Question {
         plan,
         policy: Some(policy.clone()),
+        by_hand: false,
         schedule: asked.schedule,
         from: asked.from,
         until: asked.until,

@@ -5,6 +5,7 @@ use crate::body;
 use crate::http::{Good, Request};
 use crate::problem::Problem;
 use serde_json::{Value, json};
+use strongroom_domain::lateness::PlanStanding;
 use strongroom_domain::view::{Capabilities, Node, Quarantined};
 use warp::http::StatusCode;
 
@@ -24,6 +25,13 @@ pub async fn nodes(app: &App, request: &Request) -> Result<Good, Problem> {
         node.last_heartbeat_at = app.live.heartbeat_of(&node.id);
     }
     Ok(Good::at(position, json!({ "items": nodes, "next": Value::Null })))
+}
+
+/// `GET /lateness`.
+pub async fn lateness(app: &App, request: &Request) -> Result<Good, Problem> {
+    let (items, position): (Vec<PlanStanding>, _) =
+        app.ask("scheduler", "lateness", &(), request.at_least.clone()).await?;
+    Ok(Good::at(position, json!({ "items": items, "next": Value::Null })))
 }
 
 /// `GET /quarantine`.

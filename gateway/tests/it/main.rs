@@ -19,6 +19,7 @@ mod repositories;
 mod requests;
 mod retention;
 mod schedules;
+mod settings;
 mod stage;
 mod stores;
 mod system;

@@ -30,6 +30,7 @@ pub struct Facts {
     pub indexes: Mutex<BTreeMap<String, Vec<Entry>>>,
     pub quarantine: Mutex<Vec<Quarantined>>,
     pub waiting: Mutex<Vec<(JobId, Waiting)>>,
+    pub standings: Mutex<Vec<strongroom_domain::lateness::PlanStanding>>,
     /// The catalog has not caught up, whatever is asked for.
     pub behind: AtomicBool,
     /// How often a job was asked for.
@@ -62,6 +63,8 @@ pub async fn answer(facts: &Facts, bus: &Bus, service: &str, view: &str, questio
             }
             ok(&health)
         }
+        ("scheduler", "lateness") => ok(&facts.standings.lock().unwrap().clone()),
+        ("scheduler", "limits") => ok(&strongroom_domain::admission::Limits::default()),
         ("scheduler", "retention") => match reviews(facts, &question.read().unwrap()) {
             Ok(reviews) => ok(&reviews),
             Err(rejection) => Answer::Rejected { rejection },
@@ -201,7 +204,7 @@ fn reviews(facts: &Facts, asked: &retention::Question) -> Result<Vec<Review>, Re
     let rules = asked.policy.as_ref().unwrap().parse().unwrap();
     let failures_in_a_row = u32::try_from(facts.failures_in_a_row.load(Ordering::SeqCst)).unwrap();
     let of = of.into_iter().map(|(_, repository, candidates)| {
-        let known = retention::Facts { failures_in_a_row };
+        let known = retention::Facts { failures_in_a_row, ..retention::Facts::default() };
         let decision = retention::decide(&rules, candidates, &known, clock::now());
         let target =
             |v: &retention::Verdict| Target { id: v.archive, name: v.name.clone(), borg_id: v.name.clone() };

@@ -2,6 +2,7 @@
 
 use crate::act::silent_nodes;
 use crate::core::admission::decide;
+use crate::core::lateness;
 use crate::core::what_if::{WhatIf, reviews};
 use crate::desk::Desk;
 use std::time::Duration;
@@ -50,6 +51,8 @@ async fn answer(desk: &Desk, view: String, question: Question) -> Answer {
                 Err(rejection) => Answer::Rejected { rejection },
             }
         }
+        "lateness" => Answer::ok(position(desk), &lateness::of_all(&desk.world(), clock::now())),
+        "limits" => Answer::ok(position(desk), &desk.world().limits.over(desk.config.limits)),
         "health" => Answer::ok(position(desk), &health(desk)),
         "redrive" => match redrive(desk, &question).await {
             Ok(()) => Answer::ok(position(desk), &()),

@@ -47,9 +47,9 @@ impl OpenJob {
             server: requested.server.clone(),
             repository: requested.spec.repository().cloned(),
             answered: requested.spec.is_awaited(),
-            // It belongs to a backup, which was told.
+            // It belongs to a backup, which was told; or to a retention, which is told where it can do nothing.
             quiet: requested.trigger == Trigger::System
-                && matches!(requested.spec, JobSpec::IndexArchive { .. }),
+                && matches!(requested.spec, JobSpec::IndexArchive { .. } | JobSpec::Prune(_)),
         }
     }
 }

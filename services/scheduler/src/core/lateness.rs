@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use std::collections::HashMap;
 use strongroom_bus::Head;
 use strongroom_domain::cron::Schedule;
-use strongroom_domain::lateness::{Known, Standing, standing};
+use strongroom_domain::lateness::{Known, PlanStanding, Standing, standing};
 use strongroom_domain::schedule::{InTime, Overdue};
 use strongroom_domain::{Event, EventId, Kind, PlanId};
 
@@ -41,6 +41,29 @@ pub fn of_plan(world: &World, id: &PlanId, plan: &Plan, now: Timestamp) -> Stand
         paused: plan.paused.is_some(),
     };
     standing(&plan.spec.objective, known, now)
+}
+
+/// How all plans stand, those that are late first, the latest of them before the others.
+pub fn of_all(world: &World, now: Timestamp) -> Vec<PlanStanding> {
+    let of = |(id, plan): (&PlanId, &Plan)| {
+        let kept = world.keeping.plans.get(id);
+        let schedule = plan.spec.schedule.as_ref().and_then(|spec| spec.parse().ok());
+        let target = plan.spec.objective.target(schedule.as_ref(), now);
+        PlanStanding {
+            plan: id.clone(),
+            standing: of_plan(world, id, plan, now),
+            target_s: target.and_then(|target| u64::try_from(target.as_secs()).ok()),
+            last_good_at: kept.and_then(|kept| kept.last_good_at),
+            failures_in_a_row: kept.map_or(0, |kept| kept.failures_in_a_row),
+        }
+    };
+    let mut all: Vec<PlanStanding> = world.plans.iter().map(of).collect();
+    all.sort_by_key(|plan| match plan.standing {
+        Standing::Overdue { since } => (0, since),
+        Standing::InTime { until } => (1, until),
+        Standing::Exempt { .. } => (2, Timestamp::MAX),
+    });
+    all
 }
 
 /// What is to be written down now.
