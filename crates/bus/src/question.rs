@@ -84,6 +84,25 @@ impl Answer {
     }
 }
 
+/// How many bytes an answer may have: NATS takes 1 MiB with its headers (`max_payload` in its configuration).
+const MOST_BYTES: usize = (1 << 20) - 1024;
+
+impl Answer {
+    /// As it travels. NATS throws away what is too large, and who asked would wait for nothing, and then try again.
+    fn encode(&self) -> Option<Vec<u8>> {
+        let bytes = encode_payload(self).ok()?;
+        if bytes.len() <= MOST_BYTES {
+            return Some(bytes);
+        }
+        let detail = format!(
+            "the answer has {} bytes, and no more than {MOST_BYTES} can be sent: there is too much to be told at once",
+            bytes.len()
+        );
+        let rejection = Rejection::conflict("answer_too_large", detail);
+        encode_payload(&Self::Rejected { rejection }).ok()
+    }
+}
+
 impl Question {
     /// The question itself.
     pub fn read<T: DeserializeOwned>(&self) -> Result<T, Rejection> {
@@ -139,7 +158,7 @@ impl Bus {
                         Ok(answering) => answering.await,
                         Err(e) => Answer::Rejected { rejection: Rejection::field("question", e.to_string()) },
                     };
-                    if let (Some(reply), Ok(payload)) = (message.reply, encode_payload(&answer)) {
+                    if let (Some(reply), Some(payload)) = (message.reply, answer.encode()) {
                         self.nats.publish(&reply, payload.into()).await;
                     }
                 }

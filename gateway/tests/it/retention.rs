@@ -204,3 +204,13 @@ async fn a_plan_says_what_it_keeps_and_what_is_wrong_with_that_is_told_by_its_fi
         assert_eq!(refused.fields(), fields, "{body}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_told_at_once_is_refused_and_not_waited_for() {
+    let stage = stage().await;
+    stage.facts.kept.lock().unwrap()[0].2 = days("site-447151ed-27a2-51fa-a8de-b96d62ec1921", 9000);
+    let tried = json!({ "policy": { "keep_last": 1 } });
+    let refused =
+        stage.client.post("/plans/web/retention/preview", tried).await.problem(409, "answer_too_large");
+    assert!(refused.str("/detail").contains("bytes"), "{}", refused.text);
+}
