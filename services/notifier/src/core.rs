@@ -6,6 +6,7 @@ pub mod ledger;
 pub mod message;
 pub mod outcome;
 pub mod signature;
+pub mod told;
 
 #[cfg(test)]
 mod tests;

@@ -127,7 +127,7 @@ async fn one(desk: &Desk, id: Uuid, pending: Pending, spec: Option<Spec>) -> Res
     let answer = match &spec {
         None => Answer::Retired,
         Some(spec) => {
-            let body = pending.finished.body(pending.ended_at);
+            let body = pending.told.body(pending.ended_at);
             patiently(|| send(desk, spec, id, body.clone())).await?
         }
     };
@@ -205,7 +205,8 @@ where
 }
 
 fn say(pending: &Pending, event: &Event) {
-    let (channel, job) = (&pending.channel, pending.finished.job);
+    let (channel, job) =
+        (&pending.channel, pending.told.job().map(|job| job.to_string()).unwrap_or_default());
     match event {
         Event::NotificationAttempted(e) => {
             tracing::warn!(channel.id = %channel, job.id = %job, attempt = e.attempt, problem = e.problem, next_at = %e.next_at, "a message was not taken");

@@ -10,7 +10,7 @@ use strongroom_service::file;
 
 const FILE: &str = "checkpoint.json";
 /// Grows whenever [`Ledger`] means something else than before; a state of another number is folded anew.
-const SCHEMA: u32 = 1;
+const SCHEMA: u32 = 2;
 /// How many events are worth a new memo.
 const WORTH: u64 = 500;
 

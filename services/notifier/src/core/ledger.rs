@@ -5,6 +5,7 @@
 //! says that it was delivered or given up.
 
 use super::message::{JobFinished, OpenJob};
+use super::told::{PlanStands, Told};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -25,7 +26,7 @@ pub struct Pending {
     /// When it was decided.
     pub ended_at: Timestamp,
     /// What is told.
-    pub finished: JobFinished,
+    pub told: Told,
     /// How many attempts have failed.
     pub attempts: u32,
     /// When the next one is due.
@@ -161,6 +162,10 @@ impl Ledger {
                 self.pending.remove(&id(&event.aggregate)?);
                 self.failed_total += 1;
             }
+            Event::ScheduleOverdue(_) | Event::ScheduleInTime(_) => {
+                let stands = PlanStands::of(event).ok_or("it is about no plan")?;
+                self.tell(event, &Told::Plan(stands));
+            }
             ended if ended.ends_job() => self.job_ended(event)?,
             _ => {}
         }
@@ -170,14 +175,21 @@ impl Ledger {
     fn job_ended(&mut self, event: &Recorded) -> Result<(), String> {
         let job = job_id(&event.aggregate)?;
         let open = self.jobs.remove(&job).ok_or("a job ended that nobody asked for")?;
-        let Some(finished) = JobFinished::of(job, open, &event.event) else { return Ok(()) };
+        if let Some(finished) = JobFinished::of(job, open, &event.event) {
+            self.tell(event, &Told::Job(finished));
+        }
+        Ok(())
+    }
+
+    /// Everybody is to be told.
+    fn tell(&mut self, event: &Recorded, told: &Told) {
         for channel in self.channels.iter().filter(|(_, spec)| spec.is_some()).map(|(id, _)| id) {
             let pending = Pending {
                 channel: channel.clone(),
                 about: event.id,
                 about_sequence: event.sequence,
                 ended_at: event.at,
-                finished: finished.clone(),
+                told: told.clone(),
                 attempts: 0,
                 due_at: event.at,
                 correlation: event.context.correlation.clone(),
@@ -185,7 +197,6 @@ impl Ledger {
             };
             self.pending.insert(notification_id(event.id, channel), pending);
         }
-        Ok(())
     }
 
     fn halt(&mut self, aggregate: &Aggregate, sequence: u64) {

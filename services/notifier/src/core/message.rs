@@ -144,11 +144,6 @@ impl JobFinished {
         let OpenJob { kind, plan, server, repository, .. } = open;
         Some(Self { job, kind, phase, plan, server, repository, failure, archive, findings })
     }
-
-    /// The bytes that are sent. Every attempt sends the same.
-    pub fn body(&self, ended_at: Timestamp) -> Vec<u8> {
-        body(JOB_FINISHED, ended_at, self)
-    }
 }
 
 /// The bytes of a test message.
@@ -157,7 +152,8 @@ pub fn test_body(channel: &ChannelId, at: Timestamp) -> Vec<u8> {
     body(CHANNEL_TEST, at, serde_json::json!({ "channel": channel, "message": words }))
 }
 
-fn body(r#type: &str, timestamp: Timestamp, data: impl Serialize) -> Vec<u8> {
+/// A message as it is sent.
+pub fn body(r#type: &str, timestamp: Timestamp, data: impl Serialize) -> Vec<u8> {
     // Writing these types as JSON cannot fail: they have no maps with keys that are no text.
     serde_json::to_vec(&Body { r#type, timestamp, data }).unwrap_or_default()
 }

@@ -281,7 +281,7 @@ fn a_message_says_what_happened_and_is_short() {
     let (log, _) = failed_job();
     let ledger = log.fold(0);
     let (_, pending) = ledger.pending().into_iter().next().unwrap();
-    let body = pending.finished.body(pending.ended_at);
+    let body = pending.told.body(pending.ended_at);
     assert!(body.len() < 20_000);
     let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
     assert_eq!(body["type"], "job.finished");
@@ -317,4 +317,38 @@ fn a_state_that_was_saved_is_the_same_when_it_is_read() {
     let ledger = log.fold(0);
     let text = serde_json::to_string(&ledger).unwrap();
     assert_eq!(serde_json::from_str::<Ledger>(&text).unwrap(), ledger);
+}
+
+#[test]
+fn a_plan_that_is_late_is_told_once_when_it_begins_and_once_when_it_ends() {
+    let mut log = Log::default();
+    log.channel("ops");
+    let since: Timestamp = "2026-01-01T05:00:00Z".parse().unwrap();
+    let plan = Aggregate::new(Kind::Schedule, "web");
+    let overdue = strongroom_domain::schedule::Overdue { since, last_good_at: None, failures_in_a_row: 0 };
+    log.add(plan.clone(), Event::ScheduleOverdue(overdue));
+    let bodies = |log: &Log| -> Vec<serde_json::Value> {
+        let ledger = log.fold(0);
+        let all = ledger.pending();
+        all.iter().map(|(_, p)| serde_json::from_slice(&p.told.body(p.ended_at)).unwrap()).collect()
+    };
+    let told = bodies(&log);
+    assert_eq!(
+        (told.len(), &told[0]["type"], &told[0]["data"]["plan"]),
+        (1, &"plan.overdue".into(), &"web".into())
+    );
+    assert_eq!(told[0]["data"]["since"], "2026-01-01T05:00:00Z");
+    assert!(told[0]["data"]["advice"].as_str().unwrap().contains("node"), "{told:?}");
+    let again =
+        strongroom_domain::schedule::InTime { overdue_since: since, last_good_at: Some(now()), exempt: None };
+    log.add(plan, Event::ScheduleInTime(again));
+    let told = bodies(&log);
+    assert_eq!(
+        (told.len(), &told[1]["type"], &told[1]["data"]["overdue"]),
+        (2, &"plan.in_time".into(), &false.into())
+    );
+    // What was remembered across a restart is the same.
+    let ledger = log.fold(0);
+    let kept: Ledger = serde_json::from_value(serde_json::to_value(&ledger).unwrap()).unwrap();
+    assert_eq!(kept, ledger);
 }
