@@ -270,7 +270,7 @@ impl Store for Cloud {
             got => got.map_err(|e| teller.failed(&format!("look for '{name}'"), &e))?,
         };
         let lock = got.extensions.get::<http::Lock>();
-        Ok(lock.and_then(|lock| lock.words(jiff::Timestamp::now())).map(|words| {
+        Ok(lock.and_then(|lock| lock.words(strongroom_service::clock::now())).map(|words| {
             let failure = teller.say(FailureCode::DestinationDenied, &format!("'{name}' {words}"));
             Failure { advice: LOCKED.to_owned(), ..failure }
         }))

@@ -345,6 +345,8 @@ async fn a_full_disk_is_told_and_leaves_room() -> Result<()> {
     let access = access(&stage, disk.path(), "none");
     stage.success(init(&access)).await?;
     stage.failure(backup(&access, "none", &[&data]), Code::NoSpace).await?;
-    assert_eq!(files(&disk.path().join("s/r/archives")), []);
+    let archives = disk.path().join("s/r/archives");
+    assert_eq!(files(&archives), []);
+    assert_eq!(std::fs::read_dir(&archives)?.count(), 0, "an empty folder has stayed");
     Ok(())
 }

@@ -56,7 +56,8 @@ impl Grants {
     /// Whether a right on a database was not given, as far as can be told.
     pub fn lacks(&self, server: Flavour, right: &str, database: &str) -> bool {
         // MariaDB says what roles give; MySQL says only that they are there.
-        !(self.roles && server == Flavour::MySql) && !self.has(right, database)
+        let unknown = self.roles && server == Flavour::MySql;
+        !unknown && !self.has(right, database)
     }
 
     /// What of a database is not seen, as far as can be told: each with the right that it takes.

@@ -9,6 +9,7 @@ use object_store::ClientOptions;
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey, Checksum, S3ConditionalPut};
 use std::sync::Arc;
 use strongroom_domain::destination::{ObjectLock, S3, ServerSideEncryption};
+use strongroom_service::clock;
 
 /// How long what is tried out is locked: to see whether it can be.
 const TRIED_OUT: SignedDuration = SignedDuration::from_mins(1);
@@ -77,7 +78,7 @@ pub fn service(s3: &S3, secret: Option<&SecretString>) -> object_store::Result<S
     let locking = match &s3.object_lock {
         None => None,
         Some(lock) => {
-            let headers = lock_headers(*lock, Timestamp::now())?;
+            let headers = lock_headers(*lock, clock::now())?;
             let mut whole = headers.clone();
             // Some look for this one, beside the checksum itself.
             whole.insert("x-amz-sdk-checksum-algorithm", HeaderValue::from_static("SHA256"));
