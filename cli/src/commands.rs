@@ -60,6 +60,10 @@ pub enum Command {
     Tokens(tokens::Command),
     /// Running executors.
     Nodes,
+    /// Which plans are late, and until when the others are not.
+    Lateness,
+    /// How many jobs may run at once: shows it, or changes what is given here.
+    Limits(system::LimitsArgs),
     /// What restores into running systems could use on the server's machine: Docker, FUSE, borg.
     Capabilities,
     /// Define things from JSON: one object or a list, each with `kind` and `id`.
@@ -127,6 +131,8 @@ async fn run(command: Command, session: &Session) -> Outcome {
         Command::Channels(command) => channels::run(command, session).await,
         Command::Tokens(command) => tokens::run(command, session).await,
         Command::Nodes => system::nodes(session).await,
+        Command::Lateness => system::lateness(session).await,
+        Command::Limits(args) => system::limits(&args, session).await,
         Command::Capabilities => system::capabilities(session).await,
         Command::Apply(args) => apply::run(&args, session).await,
         Command::Events(args) => system::events(&args, session).await,

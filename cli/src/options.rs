@@ -8,6 +8,7 @@ const OTHERWISE: &[(&str, &str)] = &[
     ("check.query", "check"),
     ("check.expected", "expect"),
     ("identity", "identity-file"),
+    ("max_concurrent_jobs", "max-jobs"),
     ("parallel_jobs", "jobs"),
     ("passphrase", "passphrase-file"),
     ("password", "db-password-file"),

@@ -1,6 +1,6 @@
 //! `strongroom destinations`.
 
-use super::definitions::{Changes, Kind, escape};
+use super::definitions::{Changes, Kind, Limit, escape};
 use super::{Outcome, Session, jobs};
 use crate::args::Output;
 use crate::client::ClientError;
@@ -144,6 +144,9 @@ pub struct SetArgs {
     /// Its repositories were moved to the new place already.
     #[arg(long)]
     moved: bool,
+    /// How many jobs may run at once in repositories that lie there; `none` for the system's default.
+    #[arg(long, value_name = "NUMBER")]
+    max_jobs: Option<Limit>,
     /// Words for people.
     #[arg(long)]
     description: Option<String>,
@@ -238,6 +241,7 @@ impl SetArgs {
             .with_list(&["location", "host_keys"], &self.host_key)
             .with(&["secret"], secret)
             .with(&["secret"], self.no_secret.then_some(Value::Null))
+            .with(&["max_concurrent_jobs"], self.max_jobs)
             .with(&["description"], self.description.as_ref())
             .done();
         Ok(changes)

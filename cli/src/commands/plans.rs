@@ -200,6 +200,13 @@ pub struct SetArgs {
     /// Never run by itself.
     #[arg(long, conflicts_with_all = ["when", "at", "time_zone", "blackout", "overlap", "catch_up", "catch_up_limit", "jitter", "priority", "start_within"])]
     no_schedule: bool,
+    /// How old its newest good archive may become before it is late, in seconds; `none` for what its schedule promises.
+    #[arg(long, value_name = "SECONDS")]
+    rpo: Option<Limit>,
+    /// How many seconds later than that it is late; `none` for the usual: none beside --rpo, else a tenth of the time between
+    /// two runs.
+    #[arg(long, value_name = "SECONDS")]
+    grace: Option<Limit>,
     /// Which archives are kept; all of them, while no rule is said.
     #[command(flatten)]
     policy: PolicyArgs,
@@ -409,6 +416,8 @@ impl SetArgs {
             .with(&["retention_schedule", "time_zone"], zone)
             .with(&["retention"], self.no_retention.then_some(Value::Null))
             .with(&["retention_schedule"], no_times.then_some(Value::Null))
+            .with(&["objective", "rpo_s"], self.rpo)
+            .with(&["objective", "grace_s"], self.grace)
             .with(&["limits", "upload_rate_kib_per_s"], self.upload_rate)
             .with(&["limits", "max_duration_s"], self.max_duration)
             .with(&["limits", "lock_wait_s"], self.lock_wait)

@@ -1,6 +1,6 @@
 //! `strongroom repositories`.
 
-use super::definitions::{Changes, Kind, escape};
+use super::definitions::{Changes, Kind, Limit, escape};
 mod cleanup;
 
 use super::{Outcome, Session, archives, jobs};
@@ -68,6 +68,9 @@ pub enum Command {
         /// Keep no secret key from now on: whoever restores gives one.
         #[arg(long)]
         no_identity: bool,
+        /// How many jobs that only read may run in it at once; `none` for the system's default.
+        #[arg(long, value_name = "NUMBER")]
+        max_jobs: Option<Limit>,
         /// Words for people.
         #[arg(long)]
         description: Option<String>,
@@ -181,13 +184,22 @@ pub async fn run(command: Command, session: &Session) -> Outcome {
         Command::Show { name } => KIND.show(session, &name).await,
         Command::Delete { name } => KIND.delete(session, &name).await,
         Command::Create(create) => self::create(session, &create).await,
-        Command::Set { name, mut recipient, recipient_file, identity_file, no_identity, description } => {
+        Command::Set {
+            name,
+            mut recipient,
+            recipient_file,
+            identity_file,
+            no_identity,
+            max_jobs,
+            description,
+        } => {
             let identity = identity_file.as_deref().map(secret::read_identity).transpose()?;
             recipient.extend(keys(&recipient_file)?);
             let changes = Changes::default()
                 .with_list(&["recipients"], &recipient)
                 .with(&["identity"], identity)
                 .with(&["identity"], no_identity.then_some(Value::Null))
+                .with(&["max_concurrent_jobs"], max_jobs)
                 .with(&["description"], description);
             KIND.change(session, &name, changes.done()).await
         }

@@ -1,6 +1,6 @@
 //! How the system is: `status`, `nodes`, `events`, `quarantine`.
 
-use super::definitions::escape;
+use super::definitions::{Changes, Limit, escape};
 use super::{Outcome, Session};
 use crate::args::Output;
 use crate::client::{ClientError, SILENCE};
@@ -24,6 +24,23 @@ pub struct EventsArgs {
     /// Only what is about this kind of thing (job, plan, queue, ...); give it once for each.
     #[arg(long = "kind")]
     kinds: Vec<String>,
+}
+
+/// The limits of the whole system.
+#[derive(Debug, clap::Args)]
+pub struct LimitsArgs {
+    /// On all servers together; `none` for what the scheduler was started with, here and in the next ones.
+    #[arg(long, value_name = "NUMBER")]
+    max_jobs: Option<Limit>,
+    /// For one server whose definition does not say.
+    #[arg(long, value_name = "NUMBER")]
+    max_jobs_per_server: Option<Limit>,
+    /// At one destination whose definition does not say.
+    #[arg(long, value_name = "NUMBER")]
+    max_jobs_per_destination: Option<Limit>,
+    /// In one repository whose definition does not say, of those that only read.
+    #[arg(long, value_name = "NUMBER")]
+    max_jobs_per_repository: Option<Limit>,
 }
 
 /// What can be done with what was set aside.
@@ -72,6 +89,57 @@ pub async fn nodes(session: &Session) -> Outcome {
         ("borg", "/joined/capabilities/borg_version", Plain),
     ];
     output::list(session.output, &items, &columns);
+    Ok(None)
+}
+
+/// `strongroom lateness`.
+pub async fn lateness(session: &Session) -> Outcome {
+    let items = session.client.list("/lateness", usize::MAX).await?;
+    let columns = [
+        ("plan", "/plan", Plain),
+        ("", "/state", Plain),
+        ("since", "/since", Time),
+        ("in time until", "/until", Time),
+        ("newest good archive", "/last_good_at", Time),
+        ("failed in a row", "/failures_in_a_row", Plain),
+        ("why not", "/why", Plain),
+    ];
+    output::list(session.output, &items, &columns);
+    Ok(None)
+}
+
+/// `strongroom limits`.
+pub async fn limits(args: &LimitsArgs, session: &Session) -> Outcome {
+    let said = Changes::default()
+        .with(&["max_jobs"], args.max_jobs)
+        .with(&["max_jobs_per_server"], args.max_jobs_per_server)
+        .with(&["max_jobs_per_destination"], args.max_jobs_per_destination)
+        .with(&["max_jobs_per_repository"], args.max_jobs_per_repository)
+        .done();
+    let mut shown = session.client.get("/settings/limits").await?.body;
+    if !said.is_empty() {
+        let mut limits = shown.as_object().cloned().unwrap_or_default();
+        limits.remove("effective");
+        limits.extend(said);
+        session.client.put("/settings/limits", &Value::Object(limits), None).await?;
+        shown = session.client.get("/settings/limits").await?.body;
+    }
+    match session.output {
+        Output::Json => output::json(&shown),
+        Output::Table => {
+            let effective = |name: &str| shown.pointer(&format!("/effective/{name}")).and_then(Value::as_u64);
+            let all = [
+                ("on all servers together", "global"),
+                ("for one server", "per_server"),
+                ("at one destination", "per_destination"),
+                ("in one repository, of those that only read", "per_repository"),
+            ];
+            for (words, name) in all {
+                let number = effective(name).map_or_else(|| "any number".to_owned(), |n| n.to_string());
+                say!("{words:<43} {number}");
+            }
+        }
+    }
     Ok(None)
 }
 

@@ -179,7 +179,7 @@ async fn review(
             Ok((reviews, _)) => reviews,
             Err(problem) if problem.status == StatusCode::NOT_FOUND => {
                 unreviewed.push(stays(
-                    "the plan is deleted, and its archives stay; they can be deleted one by one",
+                    "nobody knows the plan any more, and its archives stay; they can be deleted one by one",
                 ));
                 continue;
             }
