@@ -5,6 +5,7 @@ pub mod agenda;
 pub mod cause;
 pub mod chains;
 pub mod copying;
+pub mod due;
 pub mod fold;
 pub mod indexing;
 pub mod inventory;

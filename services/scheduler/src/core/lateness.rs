@@ -5,10 +5,10 @@
 //! deleted. Any scheduler that runs finds it by looking at the state and the clock.
 
 use super::World;
+use super::due::Due;
 use super::world::Plan;
 use jiff::Timestamp;
 use std::collections::HashMap;
-use strongroom_bus::Head;
 use strongroom_domain::cron::Schedule;
 use strongroom_domain::lateness::{Known, PlanStanding, Standing, standing};
 use strongroom_domain::schedule::{InTime, Overdue};
@@ -16,19 +16,6 @@ use strongroom_domain::{Event, EventId, Kind, PlanId};
 
 /// How each plan stood when it was last looked at, and up to which message that was known. In memory only.
 pub type Standings = HashMap<PlanId, (u64, Standing)>;
-
-/// A fact that is to be written down.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Due {
-    /// About which plan.
-    pub plan: PlanId,
-    /// The end of its schedule as it was seen.
-    pub head: Head,
-    /// That it is late, or in time again.
-    pub event: Event,
-    /// Its id: the same from every scheduler that has seen as much.
-    pub id: EventId,
-}
 
 /// How a plan stands now.
 pub fn of_plan(world: &World, id: &PlanId, plan: &Plan, now: Timestamp) -> Standing {

@@ -7,11 +7,12 @@
 
 use super::World;
 use super::cause::Cause;
+use super::due::Due;
 use super::keeping::Kept;
 use super::world::Plan;
 use jiff::{SignedDuration, Timestamp};
 use std::collections::{BTreeMap, HashMap};
-use strongroom_bus::{Head, Recorded};
+use strongroom_bus::Recorded;
 use strongroom_domain::archive::Target;
 use strongroom_domain::job::{JobSpec, PRUNED_AT_ONCE, PruneSpec, Requested, Spared, Trigger};
 use strongroom_domain::retention::{
@@ -24,19 +25,6 @@ const LOOK_EVERY: SignedDuration = SignedDuration::from_hours(1);
 
 /// When this scheduler has last looked at a plan. In memory only: to look once more does no harm.
 pub type Looked = HashMap<PlanId, (u64, Timestamp)>;
-
-/// A decision that is to be written down.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Due {
-    /// About which plan.
-    pub plan: PlanId,
-    /// The end of its decisions as it was seen.
-    pub head: Head,
-    /// The fact.
-    pub event: Event,
-    /// Its id: the same from every scheduler that has seen as much.
-    pub id: EventId,
-}
 
 /// A removal that was decided and not asked for yet.
 #[derive(Debug, Clone)]

@@ -5,28 +5,15 @@
 
 use super::World;
 use super::agenda::Agenda;
+use super::due::Due;
 use super::world::Plan;
 use jiff::{SignedDuration, Timestamp};
-use strongroom_bus::Head;
 use strongroom_domain::cron::{CatchUp, Overlap, Schedule};
 use strongroom_domain::schedule::{Fired, SkipReason, Skipped};
 use strongroom_domain::{Event, EventId, JobId, Kind, PlanId};
 
 /// A time that comes this much too late was missed; less is a busy machine.
 pub const GRACE: SignedDuration = SignedDuration::from_secs(60);
-/// A fact that is due.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Due {
-    /// Of which plan.
-    pub plan: PlanId,
-    /// The end of its schedule as it was seen.
-    pub head: Head,
-    /// Fired or skipped.
-    pub event: Event,
-    /// The id of that fact: the same from every scheduler that decides the same.
-    pub id: EventId,
-}
-
 /// The next fact that is due for each plan; called again until there is none.
 pub fn due(world: &World, agenda: &mut Agenda, now: Timestamp) -> Vec<Due> {
     agenda.settle(world);

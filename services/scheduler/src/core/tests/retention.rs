@@ -1,6 +1,7 @@
 use super::*;
 use crate::core::chains::as_given;
-use crate::core::retention::{Due, Looked, due, prunes};
+use crate::core::due::Due;
+use crate::core::retention::{Looked, due, prunes};
 use strongroom_domain::archive::{Adopted, Deleted, Held, Released};
 use strongroom_domain::job::PruneSpec;
 use strongroom_domain::retention::{Decided, Gate};
