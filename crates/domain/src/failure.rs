@@ -97,6 +97,8 @@ pub enum FailureCode {
     SourceUnfit,
     /// Other archives would be nothing without this one.
     ArchiveIsBase,
+    /// Somebody has said that this archive must not go.
+    ArchiveHeld,
     /// The archives do not hold the moment that a restore is to go to.
     UntilNotHeld,
     /// Borg ended with an error that is none of these.
@@ -218,6 +220,9 @@ impl FailureCode {
                 "Do what the message says, or choose another method or variant for the plan."
             }
             Self::ArchiveIsBase => "Delete the archives that the message names first, or keep this one.",
+            Self::ArchiveHeld => {
+                "Release the hold ('strongroom archives release') when it may go after all, then delete it again."
+            }
             Self::UntilNotHeld => {
                 "Choose a moment that the archives hold, or another archive: the message says from when to when."
             }

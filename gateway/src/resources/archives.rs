@@ -299,7 +299,8 @@ pub async fn delete(app: &App, request: &Request, id: &str) -> Result<Good, Prob
         return Err(Problem::conflict("archive_is_base", detail));
     }
     // What is made on it until its turn comes is added by the scheduler.
-    let delete = |access, archive| JobSpec::DeleteArchive { access, archive, needed_by: Vec::new() };
+    let delete =
+        |access, archive| JobSpec::DeleteArchive { access, archive, needed_by: Vec::new(), held: None };
     ask(app, request, &archive, delete).await
 }
 

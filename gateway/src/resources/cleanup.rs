@@ -183,6 +183,11 @@ async fn review(
                 ));
                 continue;
             }
+            // One that cannot be told is no reason to leave the others.
+            Err(problem) if problem.status == StatusCode::CONFLICT => {
+                unreviewed.push(stays(&problem.detail));
+                continue;
+            }
             Err(problem) => return Err(problem),
         };
         // A plan has archives elsewhere too, and they are none of this repository's business.
@@ -204,7 +209,10 @@ fn refuse_when_gated(of_plans: &[OfPlan]) -> Result<(), Problem> {
     if gates.is_empty() || gates.len() < would_go.len() {
         return Ok(());
     }
-    Err(Problem::conflict("retention_gated", format!("nothing goes; {}", gates.join("; "))))
+    Err(Problem::conflict(
+        "retention_gated",
+        format!("nothing goes; {}; a plan that is paused is cleaned up all the same", gates.join("; ")),
+    ))
 }
 
 fn removal(asked: work::Asked) -> Option<Removal> {

@@ -71,8 +71,15 @@ async fn put(app: &App, request: &Request, id: &str, hold: Hold, at: Position) -
         if history.events.iter().all(|e| e.id != event_id) {
             is_there(history, id)?;
             // What is so already needs no event.
-            if holds_of(history).named(&hold.name).is_some_and(|there| is_same(there, &hold)) {
-                return Ok::<_, Rejection>(None);
+            if let Some(there) = holds_of(history).named(&hold.name) {
+                if is_same(there, &hold) {
+                    return Ok::<_, Rejection>(None);
+                }
+                // To end it earlier is to release it, which takes more than holding.
+                if ends_earlier(&hold, there) && there.holds(now) {
+                    let detail = "this hold ends later, or not at all: release it first (DELETE), or take another name";
+                    return Err(Rejection::conflict("hold_ends_later", detail));
+                }
             }
         }
         Ok(Some(NewEvent { id: event_id, at: now, event: event.clone() }))
@@ -120,6 +127,15 @@ pub fn why_held(archive: &Archive, now: Timestamp) -> Option<Problem> {
         hold.by, hold.reason, archive.id, hold.name
     );
     Some(Problem::conflict("archive_held", detail))
+}
+
+/// Whether one ends before the other.
+fn ends_earlier(a: &Hold, b: &Hold) -> bool {
+    match (a.until, b.until) {
+        (None, _) => false,
+        (Some(_), None) => true,
+        (Some(a), Some(b)) => a < b,
+    }
 }
 
 /// Whether two say the same, whoever says it.

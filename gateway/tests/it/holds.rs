@@ -28,6 +28,13 @@ async fn a_held_archive_says_by_whom_and_why_and_is_deleted_only_when_it_is_rele
     let Event::ArchiveHeld(held) = &history[1].event else { panic!("{history:?}") };
     assert_eq!((held.repository.as_str(), held.hold.by.as_str()), ("site", &*by));
 
+    // To let it end earlier is to release it, which not everybody who may hold may do.
+    let soon = strongroom_service::clock::now().checked_add(SignedDuration::from_secs(60)).unwrap();
+    client
+        .put(&at, json!({ "reason": "audit of 2027", "until": soon }))
+        .await
+        .problem(409, "hold_ends_later");
+
     let shown = client.get(&path).await.expect(200);
     assert_eq!(shown.body["holds"], json!([{ "name": "audit", "by": by, "reason": "audit of 2027" }]));
     let listed = client.get("/archives").await.expect(200);

@@ -103,6 +103,10 @@ pub async fn run(bench: &Bench<'_>, spec: &JobSpec) -> Result<Finished, NoOutcom
 }
 
 async fn work(bench: &Bench<'_>, spec: &JobSpec) -> Result<Finished, NoOutcome> {
+    if let JobSpec::DeleteArchive { archive, held: Some(held), .. } = spec {
+        let message = format!("{} is held by {held}", archive.name);
+        return Err(Failure::new(FailureCode::ArchiveHeld, message).into());
+    }
     if let JobSpec::DeleteArchive { archive, needed_by, .. } = spec
         && !needed_by.is_empty()
     {

@@ -96,6 +96,13 @@ impl Desk {
         self.scans.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Forgets what was remembered of a world that is not shown any more.
+    pub fn forget(&self) {
+        *self.looked() = Looked::default();
+        *self.agenda() = Agenda::default();
+        *self.standings() = Standings::default();
+    }
+
     /// When it was last looked at what is kept of each plan.
     pub fn looked(&self) -> MutexGuard<'_, Looked> {
         self.looked.lock().unwrap_or_else(PoisonError::into_inner)

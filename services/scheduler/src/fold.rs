@@ -28,7 +28,9 @@ pub async fn follow(desk: &Desk) -> anyhow::Result<()> {
                     set_aside(desk, &poison).await;
                 }
                 Ok(Delivery::CaughtUp(sequence)) => {
-                    fold.caught_up(&mut desk.world_mut());
+                    if fold.caught_up(&mut desk.world_mut()) {
+                        desk.forget();
+                    }
                     desk.seen.send_replace(Seen { sequence, caught_up: true, read: sequence });
                 }
                 Err(FollowError::Fault(fault)) if fault.is_transient() => {

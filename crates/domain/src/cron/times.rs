@@ -66,13 +66,13 @@ impl Schedule {
         None
     }
 
-    /// The latest nominal time in `(after, until]`.
-    pub fn latest(&self, after: Timestamp, until: Timestamp) -> Option<Timestamp> {
+    /// The latest nominal time in `(after, until]` that no blackout swallows.
+    pub fn latest_open(&self, after: Timestamp, until: Timestamp) -> Option<Timestamp> {
         // From ever longer before the end, so that a schedule that was not looked at for long is not walked through.
         let mut back = SignedDuration::from_hours(1);
         loop {
             let from = until.checked_sub(back).map_or(after, |from| from.max(after));
-            let times = std::iter::successors(self.next(from), |at| self.next(*at));
+            let times = std::iter::successors(self.next_open(from), |at| self.next_open(*at));
             let latest = times.take_while(|at| *at <= until).last();
             if latest.is_some() || from == after {
                 return latest;

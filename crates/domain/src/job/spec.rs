@@ -89,6 +89,9 @@ pub enum JobSpec {
         /// while there are any, it stays.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         needed_by: Vec<String>,
+        /// Who holds it, likewise: then it stays as well.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        held: Option<String>,
     },
     /// Removes the archives that a plan's retention keeps no longer: `borg delete`, then `borg compact`, or their objects.
     Prune(PruneSpec),
@@ -191,6 +194,18 @@ impl JobSpec {
     /// Whether it only looks whether something would work, for who asked.
     pub fn is_test(&self) -> bool {
         matches!(self, Self::TestSource { .. } | Self::TestDestination { .. }) || self.is_preview()
+    }
+
+    /// The archive that it reads, when it does: for somebody who wants it back, or a copy of it.
+    pub fn read(&self) -> Option<ArchiveId> {
+        match self {
+            Self::Restore(spec) => Some(spec.archive.id),
+            Self::RestoreDatabase(spec) => Some(spec.archive.id),
+            Self::RestoreCluster(spec) => Some(spec.archive.id),
+            Self::Download(spec) => Some(spec.archive.id),
+            Self::CopyArchive(spec) => Some(spec.archive.id),
+            _ => None,
+        }
     }
 
     /// The archives that it removes.

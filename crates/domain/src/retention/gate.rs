@@ -63,7 +63,10 @@ impl fmt::Display for Gate {
                 write!(f, "the newest {failures_in_a_row} runs failed: nothing goes until one succeeds")
             }
             Self::Overdue { since } => {
-                write!(f, "the plan is late since {since}: nothing goes until there is a new archive")
+                write!(
+                    f,
+                    "the plan is late since {since}: nothing goes until there is a new complete archive"
+                )
             }
             Self::Paused => f.write_str("the plan is paused: nothing goes until it is resumed"),
             Self::NewestRefuted { name, .. } => {

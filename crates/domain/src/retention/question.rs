@@ -15,8 +15,8 @@ pub struct Question {
     /// By which rules; the plan's own, when absent.
     #[serde(default)]
     pub policy: Option<Policy>,
-    /// Whether a person asks in order to clean up: then neither failed runs nor a pause stand against it, and it may be a
-    /// plan that is retired.
+    /// Whether a person asks in order to clean up: then it may be a plan that is paused or retired, of which nobody expects
+    /// anything new.
     #[serde(default)]
     pub by_hand: bool,
     /// Of a simulation: when the plan would run; as it does, when absent.

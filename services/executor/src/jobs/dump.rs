@@ -100,6 +100,7 @@ pub async fn run(bench: &Bench<'_>, spec: &BackupSpec, server: &str) -> Result<D
     let mut borg = std::pin::pin!(bench.borg.run(call));
     let mut outer = bench.control.clone();
     let mut ends_by: Option<Instant> = None;
+    let mut was_told_to_let_go = false;
     let done = loop {
         tokio::select! {
             done = &mut borg => break done,
@@ -117,6 +118,7 @@ pub async fn run(bench: &Bench<'_>, spec: &BackupSpec, server: &str) -> Result<D
             },
             () = until(ends_by), if ends_by.is_some() => {
                 ends_by = None;
+                was_told_to_let_go = true;
                 stopper.stop(Stop::LetGo);
             }
             why = outer.stopped(), if stopped.is_none() => {
@@ -133,6 +135,16 @@ pub async fn run(bench: &Bench<'_>, spec: &BackupSpec, server: &str) -> Result<D
         return Err(failed(failure));
     }
     let done = match done {
+        Err(NotDone::Failed(..)) if was_told_to_let_go => {
+            // It may have come to its end all the same, without what it has let go of.
+            let tail = match done {
+                Err(NotDone::Failed(failure, _)) => failure.log_tail,
+                _ => Vec::new(),
+            };
+            let failed = removed(bench, spec, tail).await;
+            give_back(bench, spec).await;
+            return Err(failed);
+        }
         Err(NotDone::Failed(failure, said)) if failure.code == FailureCode::NoSpace => {
             give_back(bench, spec).await;
             return Err(NotDone::Failed(failure, said));

@@ -20,7 +20,6 @@ const AT_ONCE: usize = 50;
 
 /// Removes them; those that are gone already are as good as removed.
 pub async fn run(bench: &Bench<'_>, spec: &PruneSpec) -> Result<Finished, NoOutcome> {
-    let mut findings = spared(spec);
     let mut tail = Vec::new();
     let targets: Vec<&Target> = spec.to_remove().collect();
     bench.step("list");
@@ -31,7 +30,8 @@ pub async fn run(bench: &Bench<'_>, spec: &PruneSpec) -> Result<Finished, NoOutc
     let to_delete: Vec<&str> =
         targets.iter().filter_map(|t| names.get(t.borg_id.as_str()).copied()).collect();
     bench.step("delete");
-    let stopped = delete(bench, spec, &to_delete, &mut findings, &mut tail).await;
+    let mut said = Findings::default();
+    let stopped = delete(bench, spec, &to_delete, &mut said, &mut tail).await;
     let after = bench.borg_past_cancel(command::list_archives(&spec.access)).await;
     let Some(after) = after.ok().and_then(|done| archive::all(&done.stdout, &spec.access.repository).ok())
     else {
@@ -41,12 +41,21 @@ pub async fn run(bench: &Bench<'_>, spec: &PruneSpec) -> Result<Finished, NoOutc
     };
     let is_there = |target: &&&Target| after.iter().any(|there| there.borg_id == target.borg_id);
     let deleted: Vec<ArchiveId> = targets.iter().filter(|t| !is_there(t)).map(|t| t.id).collect();
+    // What is spared now may have been removed by an attempt whose word was lost.
+    let spared_ids = spec.archives.iter().filter(|t| bench.attempt > 1 && spec.spares(t.id));
+    let before: Vec<ArchiveId> = spared_ids.filter(|t| !is_there(&t)).map(|t| t.id).collect();
+    let mut findings = said;
+    findings.merge(spared(spec, &before));
     match stopped {
         // The work comes back, and what is gone is found to be.
         Some(NoOutcome::Stopped(why)) if why != Stop::Cancel => return Err(NoOutcome::Stopped(why)),
         Some(why) if deleted.is_empty() => return Err(why),
         Some(why) => findings.add(left_over(targets.len() - deleted.len(), &why)),
         None => {}
+    }
+    let deleted: Vec<ArchiveId> = deleted.into_iter().chain(before).collect();
+    if deleted.is_empty() {
+        return Ok(finished(JobResult::Prune { deleted, freed_bytes: Some(0) }, findings, tail));
     }
     let freed_bytes = compact::run(bench, &spec.access, &mut findings, &mut tail).await?;
     Ok(finished(JobResult::Prune { deleted, freed_bytes }, findings, tail))
@@ -77,9 +86,9 @@ async fn delete(
 }
 
 /// What was to go and stays, because something has changed since that was decided.
-pub fn spared(spec: &PruneSpec) -> Findings {
+pub fn spared(spec: &PruneSpec, gone: &[ArchiveId]) -> Findings {
     let mut findings = Findings::default();
-    for spared in &spec.spared {
+    for spared in spec.spared.iter().filter(|spared| !gone.contains(&spared.archive)) {
         let name = spec.archives.iter().find(|t| t.id == spared.archive).map(|t| t.name.as_str());
         let message = format!("{} stays: {}", name.unwrap_or_default(), spared.why);
         findings.add(Finding { severity: Severity::Benign, path: None, message });

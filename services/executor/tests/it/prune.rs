@@ -4,14 +4,15 @@
 use crate::dump_store::{archive_of, backup, folder, init, target};
 use crate::dump_store_chunks::{chunks, large, once};
 use crate::look;
-use crate::stage::{PATIENCE, Stage, tree};
+use crate::stage::{PASSPHRASE, PATIENCE, Stage, tree};
 use anyhow::Result;
 use serde_json::{Value, json};
 use strongroom_domain::job::Report;
 use strongroom_domain::wire::LeaseAnswer;
-use strongroom_domain::{ArchiveId, FailureCode};
+use strongroom_domain::{ArchiveId, FailureCode, JobId};
 use strongroom_executor::Config;
 use strongroom_testkit::wait_until;
+use uuid::Uuid;
 
 fn prune(access: &Value, archives: &[&Value], spared: Value) -> Value {
     let archives: Vec<_> = archives.iter().map(|archive| target(archive)).collect();
@@ -141,5 +142,40 @@ async fn of_a_store_that_keeps_everything_once_what_others_need_stays() -> Resul
     assert!(done["result"]["freed_bytes"].as_u64() > Some(40_000_000), "{done}");
     assert_eq!(chunks(&place), []);
     assert_eq!(std::fs::read_dir(stage.path("state/unfinished"))?.count(), 0);
+    Ok(())
+}
+
+/// An attempt was ended after it had removed one of two, and before it could say so; the next one is told to spare both.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_attempt_has_removed_whose_word_was_lost_is_told_by_the_next_also_when_it_is_spared_by_then()
+-> Result<()> {
+    let stage = Stage::set().await?;
+    stage.init().await?;
+    let in_borg = archives(&stage, 2).await?;
+    let data = folder(&stage, "data")?.join("a.db");
+    drop(crate::sqlite::accounts(&data, "delete")?);
+    let access = once(&stage, &folder(&stage, "store")?, "none");
+    stage.success(init(&access)).await?;
+    let mut in_store = Vec::new();
+    for _ in 0..2 {
+        in_store.push(archive_of(&stage, backup(&access, "none", &[&data])).await?);
+    }
+    for (access, all) in [(stage.access(), in_borg), (access, in_store)] {
+        stage.success(prune(&access, &[&all[1]], json!([]))).await?;
+        let spared: Value = all
+            .iter()
+            .map(|archive| json!({ "archive": archive["id"], "why": "the plan is paused" }))
+            .collect();
+        let spec = prune(&access, &[&all[1], &all[0]], spared);
+        let (job, epoch) =
+            stage.emit_attempt(JobId(Uuid::now_v7()), 2, spec.clone(), Some(PASSPHRASE)).await?;
+        let Report::Succeeded { outcome, .. } = stage.end_of(job, epoch).await? else { panic!("it is done") };
+        let done = serde_json::to_value(outcome)?;
+        assert_eq!(done["result"]["deleted"], ids(&[&all[1]]), "{done}");
+        assert_eq!(done["findings"].as_array().map(Vec::len), Some(1), "only the other one stays: {done}");
+        // Of a first attempt it is not said: what is not there then, a scan tells.
+        let done = serde_json::to_value(stage.success(spec).await?)?;
+        assert_eq!(done["result"]["deleted"], json!([]), "{done}");
+    }
     Ok(())
 }

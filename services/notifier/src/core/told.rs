@@ -73,7 +73,7 @@ fn advice(failures_in_a_row: u32) -> &'static str {
     if failures_in_a_row > 0 {
         "See why its newest run failed ('strongroom jobs list --plan ...'), mend that, and run it."
     } else {
-        "No run of it has failed: see that its node is up, and what its jobs wait for."
+        "No run of it has failed: see whether its archives lack data (they are incomplete then), that its node is up, and what its jobs wait for."
     }
 }
 

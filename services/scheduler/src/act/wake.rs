@@ -15,6 +15,9 @@ use tokio::time::Instant;
 /// The longest time between two wake-ups for the same admission: a node that is busy for days needs no more.
 const SELDOM: Duration = Duration::from_secs(3600);
 
+/// How long it may take until an admission was read back.
+const FOLDED_WITHIN: Duration = Duration::from_secs(2);
+
 /// Who was woken for what, by this scheduler, since its start.
 #[derive(Debug, Default)]
 pub struct Wakes(HashMap<(JobId, u64), Woken>);
@@ -100,6 +103,10 @@ async fn emit(
     }
     let borg_repository_id = spec.repository().and_then(|id| desk.world().borg_ids.get(id).cloned());
     let expected_bytes = spec.plan().and_then(|plan| desk.world().sizes.get(plan).copied());
+    // What is removed is looked at once more, by all that was known when it was admitted.
+    if !spec.removed().is_empty() && !desk.reaches(epoch, FOLDED_WITHIN).await {
+        return Err(Fault::transient("wake", "what was written up to its admission is not read yet"));
+    }
     let (job, attempt) = (admitted.job, admitted.attempt);
     let spec = as_given(&desk.world(), spec, clock::now());
     let item = WorkItem { job, epoch, attempt, spec, borg_repository_id, expected_bytes, secrets };

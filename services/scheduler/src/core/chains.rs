@@ -40,7 +40,9 @@ pub fn as_given(world: &World, spec: &JobSpec, now: Timestamp) -> JobSpec {
                 Some(Choice::Full(_)) | None => None,
             };
         }
-        JobSpec::DeleteArchive { archive, needed_by, .. } => {
+        JobSpec::DeleteArchive { archive, needed_by, held, .. } => {
+            let mut holds = world.keeping.holds.get(&archive.id).into_iter().flatten();
+            *held = holds.find(|hold| hold.holds(now)).map(|hold| format!("{}: {}", hold.by, hold.reason));
             let needs = world.dependents.values().filter(|d| d.base == archive.id);
             *needed_by = needs.map(|d| d.name.clone()).collect();
             needed_by.sort();

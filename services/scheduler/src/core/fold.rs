@@ -31,9 +31,13 @@ impl Fold {
     }
 
     /// The end of the log was reached: from now on its world is the one that is shown.
-    pub fn caught_up(&mut self, shown: &mut World) {
-        if let Some(finished) = self.0.take() {
+    /// Says whether it is another one than before.
+    pub fn caught_up(&mut self, shown: &mut World) -> bool {
+        let finished = self.0.take();
+        let is_another = finished.is_some();
+        if let Some(finished) = finished {
             *shown = finished;
         }
+        is_another
     }
 }

@@ -43,6 +43,8 @@ pub struct Past {
     pub at: Timestamp,
     /// Why nothing went, by repository.
     pub gates: BTreeMap<RepositoryId, Gate>,
+    /// Whether more is to go than one decision lists.
+    pub is_more: bool,
 }
 
 /// An archive of a plan.
@@ -54,10 +56,16 @@ pub struct Made {
     pub borg_id: String,
     /// A scan missed it.
     pub missing: bool,
+    /// When it was begun; not later than the log knows of it, whatever its node's clock says.
+    pub begun_at: Timestamp,
+    /// Where the message stands that has brought it.
+    pub since: u64,
+    /// It is of a plan of this name that was deleted: who has defined it anew has not asked for that one's archives to go.
+    pub of_past: bool,
 }
 
 impl Made {
-    fn of(facts: &Facts, complete: bool) -> Self {
+    fn of(facts: &Facts, complete: bool, recorded: &Recorded) -> Self {
         let physical = facts.dump.as_ref().and_then(|dump| dump.physical.as_ref());
         let candidate = Candidate {
             complete,
@@ -65,7 +73,14 @@ impl Made {
             added_bytes: facts.added_bytes(),
             ..Candidate::new(facts.id, facts.name.clone(), facts.started_at)
         };
-        Self { candidate, borg_id: facts.borg_id.clone(), missing: false }
+        Self {
+            candidate,
+            borg_id: facts.borg_id.clone(),
+            missing: false,
+            begun_at: facts.started_at.min(recorded.at),
+            since: recorded.sequence,
+            of_past: false,
+        }
     }
 
     /// How a job names it.
@@ -78,8 +93,9 @@ impl Kept {
     /// Something has changed about its archives.
     fn changed(&mut self, at: u64) {
         self.changed = at;
-        let there = self.archives.values().flat_map(BTreeMap::values).filter(|made| !made.missing);
-        self.last_good_at = there.filter(|m| m.candidate.complete).map(|m| m.candidate.made_at).max();
+        let there = self.archives.values().flat_map(BTreeMap::values);
+        let there = there.filter(|made| !made.missing && !made.of_past && made.candidate.complete);
+        self.last_good_at = there.map(|made| made.begun_at).max();
     }
 }
 
@@ -96,23 +112,30 @@ pub struct Keeping {
 
 impl Keeping {
     /// A backup or a copy has made an archive.
-    pub fn made(&mut self, plan: &PlanId, repository: &RepositoryId, facts: &Facts, complete: bool, at: u64) {
+    pub fn made(
+        &mut self,
+        plan: &PlanId,
+        repository: &RepositoryId,
+        facts: &Facts,
+        complete: bool,
+        recorded: &Recorded,
+    ) {
         let kept = self.plans.entry(plan.clone()).or_default();
-        let made = Made::of(facts, complete);
+        let made = Made::of(facts, complete, recorded);
         // All of them need not be looked through for that: there is one more.
         if complete {
-            kept.last_good_at = kept.last_good_at.max(Some(facts.started_at));
+            kept.last_good_at = kept.last_good_at.max(Some(made.begun_at));
         }
-        kept.changed = at;
+        kept.changed = recorded.sequence;
         kept.archives.entry(repository.clone()).or_default().insert(facts.id, made);
         self.whose.insert(facts.id, plan.clone());
     }
 
     /// A scan has found one that is a plan's by its name. Whether all is in it that should be, nobody knows.
-    pub fn adopted(&mut self, adopted: &Adopted, at: u64) {
+    pub fn adopted(&mut self, adopted: &Adopted, recorded: &Recorded) {
         let known = self.whose.contains_key(&adopted.facts.id);
         if let Some(plan) = adopted.plan.as_ref().filter(|_| !known) {
-            self.made(plan, &adopted.repository, &adopted.facts, false, at);
+            self.made(plan, &adopted.repository, &adopted.facts, false, recorded);
         }
     }
 
@@ -150,11 +173,35 @@ impl Keeping {
         self.plans.entry(id.clone()).or_default().changed = at;
     }
 
+    /// A plan was deleted: its archives stay. One of the same name that is defined later may be of something else.
+    fn retired(&mut self, plan: &str, at: u64) {
+        let plan = plan.parse::<PlanId>().ok();
+        if let Some(kept) = plan.and_then(|plan| self.plans.get_mut(&plan)) {
+            kept.archives.values_mut().flat_map(BTreeMap::values_mut).for_each(|made| made.of_past = true);
+            kept.failures_in_a_row = 0;
+            kept.changed(at);
+        }
+    }
+
+    /// A repository was deleted here, and its bytes stay where they are: nobody removes anything there any more.
+    fn forgotten(&mut self, repository: &str, at: u64) {
+        let Ok(repository) = repository.parse::<RepositoryId>() else { return };
+        for kept in self.plans.values_mut() {
+            for id in kept.archives.remove(&repository).into_iter().flat_map(BTreeMap::into_keys) {
+                self.whose.remove(&id);
+            }
+            kept.past.retain(|(there, _)| *there != repository);
+            kept.changed(at);
+        }
+    }
+
     /// What an event says about archives, holds and decisions.
     pub fn event(&mut self, recorded: &Recorded) {
         let (at, id) = (recorded.sequence, recorded.aggregate.id.parse::<ArchiveId>());
         match (&recorded.event, id) {
-            (Event::ArchiveAdopted(adopted), _) => self.adopted(adopted, at),
+            (Event::ArchiveAdopted(adopted), _) => self.adopted(adopted, recorded),
+            (Event::PlanRetired(_), _) => self.retired(&recorded.aggregate.id, at),
+            (Event::RepositoryRetired(_), _) => self.forgotten(&recorded.aggregate.id, at),
             (Event::ArchiveDeleted(_), Ok(id)) => self.gone(id, at),
             (Event::ArchiveMissing(_), Ok(id)) => self.change(id, at, |made| made.missing = true),
             (Event::ArchiveFound(_), Ok(id)) => self.change(id, at, |made| made.missing = false),
@@ -181,19 +228,27 @@ impl Keeping {
         kept.head = recorded.head();
         let gates = decided.repositories.iter();
         let gates = gates.filter_map(|of| Some((of.repository.clone(), of.gate.clone()?))).collect();
-        kept.decided = Some(Past { at: decided.nominal_at.unwrap_or(recorded.at), gates });
+        let is_more =
+            decided.repositories.iter().any(|of| of.gate.is_none() && of.going > of.removes.len() as u64);
+        kept.decided = Some(Past { at: decided.nominal_at.unwrap_or(recorded.at), gates, is_more });
     }
 
     /// The outcome of a job that has made an archive.
-    pub fn job_succeeded(&mut self, requested: &Requested, result: &JobResult, incomplete: bool, at: u64) {
+    pub fn job_succeeded(
+        &mut self,
+        requested: &Requested,
+        result: &JobResult,
+        incomplete: bool,
+        recorded: &Recorded,
+    ) {
         match (&requested.spec, result) {
             (JobSpec::Backup(spec), JobResult::Backup { archive, .. }) => {
-                self.made(&spec.plan, &spec.access.repository, archive, !incomplete, at);
-                self.ran(&spec.plan, true, at);
+                self.made(&spec.plan, &spec.access.repository, archive, !incomplete, recorded);
+                self.ran(&spec.plan, true, recorded.sequence);
             }
             (JobSpec::CopyArchive(spec), JobResult::CopyArchive { archive, .. }) => {
                 if let Some(plan) = &spec.plan {
-                    self.made(plan, &spec.access.repository, archive, !spec.incomplete, at);
+                    self.made(plan, &spec.access.repository, archive, !spec.incomplete, recorded);
                 }
             }
             _ => {}
@@ -203,11 +258,12 @@ impl Keeping {
 
 impl World {
     /// The archives of a plan in a repository, as retention sees them: those that are there, and that nobody is about to
-    /// delete besides. These are looked at all the same.
+    /// delete besides. These are looked at all the same. Those of a deleted plan of this name are only a person's business.
     pub fn candidates(
         &self,
         plan: &PlanId,
         repository: &RepositoryId,
+        by_hand: bool,
         besides: &[Target],
     ) -> Vec<(Candidate, Target)> {
         let Some(all) = self.keeping.plans.get(plan).and_then(|kept| kept.archives.get(repository)) else {
@@ -218,6 +274,7 @@ impl World {
             leaving.remove(&target.id);
         }
         let there = all.values().filter(|made| !made.missing && !leaving.contains(&made.candidate.id));
+        let there = there.filter(|made| by_hand || !made.of_past);
         there
             .map(|made| {
                 let holds = self.keeping.holds.get(&made.candidate.id).cloned().unwrap_or_default();
@@ -230,7 +287,7 @@ impl World {
     pub fn history(&self, plan: &PlanId, repository: &RepositoryId) -> Vec<Candidate> {
         let past = self.keeping.plans.get(plan).into_iter().flat_map(|kept| &kept.past);
         let past = past.filter(|(there, _)| there == repository).map(|(_, candidate)| candidate.clone());
-        self.candidates(plan, repository, &[])
+        self.candidates(plan, repository, false, &[])
             .into_iter()
             .map(|(candidate, _)| candidate)
             .chain(past)

@@ -7,7 +7,7 @@
 use super::World;
 use super::due::Due;
 use super::world::Plan;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use std::collections::HashMap;
 use strongroom_domain::cron::Schedule;
 use strongroom_domain::lateness::{Known, PlanStanding, Standing, standing};
@@ -19,7 +19,12 @@ pub type Standings = HashMap<PlanId, (u64, Standing)>;
 
 /// How a plan stands now.
 pub fn of_plan(world: &World, id: &PlanId, plan: &Plan, now: Timestamp) -> Standing {
-    let schedule: Option<Schedule> = plan.spec.schedule.as_ref().and_then(|spec| spec.parse().ok());
+    let spec = plan.spec.schedule.as_ref();
+    let schedule: Option<Schedule> = match spec.map(|spec| spec.parse()) {
+        // It was understood when it was defined, and runs never now: that is no exemption.
+        Some(Err(_)) if plan.paused.is_none() => return Standing::Overdue { since: plan.promises_since() },
+        parsed => parsed.and_then(Result::ok),
+    };
     let kept = world.keeping.plans.get(id);
     let known = Known {
         schedule: schedule.as_ref(),
@@ -27,7 +32,16 @@ pub fn of_plan(world: &World, id: &PlanId, plan: &Plan, now: Timestamp) -> Stand
         since: plan.promises_since(),
         paused: plan.paused.is_some(),
     };
-    standing(&plan.spec.objective, known, now)
+    // What a schedule promises comes as much later as its jobs are asked for later.
+    let by_schedule = plan.spec.objective.rpo_s.is_none();
+    let jitter =
+        spec.filter(|_| by_schedule).map_or(SignedDuration::ZERO, |spec| spec.jitter_of(id.as_str()));
+    let later = |at: Timestamp| at.checked_add(jitter).unwrap_or(Timestamp::MAX);
+    match standing(&plan.spec.objective, known, now.checked_sub(jitter).unwrap_or(Timestamp::MIN)) {
+        Standing::InTime { until } => Standing::InTime { until: later(until) },
+        Standing::Overdue { since } => Standing::Overdue { since: later(since) },
+        exempt => exempt,
+    }
 }
 
 /// How all plans stand, those that are late first, the latest of them before the others.

@@ -9,16 +9,19 @@ use super::World;
 use super::cause::Cause;
 use super::due::Due;
 use super::keeping::Kept;
+use super::lateness;
 use super::world::Plan;
 use jiff::{SignedDuration, Timestamp};
+use std::cell::LazyCell;
 use std::collections::{BTreeMap, HashMap};
 use strongroom_bus::Recorded;
 use strongroom_domain::archive::Target;
 use strongroom_domain::job::{JobSpec, PRUNED_AT_ONCE, PruneSpec, Requested, Spared, Trigger};
+use strongroom_domain::lateness::Standing;
 use strongroom_domain::retention::{
     Candidate, Decided, Decision, Facts, Hold, OfRepository, Outcome, Policy, Removal, Review, Rules, decide,
 };
-use strongroom_domain::{Event, EventId, JobId, Kind, PlanId, RepositoryId};
+use strongroom_domain::{ArchiveId, Event, EventId, JobId, Kind, PlanId, RepositoryId};
 
 /// How often it is looked whether something goes because of its age alone.
 const LOOK_EVERY: SignedDuration = SignedDuration::from_hours(1);
@@ -43,77 +46,157 @@ pub struct Unpruned {
 
 /// What would become of all archives of a plan by these rules.
 pub fn review(world: &World, plan: &PlanId, rules: &Rules, by_hand: bool, now: Timestamp) -> Vec<Review> {
+    let guarded = Guarded::of(world);
     let Some(kept) = world.keeping.plans.get(plan) else { return Vec::new() };
     let repositories = kept.archives.keys().filter(|id| !world.is_halted(Kind::Repository, id));
-    repositories
-        .filter_map(|repository| {
-            let decision = look(world, plan, kept, repository, rules, (by_hand, &[]), now);
-            (!decision.1.verdicts.is_empty()).then(|| {
-                let (targets, decision) = decision;
-                let going = decision.going().filter_map(|v| targets.get(&v.archive).cloned()).collect();
-                Review { repository: repository.clone(), decision, going }
-            })
-        })
-        .collect()
+    repositories.filter_map(|id| review_in(world, &guarded, (plan, id), rules, by_hand, now)).collect()
 }
 
-type Targets = HashMap<strongroom_domain::ArchiveId, Target>;
+fn review_in(
+    world: &World,
+    guarded: &Guarded,
+    (plan, repository): (&PlanId, &RepositoryId),
+    rules: &Rules,
+    by_hand: bool,
+    now: Timestamp,
+) -> Option<Review> {
+    let (targets, decision) = look(world, guarded, (plan, repository), rules, (by_hand, &[]), now)?;
+    (!decision.verdicts.is_empty()).then(|| {
+        let going = decision.going().filter_map(|v| targets.get(&v.archive).cloned()).collect();
+        Review { repository: repository.clone(), decision, going }
+    })
+}
+
+type Targets = HashMap<ArchiveId, Target>;
 
 fn look(
     world: &World,
-    plan: &PlanId,
-    kept: &Kept,
-    repository: &RepositoryId,
+    guarded: &Guarded,
+    (plan, repository): (&PlanId, &RepositoryId),
     rules: &Rules,
     (by_hand, besides): (bool, &[Target]),
     now: Timestamp,
-) -> (Targets, Decision) {
+) -> Option<(Targets, Decision)> {
+    let kept = world.keeping.plans.get(plan)?;
     let (candidates, targets): (Vec<Candidate>, Vec<Target>) =
-        world.candidates(plan, repository, besides).into_iter().unzip();
-    let candidates: Vec<Candidate> = candidates.into_iter().map(|c| unreadable_is_held(world, c)).collect();
-    let facts = if by_hand { Facts::default() } else { facts(world, plan, kept) };
-    let decision = decide(rules, &candidates, &facts, now);
-    (targets.into_iter().map(|target| (target.id, target)).collect(), decision)
+        world.candidates(plan, repository, by_hand, besides).into_iter().unzip();
+    let targets: Targets = targets.into_iter().map(|target| (target.id, target)).collect();
+    let made_last = kept.archives.get(repository).and_then(|all| {
+        let there = all.values().filter(|made| targets.contains_key(&made.candidate.id));
+        there.max_by_key(|made| made.since).map(|made| made.candidate.id)
+    });
+    let candidates: Vec<Candidate> = candidates
+        .into_iter()
+        .map(|mut candidate| {
+            let why = guarded.why(world, candidate.id, &targets);
+            // A clock that was wrong when it was made must not make the newest the oldest.
+            let last = (made_last == Some(candidate.id)).then(|| "it was made last".to_owned());
+            candidate.holds.extend(why.or(last).map(|reason| Hold {
+                name: "strongroom".into(),
+                by: "strongroom".into(),
+                reason,
+                until: None,
+            }));
+            candidate
+        })
+        .collect();
+    let facts = match facts(world, plan, kept, now) {
+        // Whoever cleans up a plan that is paused, or deleted, knows that nothing new comes.
+        facts if by_hand && (facts.paused || !world.plans.contains_key(plan)) => Facts::default(),
+        facts => facts,
+    };
+    Some((targets, decide(rules, &candidates, &facts, now)))
 }
 
 /// What speaks against any removal beside the archives.
-fn facts(world: &World, plan: &PlanId, kept: &Kept) -> Facts {
+fn facts(world: &World, id: &PlanId, kept: &Kept, now: Timestamp) -> Facts {
+    let plan = world.plans.get(id);
+    let known = world.schedules.get(id).and_then(|schedule| schedule.overdue_since);
+    // The fact may come later than this: what it will say is known already.
+    let found = || match lateness::of_plan(world, id, plan?, now) {
+        Standing::Overdue { since } => Some(since),
+        Standing::InTime { .. } | Standing::Exempt { .. } => None,
+    };
     Facts {
         failures_in_a_row: kept.failures_in_a_row,
-        overdue_since: world.schedules.get(plan).and_then(|schedule| schedule.overdue_since),
-        paused: world.plans.get(plan).is_some_and(|plan| plan.paused.is_some()),
+        overdue_since: known.or_else(found),
+        paused: plan.is_some_and(|plan| plan.paused.is_some()),
     }
 }
 
-/// Who knows what the message says that cannot be read: it may be a hold.
-fn unreadable_is_held(world: &World, mut candidate: Candidate) -> Candidate {
-    if world.is_halted(Kind::Archive, candidate.id) {
-        candidate.holds.push(Hold {
-            name: "unreadable".into(),
-            by: "strongroom".into(),
-            reason: "a message about this archive cannot be read".into(),
-            until: None,
-        });
+/// What is in use, or is needed by something that retention does not look at.
+struct Guarded {
+    /// By whom an archive is read, or will be.
+    read: HashMap<ArchiveId, String>,
+    /// The archives that need another one, by that one.
+    dependents: HashMap<ArchiveId, Vec<(ArchiveId, String)>>,
+}
+
+impl Guarded {
+    fn of(world: &World) -> Self {
+        let mut read: HashMap<ArchiveId, String> = HashMap::new();
+        let mut reads = |mut archive: ArchiveId, job: &JobId| {
+            // Of a whole server, all that it rests on is read with it. Each is come to once, so it ends.
+            while read.insert(archive, format!("job {job} reads it")).is_none() {
+                let Some(base) = world.dependents.get(&archive).map(|dependent| dependent.base) else {
+                    break;
+                };
+                archive = base;
+            }
+        };
+        for (id, job) in &world.jobs {
+            if let Some(archive) = job.state.requested.spec.read() {
+                reads(archive, id);
+            }
+        }
+        world.uncopied.iter().for_each(|(job, copy)| reads(copy.archive.id, job));
+        let mut dependents: HashMap<ArchiveId, Vec<(ArchiveId, String)>> = HashMap::new();
+        for (id, dependent) in &world.dependents {
+            dependents.entry(dependent.base).or_default().push((*id, dependent.name.clone()));
+        }
+        Self { read, dependents }
     }
-    candidate
+
+    /// Why an archive must stay, whatever the rules say of it.
+    fn why(&self, world: &World, archive: ArchiveId, looked_at: &Targets) -> Option<String> {
+        // Who knows what the message says that cannot be read: it may be a hold.
+        if world.is_halted(Kind::Archive, archive) {
+            return Some("a message about this archive cannot be read".into());
+        }
+        let needs = |(id, name): &(ArchiveId, String)| {
+            // One that a scan has missed may be there again tomorrow, and one whose deletion is asked for may stay.
+            (!looked_at.contains_key(id)).then(|| format!("{name} needs it"))
+        };
+        let needed = self.dependents.get(&archive).into_iter().flatten().find_map(needs);
+        self.read.get(&archive).cloned().or(needed)
+    }
 }
 
 /// The decisions that are to be written down now.
 pub fn due(world: &World, looked: &mut Looked, now: Timestamp) -> Vec<Due> {
     looked.retain(|plan, _| world.plans.contains_key(plan));
+    let guarded = LazyCell::new(|| Guarded::of(world));
     let plans = world.plans.iter().filter(|(id, _)| is_readable(world, id));
-    plans.filter_map(|(id, plan)| due_of(world, looked, id, plan, now)).collect()
+    plans.filter_map(|(id, plan)| due_of(world, &guarded, looked, (id, plan), now)).collect()
 }
 
+/// Whether all is known of a plan that has a say in what goes: its definition, whether it is late, what was decided.
 fn is_readable(world: &World, id: &PlanId) -> bool {
-    !world.is_halted(Kind::Plan, id) && !world.is_halted(Kind::Retention, id)
+    [Kind::Plan, Kind::Schedule, Kind::Retention].into_iter().all(|kind| !world.is_halted(kind, id))
 }
 
-fn due_of(world: &World, looked: &mut Looked, id: &PlanId, plan: &Plan, now: Timestamp) -> Option<Due> {
+fn due_of(
+    world: &World,
+    guarded: &LazyCell<Guarded, impl FnOnce() -> Guarded>,
+    looked: &mut Looked,
+    (id, plan): (&PlanId, &Plan),
+    now: Timestamp,
+) -> Option<Due> {
     let policy = plan.spec.retention.as_ref()?;
     let kept = world.keeping.plans.get(id)?;
+    let is_to_be_looked_at = || is_to_be_looked_at(kept, looked.get(id).copied(), now);
     let nominal_at = match &plan.spec.retention_schedule {
-        None if !is_to_be_looked_at(kept, looked.get(id).copied(), now) => return None,
+        None if !is_to_be_looked_at() => return None,
         None => None,
         Some(schedule) => {
             let after =
@@ -121,20 +204,32 @@ fn due_of(world: &World, looked: &mut Looked, id: &PlanId, plan: &Plan, now: Tim
             let jitter = schedule.jitter_of(id.as_str());
             let until = now.checked_sub(jitter).ok()?;
             // Of several that have passed, one does what all would have done.
-            let passed = schedule.parse().ok()?.latest(after, until)?;
-            Some(passed)
+            match schedule.parse().ok()?.latest_open(after, until) {
+                Some(passed) => Some(passed),
+                // What did not fit into the last decision does not wait for the next time.
+                None if kept.decided.as_ref().is_some_and(|past| past.is_more) && is_to_be_looked_at() => {
+                    None
+                }
+                None => return None,
+            }
         }
     };
+    let rules = policy.parse().ok()?;
     // One after the other: what is being removed is not counted with.
-    if is_pruning(world, id) {
+    let repositories = kept.archives.keys().filter(|repository| {
+        !world.is_halted(Kind::Repository, repository) && !is_pruning(world, id, repository)
+    });
+    let reviews = repositories.filter_map(|of| review_in(world, guarded, (id, of), &rules, false, now));
+    let decision_id = EventId::of_command(&format!("retention/{id}/{}", kept.head.sequence), 0);
+    let mut room = PRUNED_AT_ONCE;
+    let repositories: Vec<OfRepository> =
+        reviews.map(|review| of_repository(review, &decision_id, &mut room)).collect();
+    let waits = kept.archives.keys().any(|repository| is_pruning(world, id, repository));
+    if waits && repositories.iter().all(|of| of.removes.is_empty()) {
+        // When that has ended, it is looked at again.
         return None;
     }
     looked.insert(id.clone(), (kept.changed, now));
-    let rules = policy.parse().ok()?;
-    let reviews = review(world, id, &rules, false, now);
-    let decision_id = EventId::of_command(&format!("retention/{id}/{}", kept.head.sequence), 0);
-    let repositories: Vec<OfRepository> =
-        reviews.into_iter().map(|review| of_repository(review, &decision_id)).collect();
     let said: BTreeMap<_, _> =
         repositories.iter().filter_map(|of| Some((of.repository.clone(), of.gate.clone()?))).collect();
     let known = kept.decided.as_ref().map(|past| &past.gates);
@@ -167,26 +262,26 @@ fn is_to_be_looked_at(kept: &Kept, looked: Option<(u64, Timestamp)>, now: Timest
     })
 }
 
-/// Whether a removal of this plan's archives has not ended, or was decided and not even asked for.
-fn is_pruning(world: &World, plan: &PlanId) -> bool {
-    world.unpruned.values().any(|unpruned| unpruned.plan == *plan)
-        || world
-            .jobs
-            .values()
-            .any(|job| matches!(&job.state.requested.spec, JobSpec::Prune(spec) if spec.plan == *plan))
+/// Whether a removal of this plan's archives there has not ended, or was decided and not even asked for.
+fn is_pruning(world: &World, plan: &PlanId, repository: &RepositoryId) -> bool {
+    let is_this = |spec: &JobSpec| matches!(spec, JobSpec::Prune(spec) if spec.plan == *plan && spec.access.repository == *repository);
+    world.unpruned.values().any(|unpruned| unpruned.plan == *plan && unpruned.repository == *repository)
+        || world.jobs.values().any(|job| is_this(&job.state.requested.spec))
 }
 
-fn of_repository(review: Review, decision_id: &EventId) -> OfRepository {
+/// There is room for so many in one decision, over all repositories: it is one message.
+fn of_repository(review: Review, decision_id: &EventId, room: &mut usize) -> OfRepository {
     let Review { repository, decision, going } = review;
     let total = going.len() as u64;
     // What was made last goes first, so that nothing is ever there without what it was made on.
-    let listed = decision.going().zip(going).filter(|_| decision.gated.is_none()).take(PRUNED_AT_ONCE);
+    let listed = decision.going().zip(going).filter(|_| decision.gated.is_none()).take(*room);
     let removes: Vec<Removal> = listed
         .filter_map(|(verdict, archive)| match &verdict.outcome {
             Outcome::Go { why } => Some(Removal { archive, made_at: verdict.made_at, why: why.clone() }),
             Outcome::Keep { .. } => None,
         })
         .collect();
+    *room = room.saturating_sub(removes.len());
     let job = (!removes.is_empty()).then(|| prune_job(decision_id, &repository));
     let archives = decision.verdicts.len() as u64;
     OfRepository { repository, archives, gate: decision.gated, going: total, removes, job }
@@ -248,21 +343,26 @@ pub fn as_given(world: &World, spec: &mut PruneSpec, now: Timestamp) {
         spec.spared = spare_all("a message about the plan cannot be read".into());
         return;
     }
-    let (kept, rules) = (world.keeping.plans.get(&spec.plan), spec.policy.parse());
-    let (Some(kept), Ok(rules)) = (kept, rules) else {
+    let looked = spec.policy.parse().ok().and_then(|rules| {
+        let (of, besides) = ((&spec.plan, &spec.access.repository), (spec.by_hand, &*spec.archives));
+        look(world, &Guarded::of(world), of, &rules, besides, now)
+    });
+    let Some((_, decision)) = looked else {
         spec.spared = spare_all("the plan is not known any more".into());
         return;
     };
-    let (_, decision) =
-        look(world, &spec.plan, kept, &spec.access.repository, &rules, (spec.by_hand, &spec.archives), now);
     if let Some(gate) = &decision.gated {
         spec.spared = spare_all(gate.to_string());
         return;
     }
     let stays = |target: &Target| {
-        let verdict = decision.verdicts.iter().find(|verdict| verdict.archive == target.id)?;
-        let reasons: Vec<String> = verdict.reasons().iter().map(ToString::to_string).collect();
-        (!verdict.goes()).then(|| Spared { archive: target.id, why: reasons.join(", ") })
+        let why = match decision.verdicts.iter().find(|verdict| verdict.archive == target.id) {
+            // A scan has missed it, or its repository is not looked at any more: should it be there, nobody has decided about it.
+            None => "it is not known to be there".to_owned(),
+            Some(verdict) if verdict.goes() => return None,
+            Some(verdict) => verdict.reasons().iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
+        };
+        Some(Spared { archive: target.id, why })
     };
     spec.spared = spec.archives.iter().filter_map(stays).collect();
 }

@@ -65,7 +65,9 @@ fn skip_reason(
         return Some(SkipReason::Blackout);
     }
     let late = until.duration_since(nominal_at) > GRACE;
-    let newer = |n: usize| schedule.between(nominal_at, until, n).len() >= n;
+    // Times that nothing runs at make up for nothing.
+    let open = std::iter::successors(schedule.next_open(nominal_at), |at| schedule.next_open(*at));
+    let newer = |n: usize| open.take_while(|at| *at <= until).take(n).count() >= n;
     let missed = match spec.catch_up {
         CatchUp::Skip => late,
         CatchUp::Latest => late && newer(1),

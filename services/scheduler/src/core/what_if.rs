@@ -59,7 +59,7 @@ impl WhatIf {
         let histories =
             repositories.iter().map(|id| (id.clone(), world.history(&question.plan, id))).collect();
         let present = |id: &RepositoryId| {
-            let all = world.candidates(&question.plan, id, &[]);
+            let all = world.candidates(&question.plan, id, false, &[]);
             (id.clone(), all.into_iter().map(|(candidate, _)| candidate).collect())
         };
         let present = repositories.iter().map(present).collect();

@@ -44,6 +44,11 @@ pub struct Spared {
 impl PruneSpec {
     /// What is to be removed after all.
     pub fn to_remove(&self) -> impl Iterator<Item = &Target> {
-        self.archives.iter().filter(|target| !self.spared.iter().any(|spared| spared.archive == target.id))
+        self.archives.iter().filter(|target| !self.spares(target.id))
+    }
+
+    /// Whether this one stays after all.
+    pub fn spares(&self, archive: ArchiveId) -> bool {
+        self.spared.iter().any(|spared| spared.archive == archive)
     }
 }

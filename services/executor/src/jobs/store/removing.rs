@@ -13,10 +13,10 @@ use crate::jobs::prune::{left_over, spared};
 use crate::jobs::store::making;
 use crate::jobs::{Bench, Finished, finished};
 use crate::unfinished::{self, Unfinished};
-use strongroom_domain::Failure;
 use strongroom_domain::archive::Target;
 use strongroom_domain::failure::{Finding, Severity};
 use strongroom_domain::job::{JobResult, PruneSpec};
+use strongroom_domain::{Failure, FailureCode};
 
 /// What came of a removal.
 enum Removed {
@@ -51,11 +51,20 @@ pub async fn delete(bench: &Bench<'_>, opened: &Opened<'_>, target: &Target) -> 
 /// The same for several, which are exactly those that were decided; chunks are looked at once.
 pub async fn prune(bench: &Bench<'_>, opened: &Opened<'_>, spec: &PruneSpec) -> Result<Finished, NoOutcome> {
     bench.step("delete");
-    let mut findings = spared(spec);
     let (mut deleted, mut freed_bytes, mut last, mut locked) = (Vec::new(), 0, None, Vec::new());
+    let (mut gone, mut findings) = (Vec::new(), Findings::default());
     let mut cleared = Ok(());
     let mut stopped = None;
-    for target in spec.to_remove() {
+    for target in &spec.archives {
+        // What is spared now may have been removed by an attempt whose word was lost.
+        if spec.spares(target.id) {
+            let is_gone =
+                bench.attempt > 1 && opened.archive(&target.name).await.is_ok_and(|there| there.is_none());
+            if !is_gone {
+                continue;
+            }
+            gone.push(target.id);
+        }
         if let Some(why) = bench.control.why() {
             stopped = Some(NoOutcome::Stopped(why));
             break;
@@ -63,7 +72,7 @@ pub async fn prune(bench: &Bench<'_>, opened: &Opened<'_>, spec: &PruneSpec) -> 
         match remove(bench, opened, target).await {
             Ok((Removed::Locked(failure), _)) => locked.push((target, failure)),
             Ok((removed, clearing)) => {
-                if let Removed::Now(bytes) = removed {
+                if let (Removed::Now(bytes), Ok(())) = (&removed, &clearing) {
                     freed_bytes += bytes;
                 }
                 if !matches!(removed, Removed::Another) {
@@ -72,17 +81,29 @@ pub async fn prune(bench: &Bench<'_>, opened: &Opened<'_>, spec: &PruneSpec) -> 
                 cleared = cleared.and(clearing);
                 deleted.push(target.id);
             }
+            // One that cannot be read keeps nobody from removing the others.
+            Err(NoOutcome::Failed(failure)) if failure.code == FailureCode::ArchiveDamaged => {
+                locked.push((target, failure));
+            }
             Err(why) => {
                 stopped = Some(why);
                 break;
             }
         }
+        if cleared.is_err() {
+            // A note names one archive: what is left of this one is not to be forgotten for the next.
+            break;
+        }
     }
+    findings.merge(spared(spec, &gone));
     match stopped {
         // The work comes back, and what is gone is found to be.
         Some(NoOutcome::Stopped(why)) if why != Stop::Cancel => return Err(NoOutcome::Stopped(why)),
         Some(why) if deleted.is_empty() => return Err(why),
-        Some(why) => findings.add(left_over(spec.to_remove().count() - deleted.len() - locked.len(), &why)),
+        Some(why) => findings.add(left_over(
+            spec.archives.len().saturating_sub(deleted.len() + locked.len() + spec.spared.len()),
+            &why,
+        )),
         None => {}
     }
     for (target, failure) in locked {

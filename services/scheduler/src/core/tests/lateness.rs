@@ -116,3 +116,29 @@ fn a_plan_without_a_schedule_can_promise_something_all_the_same() {
         matches!(&finds(&mut given, &mut standings)[..], [Event::ScheduleInTime(e)] if e.exempt == Some(Exemption::NoObjective))
     );
 }
+
+#[test]
+fn a_plan_that_runs_with_a_spread_is_late_so_much_later() {
+    let (mut given, mut standings) = (Given::a_fleet(), Standings::new());
+    given.plan("p", json!({ "cron": "0 3 * * *", "jitter_s": 86_400 }));
+    let plan = &given.world.plans[&"p".parse().unwrap()];
+    let jitter = plan.spec.schedule.as_ref().unwrap().jitter_of("p");
+    assert!(jitter > SignedDuration::from_hours(1), "or this shows nothing");
+    given.after(3 * HOUR + 2 * HOUR + 24 * 60 - 1 + jitter.as_secs());
+    assert_eq!(finds(&mut given, &mut standings), []);
+    given.after(1);
+    assert_eq!(finds(&mut given, &mut standings).len(), 1);
+}
+
+#[test]
+fn an_archive_that_is_dated_in_the_future_makes_nobody_deaf_until_then() {
+    let (mut given, mut standings) = (daily(), Standings::new());
+    given.after(3 * HOUR);
+    given.backup(1, 0);
+    let epoch = given.admitted(1, 1);
+    given.started(1, epoch);
+    let made = Facts { started_at: "2036-01-01T00:00:00Z".parse().unwrap(), ..facts(0, "b1", "p-1") };
+    given.backed_up(1, epoch, made);
+    given.after(48 * HOUR);
+    assert_eq!(finds(&mut given, &mut standings).len(), 1);
+}

@@ -291,3 +291,91 @@ fn nothing_goes_of_a_plan_that_is_paused_or_late_however_old_it_is() {
     given.event("schedule.p", Event::ScheduleInTime(again));
     assert_eq!(removes(&decides(&mut given)), ["p-2", "p-1"]);
 }
+
+/// A restore of this archive was asked for and waits.
+fn is_read(given: &mut Given, n: u128, archive: &Facts) {
+    let target = json!({ "id": archive.id, "name": archive.name, "borg_id": archive.borg_id });
+    let spec = json!({ "kind": "restore", "access": access(0), "archive": target, "paths": [], "target": { "type": "original" }, "allowed_roots": [], "on_conflict": "fail" });
+    given.requested(n, read(spec));
+}
+
+#[test]
+fn what_somebody_waits_to_have_back_stays_until_he_has_it() {
+    let mut given = keeps_last(1);
+    let first = backs_up(&mut given, 1);
+    backs_up(&mut given, 2);
+    backs_up(&mut given, 3);
+    is_read(&mut given, 50, &first);
+    assert_eq!(removes(&decides(&mut given)), ["p-2"]);
+    let (id, _) = asks(&mut given);
+    is_done(&mut given, id, vec![facts(0, "b2", "p-2").id]);
+    given.event(&format!("job.{}", job(50)), Event::JobCancelled(job::Cancelled { epoch: 0 }));
+    given.after(3600);
+    assert_eq!(removes(&decides(&mut given)), ["p-1"]);
+}
+
+#[test]
+fn what_is_asked_for_between_the_decision_and_the_removal_stays_too() {
+    let mut given = keeps_last(1);
+    let first = backs_up(&mut given, 1);
+    backs_up(&mut given, 2);
+    decides(&mut given);
+    let (id, _) = asks(&mut given);
+    is_read(&mut given, 50, &first);
+    let spec = is_given(&given, id);
+    assert!(spec.to_remove().count() == 0 && spec.spared[0].why.contains("reads it"), "{spec:?}");
+    // And what a scan has missed is nobody's to remove.
+    given.event(&format!("job.{}", job(50)), Event::JobCancelled(job::Cancelled { epoch: 0 }));
+    let missing = strongroom_domain::archive::Missing { job: job(51), repository: repository(0) };
+    given.event(&format!("archive.{}", first.id), Event::ArchiveMissing(missing));
+    assert!(is_given(&given, id).spared[0].why.contains("not known to be there"));
+}
+
+#[test]
+fn archives_of_a_deleted_plan_are_none_of_a_new_one_s_business_though_it_has_the_name() {
+    let mut given = keeps_last(1);
+    backs_up(&mut given, 1);
+    backs_up(&mut given, 2);
+    let retired = || strongroom_domain::definition::Retired { reason: None };
+    given.event("plan.p", Event::PlanRetired(retired()));
+    keeps(&mut given, json!({ "retention": { "keep_last": 1 } }));
+    backs_up(&mut given, 3);
+    assert_eq!(looks(&given), []);
+    backs_up(&mut given, 4);
+    assert_eq!(removes(&decides(&mut given)), ["p-3"]);
+    // A person who cleans up means all of them.
+    let rules = strongroom_domain::retention::Policy::of_days(1).parse().unwrap();
+    given.after(10 * DAY);
+    let plan = "p".parse().unwrap();
+    let reviews = crate::core::retention::review(&given.world, &plan, &rules, true, given.now);
+    assert_eq!(reviews[0].going.len(), 2, "{reviews:?}");
+    // Where a repository was deleted, nothing is removed any more.
+    given.event("repository.r0", Event::RepositoryRetired(retired()));
+    assert_eq!(looks(&given), []);
+    assert!(crate::core::retention::review(&given.world, &plan, &rules, true, given.now).is_empty());
+}
+
+#[test]
+fn an_archive_that_a_wrong_clock_has_dated_back_does_not_go_the_moment_it_was_made() {
+    let mut given = keeps_last(2);
+    backs_up(&mut given, 1);
+    backs_up(&mut given, 2);
+    given.after(DAY);
+    given.backup(3, 0);
+    let epoch = given.admitted(3, 1);
+    given.started(3, epoch);
+    let made = Facts { started_at: "2020-01-01T00:00:00Z".parse().unwrap(), ..facts(0, "b3", "p-3") };
+    given.backed_up(3, epoch, made);
+    assert_eq!(looks(&given), []);
+}
+
+#[test]
+fn a_plan_that_is_late_is_known_to_be_before_that_stands_in_the_log() {
+    let mut given = Given::a_fleet();
+    let daily = json!({ "cron": "0 3 * * *" });
+    keeps(&mut given, json!({ "retention": { "keep_within": "3d" }, "schedule": daily }));
+    backs_up(&mut given, 1);
+    backs_up(&mut given, 2);
+    given.after(365 * DAY);
+    assert!(matches!(decides(&mut given).repositories[0].gate, Some(Gate::Overdue { .. })));
+}

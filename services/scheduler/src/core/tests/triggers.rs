@@ -196,3 +196,18 @@ fn a_time_whose_deadline_has_passed_is_not_run_any_more_and_neither_is_its_job()
     let Event::JobAbandoned(given_up) = &facts[0].event else { panic!("{facts:?}") };
     assert!(given_up.reason.contains("start_within_s"), "{given_up:?}");
 }
+
+#[test]
+fn a_time_in_a_blackout_makes_up_for_none_that_was_missed_before_it() {
+    let mut given = Given::a_fleet();
+    // 28 February 2026 is a Saturday; 1 March, when the plan is defined, a Sunday; it is Saturdays that are kept free.
+    let window = json!({ "kind": "weekly", "days": ["saturday"], "from": "00:00", "to": "24:00" });
+    given.plan("p", json!({ "cron": "0 2 * * *", "blackout": [window], "catch_up": "latest" }));
+    given.after(5 * 86_400);
+    take_all(&mut given);
+    end_all(&mut given);
+    // Down from Friday at one o'clock to Saturday at three: Friday's run is the latest that there is.
+    given.after(2 * 86_400 - 21 * 3600);
+    let became: Vec<_> = take_all(&mut given).into_iter().map(|(_, reason)| reason).collect();
+    assert_eq!(became, [None, Some(SkipReason::Blackout)]);
+}

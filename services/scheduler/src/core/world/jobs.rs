@@ -85,7 +85,7 @@ impl World {
 
     fn job_succeeded(&mut self, id: JobId, requested: &Requested, result: &JobResult, recorded: &Recorded) {
         let incomplete = is_incomplete(&recorded.event);
-        self.keeping.job_succeeded(requested, result, incomplete, recorded.sequence);
+        self.keeping.job_succeeded(requested, result, incomplete, recorded);
         match (&requested.spec, result) {
             (JobSpec::InitRepository { access }, JobResult::InitRepository { borg_repository_id, .. }) => {
                 self.borg_ids.insert(access.repository.clone(), borg_repository_id.clone());
