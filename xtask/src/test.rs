@@ -2,7 +2,7 @@
 
 use crate::step::{Counting, Step};
 use crate::summary::{self, Counts, Row};
-use crate::tools::{self, Tools, components, databases, destinations, docker};
+use crate::tools::{self, Tools, components, databases, destinations, docker, fuse};
 use crate::{Result, workspace};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
@@ -57,7 +57,8 @@ fn install() -> (Vec<Row>, Option<Tools>) {
     let started = Instant::now();
     let ensured = tools::ensure()
         .and_then(|tools| databases::ensure().map(|()| tools))
-        .and_then(|tools| destinations::ensure().map(|()| tools));
+        .and_then(|tools| destinations::ensure().map(|()| tools))
+        .and_then(|tools| fuse::ensure().map(|()| tools));
     docker::ensure_where_asked();
     let (tools, counts, notes) = match ensured {
         Ok(tools) => (Some(tools), Counts::ONE_PASSED, Vec::new()),

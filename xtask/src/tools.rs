@@ -7,6 +7,7 @@ pub mod components;
 pub mod databases;
 pub mod destinations;
 pub mod docker;
+pub mod fuse;
 mod nats_server;
 mod postgresql;
 mod wheel;

@@ -241,7 +241,9 @@ mod tests {
         ] {
             assert_eq!(recognise(head), content, "{}", String::from_utf8_lossy(head));
         }
-        for other in [&b""[..], b"hello", b"\x00\x01", b"-----BEGIN PGP MESSAGE-----\n"] {
+        // In its form for texts, gpg alone can say who opens it.
+        assert_eq!(recognise(b"-----BEGIN PGP MESSAGE-----\n"), Content::Wrapped(Wrapper::Gpg));
+        for other in [&b""[..], b"hello", b"\x00\x01", b"-----BEGIN PGP PUBLIC KEY BLOCK-----\n"] {
             assert!(matches!(recognise(other), Content::Other(_)));
         }
     }
