@@ -205,6 +205,14 @@ fn groups(values: &[u16]) -> Vec<(u16, u16)> {
     groups
 }
 
+/// `a, b and c`, with this word before the last.
+fn joined(parts: &[String], word: &str) -> String {
+    match parts {
+        [before @ .., last] if !before.is_empty() => format!("{} {word} {last}", before.join(", ")),
+        _ => parts.concat(),
+    }
+}
+
 fn consecutive(values: &[u16]) -> bool {
     groups(values).len() == 1
 }

@@ -42,6 +42,11 @@ impl Holds {
         self.0.is_empty()
     }
 
+    /// One by one.
+    pub fn iter(&self) -> impl Iterator<Item = &Hold> {
+        self.0.iter()
+    }
+
     /// As a list.
     pub fn to_vec(&self) -> Vec<Hold> {
         self.0.clone()

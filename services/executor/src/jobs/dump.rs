@@ -135,13 +135,9 @@ pub async fn run(bench: &Bench<'_>, spec: &BackupSpec, server: &str) -> Result<D
         return Err(failed(failure));
     }
     let done = match done {
-        Err(NotDone::Failed(..)) if was_told_to_let_go => {
+        Err(NotDone::Failed(failure, _)) if was_told_to_let_go => {
             // It may have come to its end all the same, without what it has let go of.
-            let tail = match done {
-                Err(NotDone::Failed(failure, _)) => failure.log_tail,
-                _ => Vec::new(),
-            };
-            let failed = removed(bench, spec, tail).await;
+            let failed = removed(bench, spec, failure.log_tail).await;
             give_back(bench, spec).await;
             return Err(failed);
         }

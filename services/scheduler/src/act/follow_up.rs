@@ -1,10 +1,12 @@
 //! Facts that follow from other facts and from the clock.
 
 use crate::core::cause::Cause;
+use crate::core::due::Due;
 use crate::core::triggers::due;
 use crate::core::upkeep::upkeep as upkeep_of;
 use crate::core::{copying, indexing, inventory, lateness, retention};
 use crate::desk::Desk;
+use jiff::Timestamp;
 use strongroom_bus::{AppendError, Context, Head, NewEvent};
 use strongroom_domain::archive::Deleted;
 use strongroom_domain::job::Requested;
@@ -144,9 +146,7 @@ pub async fn lateness(desk: &Desk) -> bool {
     let mut wrote = false;
     for fact in facts {
         tracing::info!(plan = %fact.plan, what = fact.event.type_name(), "the archives of a plan and the clock say so");
-        let aggregate = Aggregate::new(Kind::Schedule, &fact.plan);
-        let new = NewEvent { id: fact.id, at: now, event: fact.event };
-        wrote |= append(desk, &aggregate, &fact.head, &new, &Context::service("scheduler")).await;
+        wrote |= write_down(desk, Kind::Schedule, fact, now).await;
     }
     wrote
 }
@@ -160,12 +160,11 @@ pub async fn retention(desk: &Desk) -> bool {
     };
     let mut wrote = false;
     for fact in facts {
-        let aggregate = Aggregate::new(Kind::Retention, &fact.plan);
-        let new = NewEvent { id: fact.id, at: now, event: fact.event };
-        let written = append(desk, &aggregate, &fact.head, &new, &Context::service("scheduler")).await;
+        let plan = fact.plan.clone();
+        let written = write_down(desk, Kind::Retention, fact, now).await;
         if !written {
             // It was looked at in vain.
-            desk.looked().remove(&fact.plan);
+            desk.looked().remove(&plan);
         }
         wrote |= written;
     }
@@ -198,11 +197,16 @@ pub async fn triggers(desk: &Desk) -> bool {
     let facts = due(&desk.world(), &mut desk.agenda(), now);
     let mut wrote = false;
     for fact in facts {
-        let aggregate = Aggregate::new(Kind::Schedule, &fact.plan);
-        let new = NewEvent { id: fact.id, at: now, event: fact.event };
-        wrote |= append(desk, &aggregate, &fact.head, &new, &Context::service("scheduler")).await;
+        wrote |= write_down(desk, Kind::Schedule, fact, now).await;
     }
     wrote
+}
+
+/// Writes down a fact about a plan, which belongs to this kind of aggregate.
+async fn write_down(desk: &Desk, kind: Kind, fact: Due, now: Timestamp) -> bool {
+    let aggregate = Aggregate::new(kind, &fact.plan);
+    let new = NewEvent { id: fact.id, at: now, event: fact.event };
+    append(desk, &aggregate, &fact.head, &new, &Context::service("scheduler")).await
 }
 
 fn job_aggregate(job: JobId) -> Aggregate {

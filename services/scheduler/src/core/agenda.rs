@@ -9,6 +9,7 @@ use super::world::Plan;
 use jiff::Timestamp;
 use std::collections::{BTreeSet, HashMap};
 use strongroom_domain::PlanId;
+use strongroom_domain::cron::Schedule;
 
 /// What the next time of a plan follows from: where its definition stands, and the newest fact of its schedule.
 type Mark = (u64, u64);
@@ -64,9 +65,18 @@ impl Agenda {
 
 /// When the next nominal time of a plan is dealt with, jitter included.
 fn next_of(world: &World, id: &PlanId, plan: &Plan) -> Option<Timestamp> {
-    let spec = plan.spec.schedule.as_ref()?;
-    let last = world.schedules.get(id).and_then(|schedule| schedule.last_nominal_at);
-    let after = last.map_or(plan.schedule_since, |last| last.max(plan.schedule_since));
-    // It was checked when the plan was defined; one that cannot be read any more runs never rather than wrongly.
-    spec.parse().ok()?.next(after)?.checked_add(spec.jitter_of(id.as_str())).ok()
+    let (_, nominal_at) = world.next_nominal(id, plan)?;
+    nominal_at.checked_add(plan.spec.schedule.as_ref()?.jitter_of(id.as_str())).ok()
+}
+
+impl World {
+    /// The first nominal time of a plan that was not dealt with, and its schedule.
+    pub fn next_nominal(&self, id: &PlanId, plan: &Plan) -> Option<(Schedule, Timestamp)> {
+        // It was checked when the plan was defined; one that cannot be read any more runs never rather than wrongly.
+        let schedule = plan.spec.schedule.as_ref()?.parse().ok()?;
+        let last = self.schedules.get(id).and_then(|schedule| schedule.last_nominal_at);
+        let after = last.map_or(plan.schedule_since, |last| last.max(plan.schedule_since));
+        let nominal_at = schedule.next(after)?;
+        Some((schedule, nominal_at))
+    }
 }

@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use strongroom_domain::archive::Facts;
 use strongroom_domain::chain::{Choice, Link, Wanted};
 use strongroom_domain::job::JobSpec;
+use strongroom_domain::retention::Holds;
 use strongroom_domain::{ArchiveId, FailureCode, PlanId, RepositoryId};
 
 /// An archive that is nothing without another one.
@@ -41,7 +42,7 @@ pub fn as_given(world: &World, spec: &JobSpec, now: Timestamp) -> JobSpec {
             };
         }
         JobSpec::DeleteArchive { archive, needed_by, held, .. } => {
-            let mut holds = world.keeping.holds.get(&archive.id).into_iter().flatten();
+            let mut holds = world.keeping.holds.get(&archive.id).into_iter().flat_map(Holds::iter);
             *held = holds.find(|hold| hold.holds(now)).map(|hold| format!("{}: {}", hold.by, hold.reason));
             let needs = world.dependents.values().filter(|d| d.base == archive.id);
             *needed_by = needs.map(|d| d.name.clone()).collect();

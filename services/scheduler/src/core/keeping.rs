@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use strongroom_bus::{Head, Recorded};
 use strongroom_domain::archive::{Adopted, Facts, Target};
 use strongroom_domain::job::{JobResult, JobSpec, Requested};
-use strongroom_domain::retention::{Candidate, Decided, Gate, Hold};
+use strongroom_domain::retention::{Candidate, Decided, Gate, Holds};
 use strongroom_domain::{ArchiveId, Event, PlanId, RepositoryId};
 
 /// How many archives of a plan that are gone are remembered, for a replay of its history.
@@ -105,7 +105,7 @@ pub struct Keeping {
     /// By plan; also of plans that are retired, which may come back.
     pub plans: BTreeMap<PlanId, Kept>,
     /// Holds, by archive: of all archives, whosever they are.
-    pub holds: HashMap<ArchiveId, Vec<Hold>>,
+    pub holds: HashMap<ArchiveId, Holds>,
     /// Whose each archive is.
     whose: HashMap<ArchiveId, PlanId>,
 }
@@ -205,16 +205,8 @@ impl Keeping {
             (Event::ArchiveDeleted(_), Ok(id)) => self.gone(id, at),
             (Event::ArchiveMissing(_), Ok(id)) => self.change(id, at, |made| made.missing = true),
             (Event::ArchiveFound(_), Ok(id)) => self.change(id, at, |made| made.missing = false),
-            (Event::ArchiveHeld(held), Ok(id)) => {
-                let holds = self.holds.entry(id).or_default();
-                holds.retain(|hold| hold.name != held.hold.name);
-                holds.push(held.hold.clone());
-                self.change(id, at, |_| {});
-            }
-            (Event::ArchiveReleased(released), Ok(id)) => {
-                if let Some(holds) = self.holds.get_mut(&id) {
-                    holds.retain(|hold| hold.name != released.name);
-                }
+            (event @ (Event::ArchiveHeld(_) | Event::ArchiveReleased(_)), Ok(id)) => {
+                self.holds.entry(id).or_default().evolve(event);
                 self.change(id, at, |_| {});
             }
             (Event::RetentionDecided(decided), _) => self.decided(recorded, decided),
@@ -277,20 +269,15 @@ impl World {
         let there = there.filter(|made| by_hand || !made.of_past);
         there
             .map(|made| {
-                let holds = self.keeping.holds.get(&made.candidate.id).cloned().unwrap_or_default();
+                let holds = self.keeping.holds.get(&made.candidate.id).map(Holds::to_vec).unwrap_or_default();
                 (Candidate { holds, ..made.candidate.clone() }, made.target())
             })
             .collect()
     }
 
-    /// All archives that a plan has and had in a repository, as far as they are remembered.
-    pub fn history(&self, plan: &PlanId, repository: &RepositoryId) -> Vec<Candidate> {
+    /// The archives that a plan had in a repository, as far as they are remembered.
+    pub fn past(&self, plan: &PlanId, repository: &RepositoryId) -> impl Iterator<Item = &Candidate> {
         let past = self.keeping.plans.get(plan).into_iter().flat_map(|kept| &kept.past);
-        let past = past.filter(|(there, _)| there == repository).map(|(_, candidate)| candidate.clone());
-        self.candidates(plan, repository, false, &[])
-            .into_iter()
-            .map(|(candidate, _)| candidate)
-            .chain(past)
-            .collect()
+        past.filter(move |(there, _)| there == repository).map(|(_, candidate)| candidate)
     }
 }

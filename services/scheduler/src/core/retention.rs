@@ -19,7 +19,8 @@ use strongroom_domain::archive::Target;
 use strongroom_domain::job::{JobSpec, PRUNED_AT_ONCE, PruneSpec, Requested, Spared, Trigger};
 use strongroom_domain::lateness::Standing;
 use strongroom_domain::retention::{
-    Candidate, Decided, Decision, Facts, Hold, OfRepository, Outcome, Policy, Removal, Review, Rules, decide,
+    Candidate, Decided, Decision, Facts, Gate, Hold, OfRepository, Outcome, Policy, Removal, Review, Rules,
+    decide,
 };
 use strongroom_domain::{ArchiveId, Event, EventId, JobId, Kind, PlanId, RepositoryId};
 
@@ -216,16 +217,15 @@ fn due_of(
     };
     let rules = policy.parse().ok()?;
     // One after the other: what is being removed is not counted with.
-    let repositories = kept.archives.keys().filter(|repository| {
-        !world.is_halted(Kind::Repository, repository) && !is_pruning(world, id, repository)
-    });
+    let (pruning, free): (Vec<_>, Vec<_>) =
+        kept.archives.keys().partition(|repository| is_pruning(world, id, repository));
+    let repositories = free.into_iter().filter(|repository| !world.is_halted(Kind::Repository, repository));
     let reviews = repositories.filter_map(|of| review_in(world, guarded, (id, of), &rules, false, now));
     let decision_id = EventId::of_command(&format!("retention/{id}/{}", kept.head.sequence), 0);
     let mut room = PRUNED_AT_ONCE;
     let repositories: Vec<OfRepository> =
         reviews.map(|review| of_repository(review, &decision_id, &mut room)).collect();
-    let waits = kept.archives.keys().any(|repository| is_pruning(world, id, repository));
-    if waits && repositories.iter().all(|of| of.removes.is_empty()) {
+    if !pruning.is_empty() && repositories.iter().all(|of| of.removes.is_empty()) {
         // When that has ended, it is looked at again.
         return None;
     }
@@ -245,10 +245,7 @@ fn due_of(
 }
 
 /// Whether they are closed for the same kind of reason: that one more run has failed is told by that run.
-fn gates_alike(
-    known: &BTreeMap<RepositoryId, strongroom_domain::retention::Gate>,
-    said: &BTreeMap<RepositoryId, strongroom_domain::retention::Gate>,
-) -> bool {
+fn gates_alike(known: &BTreeMap<RepositoryId, Gate>, said: &BTreeMap<RepositoryId, Gate>) -> bool {
     known.len() == said.len()
         && known.iter().zip(said).all(|((a, gate), (b, other))| {
             a == b && std::mem::discriminant(gate) == std::mem::discriminant(other)

@@ -28,14 +28,8 @@ fn is_readable(world: &World, id: &PlanId) -> bool {
 
 fn due_of(world: &World, id: &PlanId, plan: &Plan, now: Timestamp) -> Option<Due> {
     let spec = plan.spec.schedule.as_ref()?;
-    // It was checked when the plan was defined; one that cannot be read any more runs never rather than wrongly.
-    let schedule = spec.parse().ok()?;
-    let known = world.schedules.get(id);
-    let after =
-        known.and_then(|s| s.last_nominal_at).map_or(plan.schedule_since, |l| l.max(plan.schedule_since));
-    let jitter = spec.jitter_of(id.as_str());
-    let until = now.checked_sub(jitter).ok()?;
-    let nominal_at = schedule.next(after).filter(|t| *t <= until)?;
+    let until = now.checked_sub(spec.jitter_of(id.as_str())).ok()?;
+    let (schedule, nominal_at) = world.next_nominal(id, plan).filter(|(_, at)| *at <= until)?;
     let event = match skip_reason(world, id, plan, &schedule, nominal_at, until) {
         None => Event::ScheduleFired(Fired { nominal_at, job: JobId::of_trigger(id, nominal_at) }),
         Some(reason) => Event::ScheduleSkipped(Skipped { nominal_at, reason }),
@@ -43,7 +37,7 @@ fn due_of(world: &World, id: &PlanId, plan: &Plan, now: Timestamp) -> Option<Due
     let word = if matches!(event, Event::ScheduleFired(_)) { "fired" } else { "skipped" };
     Some(Due {
         plan: id.clone(),
-        head: known.map(|s| s.head.clone()).unwrap_or_default(),
+        head: world.schedules.get(id).map(|s| s.head.clone()).unwrap_or_default(),
         id: EventId::of_command(&format!("trigger/{id}/{nominal_at}/{word}"), 0),
         event,
     })

@@ -17,13 +17,20 @@ const A_YEAR: SignedDuration = SignedDuration::from_hours(365 * 24);
 pub struct WhatIf {
     rules: Rules,
     schedule: Option<Schedule>,
-    /// What it had and has, by repository.
-    histories: Vec<(RepositoryId, Vec<Candidate>)>,
-    /// What it has.
-    present: Vec<(RepositoryId, Vec<Candidate>)>,
+    archives: Vec<Archives>,
     from: Option<Timestamp>,
     until: Option<Timestamp>,
     now: Timestamp,
+}
+
+/// The archives of the plan in one repository.
+#[derive(Debug)]
+struct Archives {
+    repository: RepositoryId,
+    /// What it has.
+    present: Vec<Candidate>,
+    /// What it had.
+    past: Vec<Candidate>,
 }
 
 /// What would become of the archives now.
@@ -54,25 +61,26 @@ impl WhatIf {
         let schedule = spec.map(|spec| spec.parse()).transpose();
         let schedule = schedule.map_err(|field| Rejection::Invalid { fields: vec![field] })?;
         let kept = world.keeping.plans.get(&question.plan);
-        let repositories: Vec<RepositoryId> =
-            kept.into_iter().flat_map(|kept| kept.archives.keys().cloned()).collect();
-        let histories =
-            repositories.iter().map(|id| (id.clone(), world.history(&question.plan, id))).collect();
-        let present = |id: &RepositoryId| {
-            let all = world.candidates(&question.plan, id, false, &[]);
-            (id.clone(), all.into_iter().map(|(candidate, _)| candidate).collect())
+        let of = |id: &RepositoryId| {
+            let present = world.candidates(&question.plan, id, false, &[]);
+            Archives {
+                repository: id.clone(),
+                present: present.into_iter().map(|(candidate, _)| candidate).collect(),
+                past: world.past(&question.plan, id).cloned().collect(),
+            }
         };
-        let present = repositories.iter().map(present).collect();
-        Ok(Self { rules, schedule, histories, present, from: question.from, until: question.until, now })
+        let archives = kept.into_iter().flat_map(|kept| kept.archives.keys()).map(of).collect();
+        Ok(Self { rules, schedule, archives, from: question.from, until: question.until, now })
     }
 
     /// Which archives would be there today.
     pub fn replayed(&self) -> Vec<Replayed> {
-        let histories = self.histories.iter().map(|(repository, candidates)| {
+        let histories = self.archives.iter().map(|of| {
+            let candidates: Vec<Candidate> = of.present.iter().chain(&of.past).cloned().collect();
             let first = candidates.iter().map(|candidate| candidate.made_at).min().unwrap_or(self.now);
             let (from, until) = (self.from.unwrap_or(first), self.until.unwrap_or(self.now));
-            let replay = replay(&self.rules, candidates, from, until);
-            Replayed { repository: repository.clone(), replay }
+            let replay = replay(&self.rules, &candidates, from, until);
+            Replayed { repository: of.repository.clone(), replay }
         });
         histories.collect()
     }
@@ -85,10 +93,10 @@ impl WhatIf {
         })?;
         let in_a_year = self.now.checked_add(A_YEAR).unwrap_or(Timestamp::MAX);
         let until = self.until.unwrap_or(in_a_year);
-        let of = |(repository, candidates): &(RepositoryId, Vec<Candidate>)| Simulated {
-            repository: repository.clone(),
-            simulation: simulate(&self.rules, schedule, candidates, self.now, until),
+        let of = |of: &Archives| Simulated {
+            repository: of.repository.clone(),
+            simulation: simulate(&self.rules, schedule, &of.present, self.now, until),
         };
-        Ok(self.present.iter().map(of).collect())
+        Ok(self.archives.iter().map(of).collect())
     }
 }

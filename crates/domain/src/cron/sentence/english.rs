@@ -1,7 +1,7 @@
 //! The phrases of English.
 
 use super::days::{Days, OfMonth, OfWeek};
-use super::{Unit, Within, Words, consecutive, groups};
+use super::{Unit, Within, Words, consecutive, groups, joined};
 use crate::cron::Day;
 
 pub(super) struct English;
@@ -115,13 +115,6 @@ impl Words for English {
             None if matches!(name, "UTC" | "GMT") => name.to_owned(),
             None => format!("time zone {name}"),
         }
-    }
-}
-
-fn joined(parts: &[String], word: &str) -> String {
-    match parts {
-        [before @ .., last] if !before.is_empty() => format!("{} {word} {last}", before.join(", ")),
-        _ => parts.concat(),
     }
 }
 

@@ -1,7 +1,7 @@
 //! The phrases of French.
 
 use super::days::{Days, OfMonth, OfWeek};
-use super::{Unit, Within, Words, consecutive, groups};
+use super::{Unit, Within, Words, consecutive, groups, joined};
 use crate::cron::Day;
 
 pub(super) struct French;
@@ -165,13 +165,6 @@ impl Words for French {
 fn of(name: &str) -> String {
     let vowel = name.to_lowercase().starts_with(['a', 'e', 'é', 'h', 'i', 'o', 'u']);
     if vowel { format!("d'{name}") } else { format!("de {name}") }
-}
-
-fn joined(parts: &[String], word: &str) -> String {
-    match parts {
-        [before @ .., last] if !before.is_empty() => format!("{} {word} {last}", before.join(", ")),
-        _ => parts.concat(),
-    }
 }
 
 fn names(unit: Unit) -> (&'static str, &'static str) {

@@ -78,7 +78,7 @@ pub async fn prune(bench: &Bench<'_>, opened: &Opened<'_>, spec: &PruneSpec) -> 
                 if !matches!(removed, Removed::Another) {
                     last = Some(target.name.as_str());
                 }
-                cleared = cleared.and(clearing);
+                cleared = clearing;
                 deleted.push(target.id);
             }
             // One that cannot be read keeps nobody from removing the others.
